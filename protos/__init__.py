@@ -1,0 +1,1 @@
+"""The contracts: the only thing that server, converters and load tests share."""
