@@ -1,0 +1,86 @@
+"""The seam between `convert` and the model families: what one family must know about its models.
+
+A family is a module `from_<framework>.py` that exposes one `FAMILY` object. `convert` asks the families in order
+who claims a model, and from then on knows nothing about frameworks.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+import pandas as pd
+from numpy.typing import NDArray
+
+from protos.package_pb2 import Layout, Task
+
+Tensors = dict[str, NDArray[Any]]
+
+
+class ConversionRefused(Exception):  # noqa: N818 -- the design's public name
+    """The conversion cannot be proved exact, so it does not ship.
+
+    The message names the cause, the step of the model, the worst row where one was found, and what the user can do.
+    """
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the training rows, as clients send it."""
+
+    name: str
+    datatype: str  # FP32, FP64, INT64, BOOL or BYTES
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the compiled model takes and gives."""
+
+    columns: tuple[Column, ...]  # in the order the original model was trained on
+    layout: Layout
+    task: Task
+    classes: tuple[str, ...] | tuple[int, ...] = ()  # of a classifier, in `classes_` order
+    targets: int = 1  # columns of `prediction`
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the original model says about some rows, and how far a faithful copy may be from it.
+
+    `outputs` and `tolerance` share keys. Classifiers: `label` (int64 or str, [rows]) and `probabilities`
+    (float64, [rows, classes]); others: `prediction` (float64, [rows, targets]). A tolerance is absolute, float64,
+    of the output's shape, and covers float32 summation only: never a row on the wrong side of a split. `label`
+    has no tolerance: it must be equal, except where the two largest probabilities tie within theirs.
+    """
+
+    outputs: Tensors
+    tolerance: Tensors
+
+
+class Family(Protocol):
+    """One framework's models. Every method raises ConversionRefused with its reason."""
+
+    name: str  # sklearn, xgboost, lightgbm, onnx: `source.framework` of the manifest
+
+    def claims(self, model: object) -> bool:
+        """Whether `model` is this framework's own object; imports nothing that is not imported already."""
+        ...
+
+    def describe(self, model: Any, sample: pd.DataFrame, layout: str) -> Schema:
+        """The schema of `model` fed with rows like `sample`; `layout` is auto, matrix or columns."""
+        ...
+
+    def compile(self, model: Any, schema: Schema) -> onnx.ModelProto:
+        """The compiled model: inputs and outputs exactly as `schema` and design section 4 say."""
+        ...
+
+    def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
+        """The original's own answers on `rows`: columns named and typed as `schema.columns`, float64 unharmed."""
+        ...
+
+    def splits(self, model: Any, schema: Schema) -> dict[str, NDArray[np.float64]]:
+        """Column name -> every value at which some step of the model changes its mind, in the client's units.
+
+        Thresholds that stand behind a scaler are carried back through it. The gate makes its T rows of them.
+        """
+        ...
