@@ -75,12 +75,26 @@ class Family(Protocol):
         ...
 
     def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
-        """The original's own answers on `rows`: columns named and typed as `schema.columns`, float64 unharmed."""
+        """The original's own answers on `rows`: columns named and ordered as `schema.columns`.
+
+        FP32 and FP64 columns are float64, INT64 int64, BOOL bool, BYTES object of str or None for missing. Rows that
+        the original itself refuses (an unseen category, NaN, infinity) raise whatever the original raises: the gate
+        finds them one by one and leaves them out of the contract.
+        """
         ...
 
     def splits(self, model: Any, schema: Schema) -> dict[str, NDArray[np.float64]]:
         """Column name -> every value at which some step of the model changes its mind, in the client's units.
 
         Thresholds that stand behind a scaler are carried back through it. The gate makes its T rows of them.
+        """
+        ...
+
+    def categories(
+        self, model: Any, schema: Schema
+    ) -> dict[str, tuple[str, ...] | tuple[int, ...] | tuple[float, ...]]:
+        """Column name -> every value that some step of the model knows as a category, in the client's units.
+
+        Columns without such a step are left out. The gate makes its C rows of them, unseen neighbours included.
         """
         ...

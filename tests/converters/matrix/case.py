@@ -1,0 +1,40 @@
+"""What one configuration of the conversion matrix is: a trained model, its rows, and what must become of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Sample = pd.DataFrame | NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One configuration. `build` trains it with a fixed seed in well under a second."""
+
+    id: str  # "XGBClassifier, DART, 3 classes": also its row in docs/conversion.md
+    build: Callable[[], tuple[Any, Sample]]
+    # A substring of the refusal's message; empty: must convert exactly.
+    refused: str = ""
+    layout: str = "auto"
+    # The runner's own oracle: rows (a frame named like the sample) -> output name -> answers. None: `predict_proba`
+    # and `predict` for what has them, else `predict`.
+    predict: Callable[[Any, pd.DataFrame], dict[str, NDArray[Any]]] | None = None
+    # Largest difference allowed by the runner, relative to the largest |answer| of the original.
+    tolerance: float = 1e-5
+    # One of the few that stand for their kind in the short form.
+    short: bool = False
+
+
+def classified(model: Any, rows: Any) -> dict[str, NDArray[Any]]:
+    """The answers of a scikit-learn classifier."""
+    return {"label": np.asarray(model.predict(rows)), "probabilities": np.asarray(model.predict_proba(rows))}
+
+
+def predicted(model: Any, rows: Any) -> dict[str, NDArray[Any]]:
+    """The answers of a scikit-learn regressor or ranker."""
+    answers = np.asarray(model.predict(rows), dtype=np.float64)
+    return {"prediction": answers.reshape(len(answers), -1)}
