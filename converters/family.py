@@ -90,9 +90,7 @@ class Family(Protocol):
         """
         ...
 
-    def categories(
-        self, model: Any, schema: Schema
-    ) -> dict[str, tuple[str, ...] | tuple[int, ...] | tuple[float, ...]]:
+    def categories(self, model: Any, schema: Schema) -> dict[str, tuple[Any, ...]]:
         """Column name -> every value that some step of the model knows as a category, in the client's units.
 
         Columns without such a step are left out. The gate makes its C rows of them, unseen neighbours included.

@@ -1,0 +1,92 @@
+"""Two answers on the same rows: which rows differ by more than a faithful copy may, and by how much."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.family import Answer, ConversionRefused, Schema, Tensors
+
+FLOATS = ("probabilities", "prediction")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of one output and a block of rows: arrays of one entry a row."""
+
+    output: str
+    outside: NDArray[np.bool_]
+    size: NDArray[np.float64]  # the largest |compiled - original| of the row's entries
+    tolerance: NDArray[np.float64]  # of that entry
+
+
+def check_answer(answer: Answer, schema: Schema, rows: int) -> None:
+    """Raises ConversionRefused unless the original's answers have the shapes that the schema names."""
+    expected = {"label": (rows,), "probabilities": (rows, len(schema.classes))}
+    expected = expected if schema.classes else {"prediction": (rows, schema.targets)}
+    found = {name: values.shape for name, values in answer.outputs.items()}
+    if found != expected:
+        raise ConversionRefused(f"the original answers with shapes {found}, where {expected} was expected")
+
+
+def check_compiled(compiled: Tensors, schema: Schema, rows: int) -> None:
+    """Raises ConversionRefused unless the compiled model's answers have the names, shapes and types of the design."""
+    text = bool(schema.classes) and isinstance(schema.classes[0], str)
+    expected: dict[str, tuple[tuple[int, ...], str]] = {"prediction": ((rows, schema.targets), "f")}
+    if schema.classes:
+        expected = {"label": ((rows,), "OU" if text else "i"), "probabilities": ((rows, len(schema.classes)), "f")}
+    if set(compiled) != set(expected):
+        raise ConversionRefused(f"the compiled model gives {sorted(compiled)}, where {sorted(expected)} was expected")
+    for name, (shape, kinds) in expected.items():
+        values = compiled[name]
+        if values.shape != shape or values.dtype.kind not in kinds:
+            raise ConversionRefused(
+                f"output {name!r} of the compiled model is {values.dtype} of shape {list(values.shape)}, "
+                f"where shape {list(shape)} was expected"
+            )
+
+
+def float_difference(answer: Answer, compiled: Tensors) -> Difference:
+    """How far the probabilities or predictions are apart; NaN and infinities must be met by the same."""
+    name = next(name for name in FLOATS if name in answer.outputs)
+    original = answer.outputs[name].astype(np.float64)
+    tolerance = np.broadcast_to(answer.tolerance[name], original.shape).astype(np.float64)
+    copy = compiled[name].astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        # Beyond float32's range the compiled model says infinity, as anything that answers in float32 must.
+        narrow = original.astype(np.float32).astype(np.float64)
+        size = np.abs(copy - original)
+        same = (copy == original) | (copy == narrow) | (np.isnan(copy) & np.isnan(original))
+        outside = ~same & ~(size <= tolerance)
+    size = np.where(same, 0.0, np.where(np.isnan(size), np.inf, size))
+    # The entry to report is the one farthest beyond its tolerance.
+    worst = np.argmax(np.where(outside, 1.0, 0.0) * 1e300 + np.minimum(size, 1e200), axis=1)
+    index = np.arange(len(worst))
+    return Difference(name, outside.any(axis=1), size[index, worst], tolerance[index, worst])
+
+
+def label_difference(answer: Answer, compiled: Tensors) -> Difference:
+    """Where the labels differ, unless the two largest probabilities tie within their tolerance.
+
+    A tie that is exact on both sides excuses nothing: there the label is a rule of the model, not of rounding.
+    """
+    labels = answer.outputs["label"]
+    copy = compiled["label"].astype(labels.dtype) if labels.dtype.kind in "iu" else compiled["label"].astype(str)
+    differs = labels.astype(copy.dtype) != copy
+    gap, slack = _margin(answer.outputs["probabilities"].astype(np.float64), answer.tolerance["probabilities"])
+    copied, _ = _margin(compiled["probabilities"].astype(np.float64), answer.tolerance["probabilities"])
+    excused = (gap <= slack) & ~((gap == 0) & (copied == 0))
+    return Difference("label", differs & ~excused, differs.astype(np.float64), np.zeros(len(labels)))
+
+
+def _margin(
+    values: NDArray[np.float64], tolerance: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far the largest of each row is above the second, and the sum of both tolerances."""
+    if values.shape[1] < 2:
+        return np.full(len(values), np.inf), np.zeros(len(values))
+    order = np.argsort(values, axis=1)[:, -2:]
+    top = np.take_along_axis(values, order, axis=1)
+    slack = np.take_along_axis(np.broadcast_to(tolerance, values.shape), order, axis=1).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return top[:, 1] - top[:, 0], slack

@@ -1,0 +1,163 @@
+"""From a trained model to a package: find its family, compile, prove, describe."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import onnx
+
+from converters import sample as samples
+from converters.family import ConversionRefused, Family, Schema
+from converters.package import Package, check_name
+from converters.parity import Proof, prove
+from converters.profile import profile_of
+from protos.package_pb2 import Feature, Layout, Manifest, Source, Tensor
+
+FAMILIES = ("from_xgboost", "from_lightgbm", "from_sklearn", "from_onnx")
+LAYOUTS = ("auto", "matrix", "columns")
+FORMAT = 1
+# Distribution -> module: those that are loaded took part.
+LIBRARIES = {
+    "lightgbm": "lightgbm",
+    "numpy": "numpy",
+    "onnx": "onnx",
+    "onnxmltools": "onnxmltools",
+    "onnxpress": "converters",
+    "onnxruntime": "onnxruntime",
+    "pandas": "pandas",
+    "scikit-learn": "sklearn",
+    "skl2onnx": "skl2onnx",
+    "xgboost": "xgboost",
+    "xgboost-cpu": "xgboost",
+}
+TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
+
+
+def convert(
+    model: Any,
+    sample: Any,
+    *,
+    name: str,
+    layout: str = "auto",
+    digest: str = "",
+    progress: Callable[[str], None] = lambda _: None,
+) -> Package:
+    """Compiles `model`, proves that the copy answers as the original does, and packs the copy with the proof.
+
+    `sample` is a 2-D array or a DataFrame of training rows; `layout` is auto, matrix or columns; `digest` is the SHA-256
+    of the file the model came from; `progress` is told each step. Raises ConversionRefused for whatever cannot be
+    proved exact.
+    """
+    check_name(name)
+    if layout not in LAYOUTS:
+        raise ConversionRefused(f"there is no layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
+    family = family_of(model)
+    frame = samples.frame_of(sample)
+    progress(f"reading {type(model).__name__} ({family.name})")
+    schema = family.describe(model, frame, layout)
+    rows = samples.typed(samples.select(frame, [column.name for column in schema.columns]), schema)
+    progress("compiling")
+    compiled = family.compile(model, schema)
+    content = compiled.SerializeToString()
+    proof = prove(family, model, schema, rows, content)
+    proof.check()
+    wire = samples.sent(rows, schema)
+    source = Source(framework=family.name, estimator=type(model).__name__, digest=digest)
+    return Package(
+        onnx=content,
+        manifest=_manifest(name, source, schema, compiled, proof),
+        profile=profile_of(wire, schema, family.answer(model, schema, wire).outputs),
+        parity=proof.report,
+        golden=proof.golden,
+    )
+
+
+def family_of(model: Any) -> Family:
+    """The family that claims `model`; raises ConversionRefused when none does."""
+    for module in FAMILIES:
+        if importlib.util.find_spec(f"converters.{module}") is None:
+            continue
+        family = cast("Family", importlib.import_module(f"converters.{module}").FAMILY)
+        if family.claims(model):
+            return family
+    kind = type(model)
+    raise ConversionRefused(
+        f"{kind.__module__}.{kind.__qualname__} is no model that onnxpress knows: "
+        "bring a scikit-learn, XGBoost or LightGBM model, or an ONNX one"
+    )
+
+
+def _manifest(name: str, source: Source, schema: Schema, compiled: onnx.ModelProto, proof: Proof) -> Manifest:
+    manifest = Manifest(
+        format=FORMAT,
+        name=name,
+        source=source,
+        task=schema.task,
+        layout=schema.layout,
+        inputs=_inputs(schema),
+        outputs=_outputs(schema),
+        features=[Feature(name=column.name, datatype=column.datatype) for column in schema.columns],
+        classes=[str(value) for value in schema.classes],
+        label_datatype=label_datatype(schema),
+        opsets={opset.domain: opset.version for opset in compiled.opset_import},
+        ir_version=compiled.ir_version,
+        libraries=libraries(),
+        exact_datatype=proof.exact_datatype,
+        notes=proof.notes,
+    )
+    manifest.trees, manifest.nodes = tree_size(compiled)
+    manifest.created_at.FromDatetime(datetime.now(UTC))
+    return manifest
+
+
+def label_datatype(schema: Schema) -> str:
+    """BYTES, INT64, or nothing for others than classifiers."""
+    if not schema.classes:
+        return ""
+    return "BYTES" if isinstance(schema.classes[0], str) else "INT64"
+
+
+def _inputs(schema: Schema) -> list[Tensor]:
+    if schema.layout == Layout.MATRIX:
+        return [Tensor(name="input", datatype="FP32", shape=[-1, len(schema.columns)])]
+    return [Tensor(name=column.name, datatype=column.datatype, shape=[-1, 1]) for column in schema.columns]
+
+
+def _outputs(schema: Schema) -> list[Tensor]:
+    if not schema.classes:
+        return [Tensor(name="prediction", datatype="FP32", shape=[-1, schema.targets])]
+    return [
+        Tensor(name="label", datatype=label_datatype(schema), shape=[-1]),
+        Tensor(name="probabilities", datatype="FP32", shape=[-1, len(schema.classes)]),
+    ]
+
+
+def libraries() -> dict[str, str]:
+    """Versions of the distributions whose modules are loaded."""
+    found = {}
+    for distribution, module in LIBRARIES.items():
+        if module in sys.modules:
+            try:
+                found[distribution] = importlib.metadata.version(distribution)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def tree_size(compiled: onnx.ModelProto) -> tuple[int, int]:
+    """Trees and tree nodes (leaves included) of a compiled model."""
+    trees = nodes = 0
+    for node in compiled.graph.node:
+        if node.op_type in TREES:
+            attributes = {attribute.name: attribute for attribute in node.attribute}
+            if "tree_roots" in attributes:
+                trees += len(attributes["tree_roots"].ints)
+                nodes += len(attributes["nodes_featureids"].ints) + len(attributes["leaf_targetids"].ints)
+            else:
+                trees += len(set(attributes["nodes_treeids"].ints))
+                nodes += len(attributes["nodes_treeids"].ints)
+    return trees, nodes
