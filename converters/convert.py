@@ -48,9 +48,9 @@ def convert(
 ) -> Package:
     """Compiles `model`, proves that the copy answers as the original does, and packs the copy with the proof.
 
-    `sample` is a 2-D array or a DataFrame of training rows; `layout` is auto, matrix or columns; `digest` is the SHA-256
-    of the file the model came from; `progress` is told each step. Raises ConversionRefused for whatever cannot be
-    proved exact.
+    `sample` is a 2-D array or a DataFrame of training rows; `layout` is auto, matrix or columns; `digest` is the
+    SHA-256 of the file the model came from; `progress` is told each step. Raises ConversionRefused for whatever cannot
+    be proved exact.
     """
     check_name(name)
     if layout not in LAYOUTS:

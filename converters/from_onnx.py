@@ -80,9 +80,7 @@ def _session(content: bytes) -> Session:
 def _check(model: onnx.ModelProto) -> None:
     foreign = sorted({node.domain for node in model.graph.node} - set(DOMAINS))
     if foreign:
-        raise ConversionRefused(
-            f"the model uses operators of {', '.join(foreign)}: only ai.onnx and ai.onnx.ml are served"
-        )
+        raise ConversionRefused(f"operators of {', '.join(foreign)}: only ai.onnx and ai.onnx.ml are served")
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
         raise ConversionRefused("the model keeps weights in other files: save it as one file")
     for opset in model.opset_import:
@@ -126,9 +124,7 @@ def _inputs(values: list[onnx.ValueInfoProto]) -> tuple[list[onnx.ValueInfoProto
     for value, kind in zip(values, kinds, strict=True):
         name = value.name.removeprefix(PREFIX)
         if kind.elem_type not in TYPES or len(kind.shape.dim) != 2 or kind.shape.dim[1].dim_value not in (0, 1):
-            raise ConversionRefused(
-                f"input {name!r} is neither one column of rows nor the only input, a table of numbers"
-            )
+            raise ConversionRefused(f"input {name!r} is neither one column nor the only input, a table of numbers")
         inputs.append(helper.make_tensor_value_info(name, kind.elem_type, ["rows", 1]))
         nodes.append(helper.make_node("Identity", [name], [value.name]))
     return inputs, nodes

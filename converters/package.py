@@ -89,7 +89,7 @@ class Package:
 
     def _files(self, number: int) -> dict[str, bytes]:
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **self.golden)  # type: ignore[arg-type]
+        np.savez_compressed(buffer, allow_pickle=False, **self.golden)
         files = {
             "model.onnx": self.onnx,
             "profile.json": as_json(self.profile),
@@ -111,7 +111,7 @@ def highest_version(folder: Path) -> int:
 
 
 def as_json(message: Message) -> bytes:
-    """A contract as it lies on disk: field names as in the proto, keys in order, so that equal content is equal bytes."""
+    """A contract as it lies on disk: field names as in the proto, keys in order: equal content is equal bytes."""
     return (json_format.MessageToJson(message, preserving_proto_field_name=True, sort_keys=True) + "\n").encode()
 
 

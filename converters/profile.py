@@ -83,4 +83,4 @@ def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(distinct) <= DISTINCT_MAX:
         return distinct[1:]
     edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS, method="inverted_cdf"))
-    return edges[edges > distinct[0]]
+    return np.asarray(edges[edges > distinct[0]], dtype=np.float64)

@@ -30,9 +30,7 @@ def frame_of(sample: Any) -> pd.DataFrame:
     else:
         array = np.asarray(sample)
         if array.ndim != 2:
-            raise ConversionRefused(
-                f"the sample must be a table of training rows: got {array.ndim} dimension(s), not 2"
-            )
+            raise ConversionRefused(f"the sample must be a table of rows: got {array.ndim} dimension(s), not 2")
         frame = pd.DataFrame(array, columns=[f"f{index}" for index in range(array.shape[1])])
         frame = frame.infer_objects() if array.dtype == np.object_ else frame
     if not frame.shape[0] or not frame.shape[1]:
@@ -45,7 +43,7 @@ def frame_of(sample: Any) -> pd.DataFrame:
 
 def read_rows(path: Path) -> pd.DataFrame:
     """Training rows of a .csv or .parquet file; raises ConversionRefused when it is neither, missing or broken."""
-    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+    readers: dict[str, Any] = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ConversionRefused(f"{path.name}: training rows come as .csv or .parquet")
@@ -100,7 +98,7 @@ def datatype_of(name: str, values: "pd.Series[Any]") -> str:
     if pd.api.types.is_integer_dtype(dtype):
         return "FP64" if bool(values.isna().any()) else "INT64"
     if pd.api.types.is_float_dtype(dtype):
-        return "FP64" if dtype.itemsize > 4 else "FP32"
+        return "FP64" if np.dtype(str(dtype).lower()).itemsize > 4 else "FP32"
     if pd.api.types.is_string_dtype(dtype):
         return "BYTES"
     raise ConversionRefused(f"column {name!r} is of type {dtype}: give numbers, text or booleans")
