@@ -1,0 +1,113 @@
+"""From a model file to the model: by its suffix, and never by running code that nobody vouched for."""
+
+import hashlib
+import importlib
+import io
+import pickle
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from converters.family import ConversionRefused
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with the SHA-256 of the very bytes it was read from, and what its library warned of meanwhile."""
+
+    model: Any
+    digest: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the caller vouches for: pickles (they run code), and types by name inside a .skops file."""
+
+    pickle: bool = False
+    types: tuple[str, ...] = ()
+
+
+def load(path: Path, trust: Trust) -> Loaded:
+    """Reads a model of one of SUFFIXES; raises ConversionRefused when it cannot or must not."""
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ConversionRefused(f"{path.name}: models come as {', '.join(READERS)}")
+    try:
+        content = path.read_bytes()
+    except OSError as failure:
+        raise ConversionRefused(f"{path}: {failure.strerror}") from failure
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model = reader(content, trust)
+        except ConversionRefused as refusal:
+            raise ConversionRefused(f"{path.name}: {refusal}") from refusal
+        except Exception as failure:  # a broken file raises whatever its library or its own code raises
+            reason = (str(failure).strip() or type(failure).__name__).splitlines()[0]
+            raise ConversionRefused(f"{path.name} cannot be read as {path.suffix}: {reason}") from failure
+    found = tuple(dict.fromkeys(str(warning.message).splitlines()[0] for warning in caught))
+    return Loaded(model, hashlib.sha256(content).hexdigest(), found)
+
+
+def _xgboost(content: bytes, trust: Trust) -> Any:  # noqa: ARG001 -- one signature for all readers
+    booster = importlib.import_module("xgboost").Booster()
+    booster.load_model(bytearray(content))
+    return booster
+
+
+def _lightgbm(content: bytes, trust: Trust) -> Any:  # noqa: ARG001 -- one signature for all readers
+    if not content.startswith(b"tree\n"):
+        raise ConversionRefused("this text is no LightGBM model: `booster.save_model` writes one")
+    return importlib.import_module("lightgbm").Booster(model_str=content.decode())
+
+
+def _onnx(content: bytes, trust: Trust) -> Any:  # noqa: ARG001 -- one signature for all readers
+    onnx = importlib.import_module("onnx")
+    model = onnx.load_model_from_string(content)
+    if not model.graph.node:
+        raise ConversionRefused("there is no graph in it")
+    return model
+
+
+def _skops(content: bytes, trust: Trust) -> Any:
+    skops = importlib.import_module("skops.io")
+    untrusted = [name for name in skops.get_untrusted_types(data=content) if name not in trust.types]
+    if untrusted:
+        flags = " ".join(f"--trust-type {name}" for name in untrusted)
+        raise ConversionRefused(
+            f"holds {len(untrusted)} type(s) that skops does not trust: {', '.join(untrusted)}; "
+            f"if you trust where it comes from, add {flags}"
+        )
+    return skops.loads(content, trusted=list(trust.types))
+
+
+def _joblib(content: bytes, trust: Trust) -> Any:
+    _check_trust(trust)
+    return importlib.import_module("joblib").load(io.BytesIO(content))
+
+
+def _pickle(content: bytes, trust: Trust) -> Any:
+    _check_trust(trust)
+    return pickle.loads(content)  # noqa: S301 -- only with --trust-pickle
+
+
+def _check_trust(trust: Trust) -> None:
+    if not trust.pickle:
+        raise ConversionRefused(
+            "reading a pickle runs the code inside it; if you trust where it comes from, add --trust-pickle, "
+            "or save the model with skops, which runs none"
+        )
+
+
+READERS: dict[str, Callable[[bytes, Trust], Any]] = {
+    ".ubj": _xgboost,
+    ".json": _xgboost,
+    ".txt": _lightgbm,
+    ".skops": _skops,
+    ".joblib": _joblib,
+    ".pkl": _pickle,
+    ".onnx": _onnx,
+}
