@@ -1,0 +1,182 @@
+"""scikit-learn: estimators and whole Pipelines, emitted step by step in float64."""
+
+import sys
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import is_regressor
+
+from converters import sample as samples
+from converters import (
+    sklearn_compose,
+    sklearn_encoders,
+    sklearn_functions,
+    sklearn_linear,
+    sklearn_scalers,
+    sklearn_trees,
+)
+from converters.family import Answer, ConversionRefused, Schema
+from converters.graph import DOUBLE, FLOAT, ML
+from converters.sklearn_emission import Doubles, Emission, Origin, Part, Value
+from converters.sklearn_steps import (
+    EPS32,
+    Scores,
+    classify,
+    decides,
+    first_of_largest,
+    gives_probabilities,
+    regress,
+    slack_of,
+    transform,
+    whole_classes,
+)
+from protos.package_pb2 import Layout, Task
+
+# Importing a family's file fills the tables of sklearn_steps.
+FILES = (sklearn_compose, sklearn_encoders, sklearn_functions, sklearn_linear, sklearn_scalers, sklearn_trees)
+
+
+class Sklearn:
+    """scikit-learn's models, with boosters of other libraries as their steps."""
+
+    name = "sklearn"
+
+    def claims(self, model: object) -> bool:
+        """Every estimator in scikit-learn's sense; those of the boosters' own wrappers are claimed before."""
+        base = sys.modules.get("sklearn.base")
+        return base is not None and isinstance(model, base.BaseEstimator)
+
+    def describe(self, model: Any, sample: pd.DataFrame, layout: str) -> Schema:
+        names = getattr(model, "feature_names_in_", None)
+        width = getattr(model, "n_features_in_", None)
+        frame = sample if names is None else samples.select(sample, [str(name) for name in names])
+        if names is None and width is not None and width != frame.shape[1]:
+            raise ConversionRefused(
+                f"the sample has {frame.shape[1]} columns, the model was trained on {width} without names: "
+                f"bring exactly its training columns, without the target"
+            )
+        found, columns = samples.columns(frame, layout)
+        if decides(model):
+            return Schema(columns, found, Task.CLASSIFIER, classes_of(model))
+        return Schema(columns, found, Task.REGRESSOR, targets=self._targets(model, columns, found))
+
+    def compile(self, model: Any, schema: Schema) -> onnx.ModelProto:
+        g, tensor = emitted(model, schema)
+        if schema.task != Task.CLASSIFIER:
+            g.output("prediction", g.cast(tensor.probabilities, FLOAT), "FP32", schema.targets)
+            return g.model()
+        winner = tensor.winner or first_of_largest(g, tensor.probabilities)
+        if isinstance(schema.classes[0], str):
+            places = range(len(schema.classes))
+            named = g.add(
+                "LabelEncoder", winner, domain=ML, keys_int64s=list(places), values_strings=list(schema.classes)
+            )
+            g.output("label", named, "BYTES")
+        else:
+            g.output("label", g.add("Gather", g.int64(*schema.classes), winner), "INT64")
+        g.output("probabilities", g.cast(tensor.probabilities, FLOAT), "FP32", len(schema.classes))
+        return g.model()
+
+    def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
+        """As the original says it of float64 rows; tolerance: one rounding to float32 and the steps' own slack."""
+        given = original_rows(model, schema, rows)
+        if schema.task != Task.CLASSIFIER:
+            made = model.predict(given) if hasattr(model, "predict") else model.transform(given)
+            made = np.asarray(made.toarray() if hasattr(made, "toarray") else made, np.float64).reshape(len(rows), -1)
+            return Answer({"prediction": made}, {"prediction": _tolerance(model, given, made)})
+        label = np.asarray(model.predict(given))
+        label = label.astype(np.int64) if isinstance(schema.classes[0], int) else label.astype(str).astype(object)
+        if gives_probabilities(model):
+            made = np.asarray(model.predict_proba(given), np.float64)
+        else:
+            made = (label[:, None] == np.array(schema.classes, label.dtype)[None, :]).astype(np.float64)
+        tolerance = _tolerance(model, given, made)
+        return Answer({"label": label, "probabilities": made}, {"probabilities": tolerance})
+
+    def splits(self, model: Any, schema: Schema) -> dict[str, Doubles]:
+        g, _ = emitted(model, schema)
+        return {name: np.unique(np.concatenate(found)) for name, found in g.splits.items()}
+
+    def categories(self, model: Any, schema: Schema) -> dict[str, tuple[Any, ...]]:
+        g, _ = emitted(model, schema)
+        return {name: tuple(dict.fromkeys(_plain(value) for value in found)) for name, found in g.categories.items()}
+
+    def _targets(self, model: Any, columns: Any, layout: "Layout") -> int:
+        if is_regressor(model) and hasattr(model, "n_outputs_"):
+            return int(model.n_outputs_)
+        probe = Schema(columns, layout, Task.REGRESSOR)
+        typed = pd.DataFrame({column.name: _blank(column.datatype) for column in columns})
+        return int(self.answer(model, probe, typed).outputs["prediction"].shape[1])
+
+
+FAMILY = Sklearn()
+
+
+def emitted(model: Any, schema: Schema) -> tuple[Emission, Scores]:
+    """The graph of the whole model up to its outputs; a regressor's prediction stands where probabilities do."""
+    g = Emission()
+    value = client_columns(g, schema)
+    if schema.task == Task.CLASSIFIER:
+        return g, classify(g, model, value)
+    if hasattr(model, "predict"):
+        return g, Scores(regress(g, model, value))
+    return g, Scores(g.whole(transform(g, model, value)))
+
+
+def client_columns(g: Emission, schema: Schema) -> Value:
+    """The inputs of the compiled model as DOUBLE (text as STRING), one origin for each column."""
+    names = tuple(column.name for column in schema.columns)
+    origins = tuple(Origin(name, lambda values: values) for name in names)
+    if schema.layout == Layout.MATRIX:
+        tensor = g.cast(g.input("input", "FP32", len(names)), DOUBLE)
+        return Value((Part(tensor, origins),), names)
+    parts = []
+    for column, origin in zip(schema.columns, origins, strict=True):
+        tensor = g.input(column.name, column.datatype, 1)
+        text = column.datatype == "BYTES"
+        if not text and column.datatype != "FP64":
+            tensor = g.cast(tensor, DOUBLE)
+        parts.append(Part(tensor, (origin,), text))
+    return Value(tuple(parts), names)
+
+
+def original_rows(model: Any, schema: Schema, rows: pd.DataFrame) -> Any:
+    """The rows as the original is fed them: a frame if it was trained on one, else an array; text as it spells it.
+
+    A missing cell of text is None here; the original's encoders may know it as NaN.
+    """
+    texts = [column.name for column in schema.columns if column.datatype == "BYTES"]
+    if texts:
+        g, _ = emitted(model, schema)
+        rows = rows.assign(**{name: _spelled(rows[name], g, name) for name in texts})
+    if hasattr(model, "feature_names_in_"):
+        return rows
+    return rows.to_numpy()
+
+
+def _spelled(values: "pd.Series[Any]", g: Emission, name: str) -> NDArray[Any]:
+    mark = g.missing.get(name, np.nan)
+    empty_is_text = "" in g.categories.get(name, ()) or name not in g.missing
+    cells = values.to_numpy()
+    return np.array([mark if cell is None or (cell == "" and not empty_is_text) else cell for cell in cells], object)
+
+
+def classes_of(model: Any) -> tuple[int, ...] | tuple[str, ...]:
+    """The classes in the order of `probabilities`."""
+    return whole_classes(getattr(model, "classes_", np.array([-1, 1])))
+
+
+def _tolerance(model: Any, given: Any, made: Doubles) -> Doubles:
+    return np.broadcast_to(EPS32 * np.abs(made) + np.finfo(np.float32).tiny + slack_of(model, given), made.shape)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _blank(datatype: str) -> list[Any]:
+    blank: dict[str, list[Any]] = {"BYTES": [""], "BOOL": [False], "INT64": [0]}
+    return blank.get(datatype, [0.0])

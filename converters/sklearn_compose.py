@@ -1,0 +1,109 @@
+"""Estimators behind and beside each other: Pipeline, ColumnTransformer, FeatureUnion, and searches for the best."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from converters.sklearn_emission import Doubles, Emission, Value
+from converters.sklearn_steps import (
+    Scores,
+    classifier,
+    classify,
+    regress,
+    regressor,
+    slack,
+    slack_of,
+    transform,
+    transformer,
+)
+
+SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
+
+
+@transformer("Pipeline")
+def pipeline(g: Emission, model: Any, value: Value) -> Value:
+    for name, step in model.steps:
+        value = transform(g, step, value, name)
+    return value
+
+
+@classifier("Pipeline")
+def pipeline_classifier(g: Emission, model: Any, value: Value) -> Scores:
+    for name, step in model.steps[:-1]:
+        value = transform(g, step, value, name)
+    name, step = model.steps[-1]
+    return classify(g, step, value, name)
+
+
+@regressor("Pipeline")
+def pipeline_regressor(g: Emission, model: Any, value: Value) -> str:
+    for name, step in model.steps[:-1]:
+        value = transform(g, step, value, name)
+    name, step = model.steps[-1]
+    return regress(g, step, value, name)
+
+
+@slack("Pipeline")
+def pipeline_slack(model: Any, rows: Any) -> Any:
+    for _, step in model.steps[:-1]:
+        if step is not None and step != "passthrough":
+            rows = step.transform(rows)
+    return slack_of(model.steps[-1][1], rows)
+
+
+@classifier(*SEARCHES)
+def search_classifier(g: Emission, model: Any, value: Value) -> Scores:
+    return classify(g, model.best_estimator_, value, "best_estimator_")
+
+
+@regressor(*SEARCHES)
+def search_regressor(g: Emission, model: Any, value: Value) -> str:
+    return regress(g, model.best_estimator_, value, "best_estimator_")
+
+
+@slack(*SEARCHES)
+def search_slack(model: Any, rows: Any) -> Any:
+    return slack_of(model.best_estimator_, rows)
+
+
+@transformer("ColumnTransformer")
+def column_transformer(g: Emission, model: Any, value: Value) -> Value:
+    """The transformers' outputs side by side, in the order that scikit-learn stacks them."""
+    parts: list[Any] = []
+    for name, step, _ in model.transformers_:
+        columns = [int(column) for column in np.atleast_1d(model._transformer_to_input_indices[name])]  # noqa: SLF001
+        if not columns or (isinstance(step, str) and step == "drop"):
+            continue
+        parts.extend(transform(g, step, g.take(value, columns), name).parts)
+    return Value(tuple(parts), tuple(str(name) for name in _names_out(model, parts)))
+
+
+def _names_out(model: Any, parts: list[Any]) -> list[str]:
+    """Column names matter only to a step behind that selects by name: with `set_output`."""
+    width = sum(len(part.origins) for part in parts)
+    try:
+        names = list(model.get_feature_names_out())
+    except (AttributeError, ValueError):
+        return []
+    return names if len(names) == width else []
+
+
+def _times(weight: float) -> Callable[[int], Callable[[Doubles], Doubles]]:
+    return lambda _: lambda values: values * weight
+
+
+@transformer("FeatureUnion")
+def feature_union(g: Emission, model: Any, value: Value) -> Value:
+    weights = model.transformer_weights or {}
+    parts: list[Any] = []
+    for name, step in model.transformer_list:
+        if isinstance(step, str) and step == "drop":
+            continue
+        made = transform(g, step, value, name)
+        if name in weights:
+            weight = float(weights[name])
+            scaled = g.add("Mul", g.whole(made), g.double(weight))
+            made = g.mapped(made, scaled, _times(weight))
+        parts.extend(made.parts)
+    return Value(tuple(parts))

@@ -1,0 +1,190 @@
+"""The graph while it grows, and what flows through it: the columns between two steps of a scikit-learn model.
+
+Numbers flow as DOUBLE, [rows, columns], because scikit-learn computes in float64: adding, multiplying and comparing
+doubles in the same order gives the same bits, so that a split behind a scaler falls on the original's side.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from converters.family import ConversionRefused
+from converters.graph import Graph
+
+Doubles = NDArray[np.float64]
+# What a cell of text becomes when a client has nothing to say: a BYTES element cannot be None.
+MISSING_TEXT = ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The client's column that a number comes from, and how: `forward` is monotone in float64."""
+
+    column: str
+    forward: Callable[[Doubles], Doubles]
+
+    def then(self, step: Callable[[Doubles], Doubles]) -> "Origin":
+        """The same origin with one more step behind it."""
+        before = self.forward
+        return Origin(self.column, lambda values: step(before(values)))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tensor of the graph, [rows, len(origins)]; text is STRING, everything else DOUBLE."""
+
+    tensor: str
+    origins: tuple[Origin | None, ...]
+    text: bool = False
+
+
+@dataclass(frozen=True)
+class Value:
+    """What one step hands to the next: the columns of a frame or of an array, in order."""
+
+    parts: tuple[Part, ...]
+    names: tuple[str, ...] = ()  # of a frame's columns
+
+    @property
+    def origins(self) -> tuple[Origin | None, ...]:
+        return tuple(origin for part in self.parts for origin in part.origins)
+
+    @property
+    def width(self) -> int:
+        return len(self.origins)
+
+
+class Emission(Graph):
+    """A graph, and what the walk over the model learned on its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Column -> thresholds in the client's units; column -> categories; column -> how the original spells "missing".
+        self.splits: dict[str, list[Doubles]] = {}
+        self.categories: dict[str, list[Any]] = {}
+        self.missing: dict[str, Any] = {}
+        self.path: list[str] = []
+        self._memory: dict[tuple[Any, ...], str] = {}
+
+    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """As Graph.add; the same operator on the same inputs is computed once."""
+        if domain:
+            return super().add(operator, *inputs, domain=domain, **attributes)
+        key = (operator, inputs, repr(sorted(attributes.items())))
+        if key not in self._memory:
+            self._memory[key] = super().add(operator, *inputs, **attributes)
+        return self._memory[key]
+
+    def double(self, value: Any) -> str:
+        """A float64 constant."""
+        return self.constant(np.asarray(value, np.float64))
+
+    def whole(self, value: Value) -> str:
+        """All columns as one DOUBLE tensor [rows, width]; text is refused."""
+        if any(part.text for part in value.parts):
+            named = [origin.column for part in value.parts if part.text for origin in part.origins if origin]
+            raise self.refused(f"it is given text (column {', '.join(named[:3])}), which it cannot compute with")
+        return self.concat(part.tensor for part in value.parts)
+
+    def take(self, value: Value, columns: Sequence[int]) -> Value:
+        """Some columns of a value, in the order asked for."""
+        places = [(part, index) for part in value.parts for index in range(len(part.origins))]
+        wanted = [places[column] for column in columns]
+        parts: list[Part] = []
+        run: list[int] = []
+        for position, (part, index) in enumerate(wanted):
+            run.append(index)
+            if position + 1 == len(wanted) or wanted[position + 1][0] is not part:
+                parts.append(self._gathered(part, run))
+                run = []
+        names = tuple(value.names[column] for column in columns) if value.names else ()
+        return Value(tuple(parts), names)
+
+    def _gathered(self, part: Part, columns: list[int]) -> Part:
+        if columns == list(range(len(part.origins))):
+            return part
+        tensor = self.columns(part.tensor, columns)
+        return Part(tensor, tuple(part.origins[column] for column in columns), part.text)
+
+    def mapped(self, value: Value, tensor: str, step: Callable[[int], Callable[[Doubles], Doubles] | None]) -> Value:
+        """`tensor`, each of whose columns comes from the same column of `value` by the monotone `step(column)`."""
+        origins: list[Origin | None] = []
+        for column, origin in enumerate(value.origins):
+            function = step(column)
+            origins.append(origin.then(function) if origin and function else None)
+        return Value((Part(tensor, tuple(origins)),), value.names)
+
+    def opaque(self, tensor: str, width: int) -> Value:
+        """`tensor` [rows, width], whose columns no longer belong to one column of the client's."""
+        return Value((Part(tensor, (None,) * width),))
+
+    def split(self, origin: Origin | None, thresholds: Doubles) -> None:
+        """Records where a step changes its mind, carried back to the client's column."""
+        if origin is not None and len(thresholds):
+            self.splits.setdefault(origin.column, []).append(carried_back(origin, np.unique(thresholds)))
+
+    def known(self, origin: Origin | None, categories: Sequence[Any]) -> None:
+        """Records the values that a step knows as categories of a client's column."""
+        if origin is not None:
+            self.categories.setdefault(origin.column, []).extend(categories)
+
+    @contextmanager
+    def step(self, name: str, estimator: object) -> Iterator[None]:
+        """Names the step that is being emitted; whatever it cannot do is refused under this name."""
+        self.path.append(f"{name} ({type(estimator).__name__})" if name else type(estimator).__name__)
+        try:
+            yield
+        except ConversionRefused:
+            raise
+        except Exception as broken:  # estimators in odd states raise anything; the refusal names the step
+            raise self.refused(f"it cannot be read: {type(broken).__name__}: {broken}") from broken
+        finally:
+            self.path.pop()
+
+    def refused(self, reason: str) -> ConversionRefused:
+        """A refusal that names the step."""
+        where = " > ".join(self.path) or "the model"
+        return ConversionRefused(f"step {where}: {reason}")
+
+    def model(self, name: str = "sklearn") -> onnx.ModelProto:
+        """The finished model; nodes and constants that no output needs are left out."""
+        needed = {output.name for output in self.outputs}
+        kept: list[onnx.NodeProto] = []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                kept.append(node)
+                needed.update(node.input)
+        self.nodes = kept[::-1]
+        self.initializers = [constant for constant in self.initializers if constant.name in needed]
+        return super().model(name)
+
+
+def carried_back(origin: Origin, thresholds: Doubles) -> Doubles:
+    """The largest x with forward(x) <= threshold (smallest, where forward falls), by bisection over all doubles."""
+    low, high = (np.full(len(thresholds), _ordered(np.array([edge]))[0]) for edge in (-1e300, 1e300))
+    with np.errstate(all="ignore"):
+        sign = 1.0
+        if np.any(origin.forward(_double(low)) > origin.forward(_double(high))):
+            sign = -1.0
+        target = sign * thresholds
+        for _ in range(66):
+            middle = low // 2 + high // 2 + (low % 2 + high % 2) // 2
+            below = sign * origin.forward(_double(middle)) <= target
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+    found = _double(low)
+    return found[np.abs(found) < 1e299]
+
+
+def _ordered(values: Doubles) -> NDArray[np.int64]:
+    """Integers in the order of the doubles."""
+    bits = values.view(np.int64)
+    return np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
+
+
+def _double(ordered: NDArray[np.int64]) -> Doubles:
+    return np.where(ordered < 0, np.int64(-(2**63)) - ordered, ordered).view(np.float64)

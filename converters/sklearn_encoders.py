@@ -1,0 +1,139 @@
+"""Encoders of categories: a cell becomes its place in the list of known categories, the place a row of a table.
+
+The table is not derived from the estimator's options (drop, min_frequency, handle_unknown, ...): the fitted estimator
+itself is asked what it makes of each known category and of one that it does not know. What it refuses is a row of NaN.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.graph import INT64, ML
+from converters.sklearn_emission import MISSING_TEXT, Doubles, Emission, Part, Value
+from converters.sklearn_steps import row_sum, transformer
+
+UNSEEN_TEXT = "\x00never seen"
+
+
+@transformer("OneHotEncoder")
+def one_hot(g: Emission, model: Any, value: Value) -> Value:
+    widths = [int(width) for width in model._n_features_outs]  # noqa: SLF001 -- the only record of it
+    edges = np.concatenate([[0], np.cumsum(widths)])
+    return tabulated(g, model, value, lambda index: slice(int(edges[index]), int(edges[index + 1])))
+
+
+@transformer("OrdinalEncoder")
+def ordinal(g: Emission, model: Any, value: Value) -> Value:
+    return tabulated(g, model, value, lambda index: slice(index, index + 1))
+
+
+@transformer("TargetEncoder")
+def target(g: Emission, model: Any, value: Value) -> Value:
+    """Several classes: the outputs of one column stand together, one for each class."""
+    width = len(model.classes_) if model.target_type_ == "multiclass" else 1
+    return tabulated(g, model, value, lambda index: slice(index * width, (index + 1) * width))
+
+
+def tabulated(g: Emission, model: Any, value: Value, place: Callable[[int], slice]) -> Value:
+    """Every column through its table; `place(column)` is where its outputs stand in the estimator's own output."""
+    parts = []
+    for index, categories in enumerate(model.categories_):
+        single = g.take(value, [index]).parts[0]
+        code = coded(g, single, list(categories))
+        table = _table(model, index, place(index))
+        if table.shape[1]:
+            tensor = g.add("Gather", g.double(table), code, axis=0)
+            parts.append(Part(tensor, (None,) * table.shape[1]))
+    if not parts:
+        raise g.refused("it gives no columns")
+    return Value(tuple(parts))
+
+
+def coded(g: Emission, part: Part, categories: Sequence[Any]) -> str:
+    """INT64 [rows] of a column [rows, 1]: the place of its cell in `categories`, or their number when it is unknown."""
+    origin = part.origins[0]
+    g.known(origin, [category for category in categories if not is_missing(category)])
+    missing = [place for place, category in enumerate(categories) if is_missing(category)]
+    if part.text:
+        if missing and origin is not None:
+            g.missing[origin.column] = categories[missing[0]]
+        code = _text_code(g, part.tensor, categories)
+    else:
+        code = _number_code(g, part.tensor, categories)
+    return str(g.add("Reshape", code, g.int64(-1)))
+
+
+def is_missing(category: Any) -> bool:
+    """None or NaN."""
+    return category is None or (isinstance(category, float | np.floating) and bool(np.isnan(category)))
+
+
+def _text_code(g: Emission, tensor: str, categories: Sequence[Any]) -> str:
+    keys: list[str] = []
+    places: list[int] = []
+    for place, category in enumerate(categories):
+        key = MISSING_TEXT if is_missing(category) else category
+        if not isinstance(key, str):
+            raise g.refused(f"it knows the category {category!r} in a column of text: give it text only")
+        if key in keys and is_missing(category):
+            continue  # the empty text is a category of its own: a missing cell cannot be said on the wire
+        keys.append(key)
+        places.append(place)
+    return str(
+        g.add("LabelEncoder", tensor, domain=ML, keys_strings=keys, values_int64s=places, default_int64=len(categories))
+    )
+
+
+def _number_code(g: Emission, tensor: str, categories: Sequence[Any]) -> str:
+    if any(isinstance(category, str) for category in categories):
+        raise g.refused(
+            "it was trained on text and is given numbers: bring the sample with the text of the training rows"
+        )
+    count = len(categories)
+    numbers = np.array([np.nan if is_missing(category) else float(category) for category in categories])
+    places = np.arange(count, dtype=np.float64) - count
+    hit = g.add("Equal", tensor, g.double(numbers.reshape(1, -1)))
+    if np.isnan(numbers).any():
+        at_missing = g.add("And", g.add("IsNaN", tensor), g.constant(np.isnan(numbers).reshape(1, -1)))
+        hit = g.add("Or", hit, at_missing)
+    chosen = row_sum(g, g.add("Where", hit, g.double(places.reshape(1, -1)), g.double(0.0)))
+    return g.cast(g.add("Add", chosen, g.double(float(count))), INT64)
+
+
+def _table(model: Any, index: int, place: slice) -> Doubles:
+    """[categories + 1, outputs]: what the estimator makes of each category of one column, the unknown one last."""
+    cells = [*model.categories_[index], _unseen(model.categories_[index])]
+    rows = [_answer(model, index, cell)[place] for cell in cells]
+    width = max(len(row) for row in rows)
+    return np.array([row if len(row) else np.full(width, np.nan) for row in rows], np.float64).reshape(len(rows), width)
+
+
+def _answer(model: Any, index: int, cell: Any) -> Any:
+    """The estimator's output for a row of first categories with `cell` in column `index`; empty when it refuses it."""
+    row = [cell if column == index else categories[0] for column, categories in enumerate(model.categories_)]
+    kinds = {np.asarray(categories).dtype.kind for categories in model.categories_}
+    dtype = np.float64 if kinds <= set("iufb") else object
+    try:
+        made = model.transform(_framed(model, np.array([row], dtype=dtype)))
+    except ValueError:
+        return np.zeros(0)
+    made = made.toarray() if hasattr(made, "toarray") else made
+    return np.asarray(made, np.float64)[0]
+
+
+def _framed(model: Any, cells: NDArray[Any]) -> Any:
+    names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        return cells
+    import pandas as pd  # noqa: PLC0415 -- only where the model was trained on a frame
+
+    return pd.DataFrame(cells, columns=names)
+
+
+def _unseen(categories: NDArray[Any]) -> Any:
+    if np.asarray(categories).dtype.kind in "iufb":
+        known = {float(category) for category in categories if not is_missing(category)}
+        return next(float(number) for number in range(-2, len(known) + 1) if float(number) not in known)
+    return UNSEEN_TEXT

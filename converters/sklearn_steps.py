@@ -1,0 +1,196 @@
+"""Who emits which scikit-learn estimator: one table for transformers, one for classifiers, one for regressors.
+
+A family's file fills the tables by decorating its functions with the exact class names it is right for. A subclass
+that somebody wrote is not its parent: its `predict` may differ, so it is refused by name.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from sklearn.base import is_classifier, is_outlier_detector
+from sklearn.utils import get_tags
+
+from converters.family import ConversionRefused
+from converters.sklearn_emission import Emission, Value
+
+F = TypeVar("F")
+EPS32 = float(np.finfo(np.float32).eps)
+EPS64 = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a classifier says of each row."""
+
+    probabilities: str  # DOUBLE [rows, classes]
+    winner: str = (
+        ""  # INT64 [rows], the place of the label in `classes_`; empty: the first of the largest probabilities
+    )
+    decision: str = ""  # DOUBLE [rows, columns of decision_function]; empty: the estimator has none
+
+
+Transform = Callable[[Emission, Any, Value], Value]
+Classify = Callable[[Emission, Any, Value], Scores]
+Regress = Callable[[Emission, Any, Value], str]
+# What arithmetic may add to the rounding of the output itself: (model, the rows as this step sees them) -> absolute.
+Slack = Callable[[Any, Any], Any]
+
+TRANSFORMERS: dict[str, Transform] = {}
+CLASSIFIERS: dict[str, Classify] = {}
+REGRESSORS: dict[str, Regress] = {}
+SLACKS: dict[str, Slack] = {}
+
+
+def transformer(*names: str) -> Callable[[Transform], Transform]:
+    """Registers a function as the emitter of transformers of these classes."""
+    return _registrar(TRANSFORMERS, names)
+
+
+def classifier(*names: str) -> Callable[[Classify], Classify]:
+    """Registers a function as the emitter of classifiers of these classes."""
+    return _registrar(CLASSIFIERS, names)
+
+
+def regressor(*names: str) -> Callable[[Regress], Regress]:
+    """Registers a function as the emitter of regressors of these classes."""
+    return _registrar(REGRESSORS, names)
+
+
+def slack(*names: str) -> Callable[[Slack], Slack]:
+    """Registers how far float arithmetic may carry these classes' outputs, besides the rounding of the output."""
+    return _registrar(SLACKS, names)
+
+
+def _registrar(table: dict[str, F], names: tuple[str, ...]) -> Callable[[F], F]:
+    def register(function: F) -> F:
+        table.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def transform(g: Emission, model: Any, value: Value, name: str = "") -> Value:
+    """Emits a fitted transformer."""
+    with g.step(name, model):
+        if model is None or (isinstance(model, str) and model == "passthrough"):
+            return value
+        return _emitter(g, TRANSFORMERS, model, "transformer")(g, model, value)
+
+
+def classify(g: Emission, model: Any, value: Value, name: str = "") -> Scores:
+    """Emits a fitted classifier: DOUBLE probabilities [rows, classes], NaN where the original refuses the row."""
+    with g.step(name, model):
+        scores = _emitter(g, CLASSIFIERS, model, "classifier")(g, model, value)
+        return Scores(_refusing(g, model, value, scores.probabilities), scores.winner, scores.decision)
+
+
+def regress(g: Emission, model: Any, value: Value, name: str = "") -> str:
+    """Emits a fitted regressor: DOUBLE [rows, targets], NaN where the original refuses the row."""
+    with g.step(name, model):
+        return _refusing(g, model, value, _emitter(g, REGRESSORS, model, "regressor")(g, model, value))
+
+
+def slack_of(model: Any, rows: Any) -> Any:
+    """What arithmetic may add to each output of `model` on `rows`, absolute; broadcasts over the output."""
+    return SLACKS.get(type(model).__name__, _no_slack)(model, rows)
+
+
+def gives_probabilities(model: Any) -> bool:
+    """Whether a classifier has `predict_proba`; those without are answered with 1 for their label."""
+    return hasattr(model, "predict_proba")
+
+
+def decides(model: Any) -> bool:
+    """Whether the model answers with one of its classes."""
+    return bool(is_classifier(model) or is_outlier_detector(model))
+
+
+def first_of_largest(g: Emission, scores: str) -> str:
+    """INT64 [rows]: numpy's argmax."""
+    return str(g.add("ArgMax", scores, axis=1, keepdims=0))
+
+
+def one_hot(g: Emission, winner: str, classes: int) -> str:
+    """DOUBLE [rows, classes] of INT64 [rows]."""
+    return str(g.add("OneHot", winner, g.int64(classes), g.double([0.0, 1.0]), axis=-1))
+
+
+def both_sides(g: Emission, probability: str) -> str:
+    """[1 - p, p] of p: DOUBLE [rows, 1]."""
+    return str(g.add("Concat", g.add("Sub", g.double([[1.0]]), probability), probability, axis=1))
+
+
+def column(g: Emission, tensor: str, index: int) -> str:
+    """One column, [rows, 1]."""
+    return g.columns(tensor, [index])
+
+
+def flat(g: Emission, tensor: str) -> str:
+    """[rows, 1] as [rows]."""
+    return str(g.add("Squeeze", tensor, g.int64(1)))
+
+
+def row_sum(g: Emission, tensor: str) -> str:
+    """The sum of each row, [rows, 1]."""
+    return str(g.add("ReduceSum", tensor, g.int64(1), keepdims=1))
+
+
+def _emitter(g: Emission, table: dict[str, F], model: Any, kind: str) -> F:
+    found = table.get(type(model).__name__) if type(model).__module__.split(".")[0] in LIBRARIES else None
+    if found is None:
+        raise g.refused(
+            f"{type(model).__module__}.{type(model).__name__} is not supported as a {kind}: it cannot be proved exact. "
+            f"Leave the step out, do it before the model is called, or replace it by one that docs/conversion.md lists"
+        )
+    return found
+
+
+LIBRARIES = {"sklearn", "xgboost", "lightgbm"}
+
+
+def _refusing(g: Emission, model: Any, value: Value, output: str) -> str:
+    """Adds 0 to the answers of rows that the model takes, NaN to those it raises an error for: NaN and infinity."""
+    if (
+        type(model).__name__ in WRAPPERS
+        or not type(model).__module__.startswith("sklearn.")
+        or get_tags(model).input_tags.allow_nan
+    ):
+        return output
+    if any(part.text for part in value.parts):
+        return output
+    nothing = row_sum(g, g.add("Mul", g.whole(value), g.double(0.0)))
+    return str(g.add("Add", output, nothing))
+
+
+# They hand their rows on to estimators that judge them themselves.
+WRAPPERS = {
+    "Pipeline",
+    "ColumnTransformer",
+    "GridSearchCV",
+    "RandomizedSearchCV",
+    "HalvingGridSearchCV",
+    "HalvingRandomSearchCV",
+    "DummyClassifier",
+    "DummyRegressor",
+}
+
+
+def _no_slack(_model: Any, _rows: Any) -> Any:
+    return np.zeros((1, 1))
+
+
+def whole_classes(classes: Any) -> tuple[int, ...] | tuple[str, ...]:
+    """`classes_` as what `label` answers: integers or text."""
+    values = np.asarray(classes)
+    if values.ndim != 1 or (values.dtype == object and not all(isinstance(value, str) for value in values)):
+        raise ConversionRefused("the classes are neither all text nor all integers: train with text or integer labels")
+    if values.dtype.kind in "biu" or (values.dtype.kind == "f" and all(math.floor(value) == value for value in values)):
+        return tuple(int(value) for value in values)
+    if values.dtype.kind == "f":
+        raise ConversionRefused(
+            "the classes are fractions, which `label` cannot carry: train with text or integer labels"
+        )
+    return tuple(str(value) for value in values)
