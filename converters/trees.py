@@ -6,6 +6,7 @@ whose library sums float32 the same way gets the same bits.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ def add_trees(
     tree_ids = np.repeat(np.arange(len(trees)), sizes)
     node_ids = np.concatenate([np.arange(size) for size in sizes])
 
-    def gather(name: str) -> NDArray[np.generic]:
+    def gather(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(tree, name)[nodes] for tree, nodes in zip(trees, kept, strict=True)])
 
     def renumbered(name: str) -> list[int]:

@@ -1,0 +1,146 @@
+"""What clients send, as the one tensor [rows, features] that a booster was trained on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.family import Column, Schema
+from converters.graph import DOUBLE, FLOAT, INT64, ML, Graph
+from protos.package_pb2 import Layout
+
+# The code of a category that the training rows did not have, where the library refuses such rows.
+REFUSED = -1.0
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The categories of a feature in the order of their codes, as text or as whole numbers."""
+
+    categories: tuple[str, ...] | tuple[int, ...]
+    unseen: float  # the code of every other value: REFUSED or NaN
+
+    @property
+    def text(self) -> bool:
+        return isinstance(self.categories[0], str)
+
+
+def add_inputs(graph: Graph, schema: Schema, codes: Mapping[int, Codes], *, double: bool = False) -> str:
+    """Declare the inputs of `schema` and return the features, float32 or float64 [rows, features].
+
+    Features in `codes` come as categories and leave as codes; missing text is the empty string, unless that is a
+    category itself, and leaves as NaN.
+    """
+    kind = DOUBLE if double else FLOAT
+    if schema.layout == Layout.MATRIX:
+        tensor = graph.input("input", "FP32", len(schema.columns))
+        if codes:
+            tensor = graph.concat(_split(graph, tensor, len(schema.columns), codes))
+        return graph.cast(tensor, DOUBLE) if double else tensor
+    parts: list[str] = []
+    for (coded, _), run in groupby(enumerate(schema.columns), key=lambda item: (item[0] in codes, item[1].datatype)):
+        columns = list(run)
+        names = [graph.input(column.name, column.datatype, 1) for _, column in columns]
+        if coded:
+            parts.extend(
+                _as(graph, _encode(graph, name, column, codes[index]), FLOAT, kind)
+                for name, (index, column) in zip(names, columns, strict=True)
+            )
+        else:
+            parts.append(_as(graph, graph.concat(names), _element_type(columns[0][1]), kind))
+    return graph.concat(parts)
+
+
+def _element_type(column: Column) -> int:
+    return {"FP32": FLOAT, "FP64": DOUBLE}.get(column.datatype, INT64)
+
+
+def _as(graph: Graph, tensor: str, have: int, want: int) -> str:
+    return tensor if have == want else graph.cast(tensor, want)
+
+
+def _split(graph: Graph, tensor: str, width: int, codes: Mapping[int, Codes]) -> list[str]:
+    """The columns of a matrix, those in `codes` encoded."""
+    parts: list[str] = []
+    for coded, run in groupby(range(width), key=codes.__contains__):
+        indices = list(run)
+        if coded:
+            column = Column("", "FP32")
+            parts.extend(_encode(graph, graph.columns(tensor, [index]), column, codes[index]) for index in indices)
+        else:
+            parts.append(graph.columns(tensor, indices))
+    return parts
+
+
+def _encode(graph: Graph, tensor: str, column: Column, codes: Codes) -> str:
+    """The codes of a [rows, 1] tensor of categories, float32."""
+    values = [float(code) for code in range(len(codes.categories))]
+    if codes.text:
+        keys = [str(category).encode() for category in codes.categories]
+        if b"" not in keys:
+            keys, values = [*keys, b""], [*values, float("nan")]
+        return graph.add(
+            "LabelEncoder", tensor, domain=ML, keys_strings=keys, values_floats=values, default_float=codes.unseen
+        )
+    whole = tensor if column.datatype == "INT64" else graph.cast(tensor, INT64)
+    code = graph.add(
+        "LabelEncoder",
+        whole,
+        domain=ML,
+        keys_int64s=[int(category) for category in codes.categories],
+        values_floats=values,
+        default_float=codes.unseen,
+    )
+    if column.datatype not in ("FP32", "FP64"):
+        return code
+    # A number that is not whole is no category; NaN is a missing one.
+    same = graph.add("Equal", graph.cast(whole, _element_type(column)), tensor)
+    code = graph.add("Where", same, code, graph.float32(codes.unseen))
+    return graph.add("Where", graph.add("IsNaN", tensor), graph.float32(float("nan")), code)
+
+
+@dataclass(frozen=True)
+class CategorySet:
+    """The codes of one feature that a split sends one way, and whether a missing value goes with them."""
+
+    feature: int
+    codes: tuple[int, ...]
+    missing: bool
+
+
+def add_memberships(
+    graph: Graph, features: str, sets: Sequence[CategorySet], *, double: bool = False, truncates: bool
+) -> str:
+    """`features` with a column per set behind them: 1 where the row's code is in the set, else 0.
+
+    A lookup per feature, so that load time and latency do not grow with the length of the sets. Codes are cut to
+    whole numbers; below zero they are in no set: `truncates` says that those above -1 count as 0.
+    """
+    kind = DOUBLE if double else FLOAT
+    parts = [features]
+    for feature, run in groupby(sets, key=lambda entry: entry.feature):
+        table = _table(list(run))
+        none, missing = len(table) - 2, len(table) - 1
+        code = graph.columns(features, [feature])
+        number = np.float64 if double else np.float32
+        above = graph.add(
+            "Greater" if truncates else "GreaterOrEqual", code, graph.constant(np.array(-1 if truncates else 0, number))
+        )
+        known = graph.add("And", above, graph.add("Less", code, graph.constant(np.array(none, number))))
+        index = graph.add("Where", known, code, graph.constant(np.array(none, number)))
+        index = graph.add("Where", graph.add("IsNaN", code), graph.constant(np.array(missing, number)), index)
+        flat = graph.add("Reshape", graph.cast(index, INT64), graph.int64(-1))
+        parts.append(graph.cast(graph.add("Gather", graph.constant(table), flat, axis=0), kind))
+    return graph.concat(parts)
+
+
+def _table(sets: Sequence[CategorySet]) -> NDArray[np.uint8]:
+    """A row per code, one for codes in no set and one for a missing value; a column per set."""
+    known = 1 + max((code for entry in sets for code in entry.codes), default=0)
+    table = np.zeros((known + 2, len(sets)), np.uint8)
+    for column, entry in enumerate(sets):
+        table[list(entry.codes), column] = 1
+        table[-1, column] = entry.missing
+    return table

@@ -1,0 +1,99 @@
+"""From a sum of leaves to what a booster answers: each link as ONNX nodes and as arithmetic on tolerances."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.graph import Graph
+
+Floats = NDArray[np.float64]
+EPSILON = float(np.finfo(np.float32).eps)
+# What one addition per tree can lose: leaves rounded to float32, and each partial sum.
+SUMMATION = 8 * EPSILON
+# Links are a handful of float32 operations, the last rounding included.
+ROUNDING = 8 * EPSILON
+TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A function of the margins [rows, groups] that keeps their shape."""
+
+    emit: Callable[[Graph, str], str]
+    apply: Callable[[Floats], Floats]
+    # Where a group's answer depends on its own margin only, and grows or falls with it throughout.
+    monotone: bool = True
+
+    def tolerance(self, margins: Floats, lost: Floats) -> Floats:
+        """How far answers may be apart whose margins are `lost` apart; shapes of `margins`."""
+        with np.errstate(all="ignore"):
+            exact = self.apply(margins)
+            rounding = ROUNDING * np.abs(exact) + TINY
+            if not self.monotone:  # a softmax's: each factor moves by e^lost, and so does the sum
+                worst = np.expm1(2 * np.max(lost, axis=1, keepdims=True))
+                return np.asarray(exact * worst + rounding)
+            moved = np.maximum(np.abs(self.apply(margins + lost) - exact), np.abs(self.apply(margins - lost) - exact))
+        # An infinite answer of a finite margin may be infinite a little earlier in the copy.
+        return np.where(np.isnan(moved), 0.0, moved) + np.where(np.isfinite(rounding), rounding, 0.0)
+
+
+def identity() -> Link:
+    return Link(lambda _, margin: margin, lambda margin: margin)
+
+
+def exponential() -> Link:
+    return Link(lambda graph, margin: graph.add("Exp", margin), np.exp)
+
+
+def sigmoid(scale: float = 1.0) -> Link:
+    """1 / (1 + exp(-scale * margin)), as both libraries compute it: ONNX's own Sigmoid saturates at 18."""
+
+    def emit(graph: Graph, margin: str) -> str:
+        negative = graph.add("Mul", margin, graph.float32(-scale))
+        return graph.add("Reciprocal", graph.add("Add", graph.add("Exp", negative), graph.float32(1.0)))
+
+    return Link(emit, lambda margin: 1.0 / (1.0 + np.exp(-scale * margin)))
+
+
+def softmax() -> Link:
+    def apply(margin: Floats) -> Floats:
+        powers = np.exp(margin - margin.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    return Link(lambda graph, margin: graph.add("Softmax", margin, axis=1), apply, monotone=False)
+
+
+def step() -> Link:
+    """1 above zero, else 0: the hinge loss's class."""
+
+    def emit(graph: Graph, margin: str) -> str:
+        return graph.cast(graph.add("Greater", margin, graph.float32(0.0)), 1)
+
+    return Link(emit, lambda margin: (margin > 0).astype(np.float64))
+
+
+def two_columns(graph: Graph, positive: str) -> str:
+    """[1 - p, p] of a [rows, 1] tensor p."""
+    return graph.concat([graph.add("Sub", graph.float32(1.0), positive), positive])
+
+
+def label(graph: Graph, index: str, classes: tuple[int, ...] | tuple[str, ...]) -> str:
+    """The class at each int64 index, [rows]."""
+    if classes == tuple(range(len(classes))):
+        return index
+    kind: Any = np.int64 if isinstance(classes[0], int) else np.str_
+    return graph.add("Gather", graph.constant(np.array(classes, dtype=kind)), index)
+
+
+def above_half(graph: Graph, positive: str) -> str:
+    """The index 1 where a [rows, 1] probability is above a half, else 0; int64 [rows]."""
+    flat = graph.add("Reshape", positive, graph.int64(-1))
+    return graph.cast(graph.add("Greater", flat, graph.float32(0.5)), 7)
+
+
+def largest(graph: Graph, scores: str) -> str:
+    """The first index of each row's largest score; int64 [rows]."""
+    return graph.add("ArgMax", scores, axis=1, keepdims=0)
