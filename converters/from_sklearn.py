@@ -11,9 +11,11 @@ from sklearn.base import is_regressor
 
 from converters import sample as samples
 from converters import (
+    sklearn_boosting,
     sklearn_compose,
     sklearn_encoders,
     sklearn_functions,
+    sklearn_histogram,
     sklearn_linear,
     sklearn_scalers,
     sklearn_trees,
@@ -36,7 +38,16 @@ from converters.sklearn_steps import (
 from protos.package_pb2 import Layout, Task
 
 # Importing a family's file fills the tables of sklearn_steps.
-FILES = (sklearn_compose, sklearn_encoders, sklearn_functions, sklearn_linear, sklearn_scalers, sklearn_trees)
+FILES = (
+    sklearn_boosting,
+    sklearn_compose,
+    sklearn_encoders,
+    sklearn_functions,
+    sklearn_histogram,
+    sklearn_linear,
+    sklearn_scalers,
+    sklearn_trees,
+)
 
 
 class Sklearn:
@@ -166,7 +177,12 @@ def _spelled(values: "pd.Series[Any]", g: Emission, name: str) -> NDArray[Any]:
 
 def classes_of(model: Any) -> tuple[int, ...] | tuple[str, ...]:
     """The classes in the order of `probabilities`."""
-    return whole_classes(getattr(model, "classes_", np.array([-1, 1])))
+    classes = getattr(model, "classes_", np.array([-1, 1]))
+    if isinstance(classes, list) or getattr(model, "n_outputs_", 1) != 1:
+        raise ConversionRefused(
+            f"step {type(model).__name__}: it has several outputs, and `label` holds one: train a classifier for each output"
+        )
+    return whole_classes(classes)
 
 
 def _tolerance(model: Any, given: Any, made: Doubles) -> Doubles:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_array
 
 from converters.graph import DOUBLE
 from converters.sklearn_emission import Doubles, Emission, Value
@@ -77,7 +78,8 @@ FUNCTIONS: dict[Any, tuple[Emit, bool]] = {
 
 @transformer("FunctionTransformer")
 def function(g: Emission, model: Any, value: Value) -> Value:
-    if model.func is None:
+    called = getattr(model.func, "func", model.func)
+    if called is None or called is check_array:  # the latter: how HistGradientBoosting hands its numbers through
         return value
     try:
         known = FUNCTIONS.get(model.func)

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from converters.graph import INT64
 from converters.sklearn_emission import Emission, Value
 from converters.sklearn_steps import (
     EPS64,
@@ -12,7 +11,6 @@ from converters.sklearn_steps import (
     both_sides,
     classifier,
     first_of_largest,
-    flat,
     slack,
 )
 
@@ -25,16 +23,11 @@ def product(g: Emission, value: Value, coefficients: Any, intercept: Any) -> str
     return str(g.add("Add", made, g.double(offset)))
 
 
-def sigmoid(g: Emission, margin: str) -> str:
-    """1 / (1 + exp(-margin)) in double: the operator Sigmoid is good to five digits only in its tail."""
-    return g.add("Div", g.double(1.0), g.add("Add", g.double(1.0), g.add("Exp", g.add("Neg", margin))))
-
-
 def winner_of(g: Emission, decision: str, outputs: int) -> str:
     """The place of the label: the largest score, or whether the only one is above 0."""
     if outputs > 1:
         return first_of_largest(g, decision)
-    return flat(g, g.cast(g.add("Greater", decision, g.double(0.0)), INT64))
+    return first_of_two(g, decision)
 
 
 def product_slack(model: Any, rows: Any) -> Any:

@@ -14,6 +14,7 @@ from sklearn.base import is_classifier, is_outlier_detector
 from sklearn.utils import get_tags
 
 from converters.family import ConversionRefused
+from converters.graph import INT64
 from converters.sklearn_emission import Emission, Value
 
 F = TypeVar("F")
@@ -111,6 +112,12 @@ def decides(model: Any) -> bool:
 def first_of_largest(g: Emission, scores: str) -> str:
     """INT64 [rows]: numpy's argmax."""
     return str(g.add("ArgMax", scores, axis=1, keepdims=0))
+
+
+def first_of_two(g: Emission, margin: str, *, ties_win: bool = False) -> str:
+    """INT64 [rows]: 1 where the only margin [rows, 1] is above 0 (or at it, with `ties_win`), else 0."""
+    above = g.add("GreaterOrEqual" if ties_win else "Greater", margin, g.double(0.0))
+    return flat(g, g.cast(above, INT64))
 
 
 def one_hot(g: Emission, winner: str, classes: int) -> str:

@@ -1,0 +1,6 @@
+"""The configurations of scikit-learn: one tuple from each family's file."""
+
+from tests.converters.matrix import sklearn_tree_cases
+from tests.converters.matrix.case import Case
+
+CASES: tuple[Case, ...] = (*sklearn_tree_cases.CASES,)
