@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from converters.family import Answer, ConversionRefused, Schema, Tensors
 
 FLOATS = ("probabilities", "prediction")
+# What float32 rounding may take from the sum of a row of probabilities, whatever the model.
+SUM_SLACK = 1e-6
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,14 @@ def _margin(
     slack = np.take_along_axis(np.broadcast_to(tolerance, values.shape), order, axis=1).sum(axis=1)
     with np.errstate(invalid="ignore"):
         return top[:, 1] - top[:, 0], slack
+
+
+def sum_difference(answer: Answer, compiled: Tensors) -> Difference:
+    """How far each row of probabilities is from the sum of the original's, where that is 1."""
+    original, copy = answer.outputs["probabilities"], compiled["probabilities"].astype(np.float64)
+    allowed = np.broadcast_to(answer.tolerance["probabilities"], original.shape).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        normal = np.abs(original.astype(np.float64).sum(axis=1) - 1) <= SUM_SLACK
+        size = np.where(normal, np.abs(copy.sum(axis=1) - 1), 0.0)
+    tolerance = allowed + SUM_SLACK
+    return Difference("probabilities", ~(size <= tolerance), size, tolerance)

@@ -11,6 +11,7 @@ from typing import Any, cast
 import onnx
 
 from converters import sample as samples
+from converters.ensembles import tree_size
 from converters.family import ConversionRefused, Family, Schema
 from converters.package import Package, check_name
 from converters.parity import Proof, prove
@@ -34,7 +35,6 @@ LIBRARIES = {
     "xgboost": "xgboost",
     "xgboost-cpu": "xgboost",
 }
-TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
 
 
 def convert(
@@ -63,7 +63,8 @@ def convert(
     progress("compiling")
     compiled = family.compile(model, schema)
     content = compiled.SerializeToString()
-    proof = prove(family, model, schema, rows, content)
+    progress("proving: the same rows to the original and to the compiled model")
+    proof = prove(family, model, schema, rows=rows, compiled=compiled, progress=progress)
     proof.check()
     wire = samples.sent(rows, schema)
     source = Source(framework=family.name, estimator=type(model).__name__, digest=digest)
@@ -100,7 +101,7 @@ def _manifest(name: str, source: Source, schema: Schema, compiled: onnx.ModelPro
         layout=schema.layout,
         inputs=_inputs(schema),
         outputs=_outputs(schema),
-        features=[Feature(name=column.name, datatype=column.datatype) for column in schema.columns],
+        features=[Feature(name=c.name, datatype=c.datatype, accepts=c.accepts) for c in schema.columns],
         classes=[str(value) for value in schema.classes],
         label_datatype=label_datatype(schema),
         opsets={opset.domain: opset.version for opset in compiled.opset_import},
@@ -146,18 +147,3 @@ def libraries() -> dict[str, str]:
             except importlib.metadata.PackageNotFoundError:
                 continue
     return found
-
-
-def tree_size(compiled: onnx.ModelProto) -> tuple[int, int]:
-    """Trees and tree nodes (leaves included) of a compiled model."""
-    trees = nodes = 0
-    for node in compiled.graph.node:
-        if node.op_type in TREES:
-            attributes = {attribute.name: attribute for attribute in node.attribute}
-            if "tree_roots" in attributes:
-                trees += len(attributes["tree_roots"].ints)
-                nodes += len(attributes["nodes_featureids"].ints) + len(attributes["leaf_targetids"].ints)
-            else:
-                trees += len(set(attributes["nodes_treeids"].ints))
-                nodes += len(attributes["nodes_treeids"].ints)
-    return trees, nodes

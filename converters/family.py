@@ -30,6 +30,8 @@ class Column:
 
     name: str
     datatype: str  # FP32, FP64, INT64, BOOL or BYTES
+    # The only values the original takes, numbers in decimal, where it raises on others; empty: any.
+    accepts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

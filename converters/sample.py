@@ -121,7 +121,12 @@ def _datatype_of_objects(name: str, values: "pd.Series[Any]") -> str:
 
 def typed(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """The rows with the types of `NUMPY_TYPES`; text that is missing is None."""
-    return pd.DataFrame({column.name: _typed(frame[column.name], column) for column in schema.columns})
+    return assembled({column.name: _typed(frame[column.name], column) for column in schema.columns})
+
+
+def assembled(columns: dict[str, NDArray[Any]]) -> pd.DataFrame:
+    """A frame of these arrays with their own dtypes: pandas left alone makes text of objects, and NaN of None."""
+    return pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()})
 
 
 def _typed(values: "pd.Series[Any]", column: Column) -> NDArray[Any]:

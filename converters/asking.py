@@ -1,0 +1,108 @@
+"""The original model, asked so that a row it refuses costs that row only, and is remembered."""
+
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from converters import compare
+from converters.family import Answer, ConversionRefused, Family, Schema, Tensors
+from converters.table import Integers
+
+Kept = NDArray[np.bool_]
+
+
+@dataclass
+class Original:
+    """What the gate asks. `refused` counts rows outside the contract by what the original said to them."""
+
+    family: Family
+    model: Any
+    schema: Schema
+    refused: dict[str, int] = field(default_factory=dict)
+    # Kinds of rows that it refuses, in the words of `Plan.kinds`, with what it said.
+    refused_kinds: dict[str, str] = field(default_factory=dict)
+
+    def ask(
+        self, rows: pd.DataFrame, kind: Integers | None, kinds: tuple[str, ...], until: float
+    ) -> tuple[Answer | None, Kept]:
+        """The answer on the rows that the original takes, and which those are.
+
+        One row of each `kind` is tried first when the block as a whole is refused. After `until` (monotonic seconds)
+        rows not yet told apart are left out.
+        """
+        kept = np.ones(len(rows), dtype=bool)
+        if kind is not None and self.refused_kinds:
+            known = [number for number, name in enumerate(kinds) if name in self.refused_kinds]
+            kept = ~np.isin(kind, known)
+        answer = self._whole(rows[kept]) if kept.any() else None
+        if answer is None or isinstance(answer, Answer):
+            return answer, kept
+        if kind is not None:
+            for number in np.unique(kind[kept & (kind >= 0)]):
+                scout = int(np.flatnonzero(kind == number)[0])
+                reason = self._whole(rows.iloc[scout : scout + 1])
+                if isinstance(reason, str):
+                    self.refused_kinds.setdefault(kinds[number], reason)
+                    kept &= kind != number
+        places = np.flatnonzero(kept)
+        pieces = self._pieces(rows, places, until)
+        kept[:] = False
+        for taken, _ in pieces:
+            kept[taken] = True
+        return joined_answer([piece for _, piece in pieces]), kept
+
+    def _pieces(self, rows: pd.DataFrame, places: Integers, until: float) -> list[tuple[Integers, Answer]]:
+        """Halves the block until what is refused stands alone."""
+        if not len(places) or time.monotonic() > until:
+            return []
+        answer = self._whole(rows.iloc[places])
+        if isinstance(answer, Answer):
+            return [(places, answer)]
+        if len(places) == 1:
+            self.refused[answer] = self.refused.get(answer, 0) + 1
+            return []
+        half = len(places) // 2
+        return self._pieces(rows, places[:half], until) + self._pieces(rows, places[half:], until)
+
+    def _whole(self, rows: pd.DataFrame) -> Answer | str:
+        """The answer on all rows, or what the original said when it refused."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                answer = self.family.answer(self.model, self.schema, rows)
+            except ConversionRefused:
+                raise
+            except Exception as refusal:  # noqa: BLE001 -- originals refuse rows with whatever their library raises
+                return (str(refusal).strip() or type(refusal).__name__).splitlines()[0]
+        compare.check_answer(answer, self.schema, len(rows))
+        return answer
+
+
+def joined_answer(answers: list[Answer]) -> Answer | None:
+    """Answers one after the other; None for none."""
+    if not answers:
+        return None
+
+    def glued(parts: list[Tensors]) -> Tensors:
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    shaped = [
+        Answer(a.outputs, {n: np.broadcast_to(t, a.outputs[n].shape) for n, t in a.tolerance.items() if n != "label"})
+        for a in answers
+    ]
+    return Answer(glued([answer.outputs for answer in shaped]), glued([answer.tolerance for answer in shaped]))
+
+
+def taken(answer: Answer, rows: Any) -> Answer:
+    """The answer on some of its rows."""
+    tolerance = {
+        name: np.broadcast_to(values, answer.outputs[name].shape)[rows]
+        for name, values in answer.tolerance.items()
+        if name != "label"
+    }
+    return Answer({name: values[rows] for name, values in answer.outputs.items()}, tolerance)

@@ -1,0 +1,66 @@
+"""What the compiled model must do with any rows: the same bits in every batch, and an error for odd inputs."""
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.family import Tensors
+from converters.runtime import FAILURES, Session
+
+SIZES = (1, 2, 49, 50, 51, 128, 129)
+
+
+def batch_differences(session: Session, inputs: Tensors, seconds: float) -> tuple[int, int, str]:
+    """Rows asked, rows whose bits depend on the batch they were in, and what did not fit into `seconds`."""
+    rows = len(next(iter(inputs.values())))
+    whole = session.run(inputs)
+    differs = np.zeros(rows, dtype=bool)
+    asked = rows
+    until = time.monotonic() + seconds
+    for size in (rows, *SIZES):
+        for first in range(0, rows, size):
+            if time.monotonic() > until:
+                return asked, int(differs.sum()), f"batches of {size} not all tried in {seconds:.0f} s"
+            part = slice(first, min(first + size, rows))
+            answers = session.run({name: values[part] for name, values in inputs.items()})
+            asked += part.stop - part.start
+            for name, values in answers.items():
+                if len(values) != part.stop - part.start:
+                    differs[part] = True
+                else:
+                    differs[part] |= ~_same_bits(values, whole[name][part])
+    return asked, int(differs.sum()), ""
+
+
+def _same_bits(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+    """Per row; NaN equals NaN of the same bits, and 0.0 is not -0.0."""
+    if one.dtype.kind == "f":
+        width = f"u{one.dtype.itemsize}"
+        one, other = np.ascontiguousarray(one).view(width), np.ascontiguousarray(other).view(width)
+    return np.asarray((one == other).reshape(len(one), -1).all(axis=1), dtype=bool)
+
+
+def odd_inputs(session: Session, inputs: Tensors) -> list[str]:
+    """The inputs of a wrong shape, type or name that were answered where an error is due."""
+    row = {name: values[:1] for name, values in inputs.items()}
+    first = next(iter(row))
+    wide = np.concatenate([row[first], row[first]], axis=1)
+    numbers = row[first].dtype.kind != "O"
+    other = row[first].astype(object).astype(str).astype(object) if numbers else np.zeros(row[first].shape, np.float32)
+    tried = {
+        f"{wide.shape[1]} columns in {first!r}": row | {first: wide},
+        f"no columns in {first!r}": row | {first: row[first][:, :0]},
+        f"{'text' if numbers else 'numbers'} in {first!r}": row | {first: other},
+        f"no {first!r}": {name: values for name, values in row.items() if name != first},
+    }
+    return [f"{what}: answered, where an error is due" for what, feeds in tried.items() if _answers(session, feeds)]
+
+
+def _answers(session: Session, feeds: Tensors) -> bool:
+    try:
+        session.run(feeds)
+    except FAILURES:
+        return False
+    return True

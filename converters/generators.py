@@ -1,0 +1,262 @@
+"""The rows that the gate makes: each generator looks for one kind of fault.
+
+R the sample, T thresholds, N missing values, Z extreme numbers, C categories, D doubles, W exchanged columns. B
+(batches) and O (shape, labels, sums) look at the same rows in another way and live in `converters.parity`.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.routes import Reading, plans
+from converters.table import Integers, Plan, Table, joined, no_value
+
+Doubles = NDArray[np.float64]
+
+DESCRIPTIONS = {
+    "R": "rows of the sample",
+    "T": "each split's threshold and the numbers next to it",
+    "N": "missing values, alone and together",
+    "Z": "zeros, infinities, denormals, huge numbers, integers beyond 2^24",
+    "C": "every category, and ones that were never seen",
+    "D": "doubles that float32 cannot hold: the original sees the double, the compiled model what a client sends",
+    "B": "the same rows in batches of 1, 2, 49, 50, 51, 128, 129 and all: equal bits",
+    "W": "values exchanged between columns, and inputs of the wrong shape or type",
+    "O": "labels, ties, and probabilities that sum to 1",
+}
+
+SPLITS_MAX = 20_000  # ways to splits are looked up one by one, about 50 µs each
+THRESHOLDS_MAX = 50_000
+DENSE_ROWS = 4_000  # rows in which every column stands at one of its thresholds
+NEAREST = 2
+RANDOM = 2
+MISSING_ROWS = 4_000  # over all columns
+MISSING_TOGETHER_ROWS = 256
+CATEGORIES_MAX = 2_000  # a column
+UNSEEN = ("", "unseen", "ünsehbar ß", " ", "nan", "None", "0")
+FLOATS = (0.0, -0.0, np.inf, -np.inf, 1e-45, -1e-40, 3e38, -3e38, 16777217.0, 2147483648.0, 1e15)
+DOUBLES = (1e-310, 1e300, 9007199254740993.0)
+INTEGERS = (0, -1, 2**24 + 1, 2**31, 2**53 + 1, 2**63 - 1, -(2**63))
+
+
+def from_graph(found: list[Reading], table: Table, random: np.random.Generator) -> tuple[list[Plan], list[Plan], str]:
+    """T rows and N rows on the way to the splits of the graph, and what was sampled if not all."""
+    total = sum(len(reading.splits.feature) for reading in found)
+    thresholds, missing = [], []
+    for reading in found:
+        count = len(reading.splits.feature)
+        share = count if total <= SPLITS_MAX else max(1, SPLITS_MAX * count // total)
+        chosen = np.sort(random.choice(count, share, replace=False))
+        at, without = plans(reading, table, chosen)
+        thresholds.append(at)
+        missing.append(without)
+    note = f"T, N: {SPLITS_MAX:,} of {total:,} splits, drawn at random" if total > SPLITS_MAX else ""
+    return thresholds, missing, note
+
+
+def at_values(splits: dict[str, Doubles], table: Table, random: np.random.Generator) -> list[Plan]:
+    """T rows for the values a family names: each beside the nearest and some random rows, and all columns at once."""
+    found, tried = [], {}
+    total = sum(len(values) for values in splits.values())
+    for name, values in splits.items():
+        index = table.names.index(name)
+        unique = np.unique(values[np.isfinite(values)])
+        if not len(unique) or table.datatypes[index] == "BYTES":
+            continue
+        if total > THRESHOLDS_MAX:
+            share = max(1, THRESHOLDS_MAX * len(unique) // total)
+            unique = random.choice(unique, min(share, len(unique)), replace=False)
+        around = np.concatenate([near(unique, step, table.datatypes[index]) for step in (-1, 0, 1)])
+        tried[index] = np.unique(around)
+        base = _bases(table, index, np.tile(unique, 3), random)
+        found.append(_one_column(base.ravel(), index, np.repeat(around, base.shape[1])))
+    return [*found, *_dense(tried, table, random)]
+
+
+def near(values: Doubles, step: int, datatype: str) -> Doubles:
+    """The value at (0), just below (-1) or just above (1), among what the datatype can say."""
+    if datatype in ("INT64", "BOOL"):
+        low, high = (0.0, 1.0) if datatype == "BOOL" else (-(2.0**62), 2.0**62)
+        return np.asarray(np.clip(np.floor(values) + step, low, high), dtype=np.float64)
+    if datatype == "FP64":
+        return np.asarray(np.nextafter(values, step * np.inf) if step else values, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+        narrow = np.nextafter(narrow, np.float32(step * np.inf)) if step else narrow
+    return np.asarray(narrow, dtype=np.float64)
+
+
+def _bases(table: Table, index: int, values: Doubles, random: np.random.Generator) -> Integers:
+    """For each value the rows of the sample that are nearest to it in that column, and some at random."""
+    column = table.column(index).astype(np.float64)
+    order = np.argsort(column, kind="stable")
+    order = order[: np.count_nonzero(~np.isnan(column))]
+    drawn = random.integers(0, table.rows, (len(values), RANDOM))
+    if not len(order):
+        return drawn
+    place = np.searchsorted(column[order], values)
+    nearest = [order[np.clip(place + shift - NEAREST // 2, 0, len(order) - 1)] for shift in range(NEAREST)]
+    return np.concatenate([np.stack(nearest, axis=1), drawn], axis=1)
+
+
+def _dense(tried: dict[int, Doubles], table: Table, random: np.random.Generator) -> list[Plan]:
+    if not tried:
+        return []
+    rows = min(DENSE_ROWS, max(len(values) for values in tried.values()))
+    base = random.integers(0, table.rows, rows)
+    drawn = [random.choice(values, rows) for values in tried.values()]
+    return [
+        Plan(base, np.tile(np.arange(rows), len(tried)), np.repeat(list(tried), rows), np.concatenate(drawn)),
+    ]
+
+
+def _one_column(base: Integers, index: int, values: NDArray[Any], kind: str = "") -> Plan:
+    """Rows that differ from their base in one column."""
+    count = len(base)
+    kinds = (np.zeros(count, np.int64), (kind,)) if kind else (None, ())
+    return Plan(base, np.arange(count), np.full(count, index), values, *kinds)
+
+
+def missing(table: Table, nullable: Iterable[int], random: np.random.Generator) -> list[Plan]:
+    """N rows: NaN in each column alone, or None in the `nullable` ones among the text columns."""
+    able = _may_miss(table, nullable)
+    each = int(np.clip(MISSING_ROWS // max(len(able), 1), 2, 64))
+    return [
+        _one_column(
+            random.integers(0, table.rows, each), index, np.full(each, empty, object), no_value(table.names[index])
+        )
+        for index, empty in able.items()
+    ]
+
+
+def missing_together(
+    table: Table, nullable: Iterable[int], random: np.random.Generator, refused: Iterable[str]
+) -> list[Plan]:
+    """N rows: no value in several columns at once and in all, of those where the original does not refuse it."""
+    able = {
+        index: empty
+        for index, empty in _may_miss(table, nullable).items()
+        if no_value(table.names[index]) not in refused
+    }
+    if not able:
+        return []
+    rows = MISSING_TOGETHER_ROWS
+    share = random.choice([0.2, 0.5, 1.0], (rows, 1))
+    row, place = np.nonzero(random.random((rows, len(able))) < share)
+    column = np.array(list(able))[place]
+    value = _objects(list(able.values()))[place]
+    return [Plan(random.integers(0, table.rows, rows), row, column, value)]
+
+
+def _may_miss(table: Table, nullable: Iterable[int]) -> dict[int, float | None]:
+    able: dict[int, float | None] = {index: np.nan for index in range(len(table.names)) if table.floats(index)}
+    return able | dict.fromkeys(nullable)
+
+
+def extremes(table: Table, random: np.random.Generator) -> list[Plan]:
+    """Z rows: each extreme number in each column, and in all columns at once."""
+    found = []
+    for index, datatype in enumerate(table.datatypes):
+        values: tuple[float, ...] = {
+            "FP32": FLOATS,
+            "FP64": FLOATS + DOUBLES,
+            "INT64": INTEGERS,
+            "BOOL": (0, 1),
+            "BYTES": (),
+        }[datatype]
+        for value in values:
+            base = random.integers(0, table.rows, 2)
+            kind = (
+                f"infinity in {table.names[index]!r}"
+                if abs(value) == np.inf
+                else f"{value:g} in {table.names[index]!r}"
+            )
+            found.append(_one_column(base, index, np.full(2, value, object), kind))
+    able = np.flatnonzero([table.floats(index) for index in range(len(table.names))])
+    for value in FLOATS if len(able) > 1 else ():
+        base, row = random.integers(0, table.rows, 1), np.zeros(len(able), np.int64)
+        kinds = (f"{_shown(value)} in all columns",)
+        found.append(Plan(base, row, able, np.full(len(able), value, object), np.zeros(1, np.int64), kinds))
+    return found
+
+
+def _shown(value: float) -> str:
+    return "infinity" if abs(value) == np.inf else f"{value:g}"
+
+
+def categories(known: dict[str, tuple[Any, ...]], table: Table, random: np.random.Generator) -> list[Plan]:
+    """C rows: every category a step knows or the sample holds, and neighbours that none knows."""
+    found = []
+    for index, (name, datatype) in enumerate(zip(table.names, table.datatypes, strict=True)):
+        seen = list(dict.fromkeys(known.get(name, ())))
+        if datatype == "BYTES":
+            held = table.column(index)
+            seen = list(dict.fromkeys([*seen, *sorted({value for value in held if value is not None})]))
+            unseen: list[Any] = [value for value in (*UNSEEN, *_variants(seen)) if value not in seen]
+        elif seen:
+            unseen = _codes(seen, whole=datatype in ("INT64", "BOOL"))
+        else:
+            continue
+        seen = [seen[place] for place in random.permutation(len(seen))[:CATEGORIES_MAX]]
+        base = random.integers(0, table.rows, 2 * len(seen))
+        found.append(_one_column(base, index, _objects([*seen, *seen])))
+        for value in unseen:
+            kind = f"the category {value!r} in {name!r}"
+            found.append(_one_column(random.integers(0, table.rows, 2), index, _objects([value, value]), kind))
+    return found
+
+
+def _objects(values: list[Any]) -> NDArray[Any]:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _variants(seen: list[Any]) -> list[str]:
+    texts = [str(value) for value in seen[:3]]
+    return [variant for text in texts for variant in (text.swapcase(), f" {text}", f"{text} ", text[:-1])]
+
+
+def _codes(seen: list[Any], *, whole: bool) -> list[Any]:
+    numbers = sorted(float(value) for value in seen if value == value)  # noqa: PLR0124 -- NaN is no code
+    if not numbers:
+        return []
+    around = {numbers[0] - 1, numbers[-1] + 1, -1.0, *(number + 1 for number in numbers[:20])} - set(numbers)
+    codes: list[Any] = [int(value) if whole else value for value in sorted(around)]
+    return codes if whole else [*codes, *(number + fraction for number in numbers[:5] for fraction in (0.5, -0.25))]
+
+
+def exchanged(table: Table, random: np.random.Generator, rows: int) -> list[Plan]:
+    """W rows: each value stands in another column of the same datatype."""
+    base = random.integers(0, table.rows, rows)
+    row, column, value = [], [], []
+    for datatype in sorted(set(table.datatypes) - {"BYTES"}):
+        places = np.flatnonzero(np.array(table.datatypes) == datatype)
+        for index, other in zip(places, np.roll(places, 1), strict=True):
+            row.append(np.arange(rows))
+            column.append(np.full(rows, index))
+            value.append(table.column(int(other))[base].astype(object))
+    if not row:
+        return []
+    return [Plan(base, np.concatenate(row), np.concatenate(column), np.concatenate(value))]
+
+
+def doubles(splits: dict[str, Doubles], table: Table, random: np.random.Generator) -> list[Plan]:
+    """D rows: the sample as it is, and the doubles right beside each threshold in columns that clients send as FP32."""
+    found = [Plan(np.arange(table.rows))]
+    for name, values in splits.items():
+        index = table.names.index(name)
+        unique = np.unique(values[np.isfinite(values)])
+        if table.datatypes[index] == "FP32" and len(unique):
+            unique = random.permutation(unique)[: THRESHOLDS_MAX // len(splits) + 1]
+            around = np.concatenate([near(unique, step, "FP64") for step in (-1, 0, 1)])
+            found.append(_one_column(random.integers(0, table.rows, len(around)), index, around))
+    return found
+
+
+def plan_of(parts: list[Plan], random: np.random.Generator) -> Plan:
+    """All rows of a generator in random order; empty when it has none."""
+    kept = [part for part in parts if len(part)]
+    return joined(kept).shuffled(random) if kept else Plan(np.zeros(0, np.int64))

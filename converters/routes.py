@@ -1,0 +1,240 @@
+"""Rows that reach chosen splits: the way from the root is read off the graph and each value on it set to fit.
+
+A random row misses most splits of a deep tree. Here every split gets a base row that satisfies as much of its way as
+a row can, and the client's columns that the tree reads as they are get values that satisfy the rest.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+import pandas as pd
+from numpy.typing import NDArray
+from onnx import helper
+
+from converters.ensembles import Splits, splits_of
+from converters.family import Schema
+from converters.runtime import Session
+from converters.sample import feeds
+from converters.table import Integers, Plan, Table, no_value
+
+Doubles = NDArray[np.float64]
+
+# Base rows that a way may begin with.
+BASE_ROWS = 256
+# Linear maps (a scaler) are found from the base rows; so many float32 steps around the threshold's image are tried.
+STEPS_SCALED = (-2, -1, 0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an ensemble reads: its tensor on the base rows, and which client column each of its columns is."""
+
+    splits: Splits
+    tensor: Doubles  # [base rows, tensor columns]
+    dtype: type[np.floating]
+    column: Integers  # [tensor columns]: the client's column, -1 when it is no plain copy of one
+    slope: Doubles  # [tensor columns]: value = slope * column + offset
+    offset: Doubles
+
+
+def readings(model: onnx.ModelProto, schema: Schema, rows: pd.DataFrame) -> list[Reading]:
+    """What each ensemble of the graph reads on the first BASE_ROWS of `rows`."""
+    found = splits_of(model)
+    sources = sorted({splits.source for splits in found})
+    if not sources:
+        return []
+    base = rows.iloc[:BASE_ROWS]
+    given = feeds(base, schema)
+    inner = [source for source in sources if source not in given]
+    tensors = dict(given)
+    if inner:
+        opened = onnx.ModelProto()
+        opened.CopyFrom(model)
+        present = {output.name for output in opened.graph.output}
+        opened.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in inner if name not in present)
+        tensors |= Session(opened.SerializeToString()).run(given, tuple(inner))
+    table = Table(base, schema)
+    links = {source: _links(tensors[source], table) for source in sources}
+    return [_reading(splits, tensors[splits.source], links[splits.source]) for splits in found]
+
+
+def _reading(splits: Splits, tensor: NDArray[np.floating], links: tuple[Integers, Doubles, Doubles]) -> Reading:
+    dtype: type[np.floating] = np.float64 if tensor.dtype == np.float64 else np.float32
+    return Reading(splits, tensor.astype(np.float64), dtype, *links)
+
+
+def _links(tensor: NDArray[np.floating], table: Table) -> tuple[Integers, Doubles, Doubles]:
+    """Which client column each column of a tensor is, as it stands or through a linear map."""
+    width = tensor.shape[1]
+    column, slope, offset = np.full(width, -1), np.ones(width), np.zeros(width)
+    numeric = [index for index in range(len(table.names)) if table.datatypes[index] != "BYTES"]
+    clients = {index: table.column(index).astype(np.float64) for index in numeric}
+    for place in range(width):
+        values = tensor[:, place].astype(np.float64)
+        # The likeliest is the column at the same place.
+        for index in sorted(numeric, key=lambda index: index != place):
+            fit = _fit(clients[index], values, tensor.dtype)
+            if fit is not None:
+                column[place], slope[place], offset[place] = index, *fit
+                break
+    return column, slope, offset
+
+
+def _fit(client: Doubles, values: Doubles, dtype: np.dtype[np.floating]) -> tuple[float, float] | None:
+    """Slope and offset of `values` over `client`; None when it is no line. NaN on either side says nothing."""
+    both = np.isfinite(client) & np.isfinite(values)
+    x, y = client[both], values[both]
+    if len(x) < 2 or x.min() == x.max():
+        return None
+    if np.array_equal(x.astype(dtype), y.astype(dtype)):
+        return 1.0, 0.0
+    low, high = x.argmin(), x.argmax()
+    if y[low] == y[high] or len(np.unique(x)) < 3:
+        return None
+    slope = (y[high] - y[low]) / (x[high] - x[low])
+    offset = y[low] - slope * x[low]
+    scale = np.abs(y).max() + np.abs(offset)
+    return (float(slope), float(offset)) if np.allclose(slope * x + offset, y, rtol=0, atol=1e-5 * scale) else None
+
+
+def plans(reading: Reading, table: Table, chosen: Integers) -> tuple[Plan, Plan]:
+    """Rows at, just above and just below each chosen split's threshold, and rows with NaN at it, all on its way."""
+    base: list[int] = []
+    row: list[int] = []
+    column: list[int] = []
+    value: list[float] = []
+    tests: list[int] = []
+    for split in chosen:
+        feature = int(reading.splits.feature[split])
+        way = _way(reading, int(split))
+        start, changes = _fitted(reading, way)
+        if changes is None or reading.column[feature] < 0:
+            continue
+        here = len(base)
+        base.append(start)
+        tests.append(int(split))
+        for place, wanted in changes:
+            row.append(here)
+            column.append(int(reading.column[place]))
+            value.append(_client(reading, table, place, wanted))
+    way_rows = Plan(
+        np.array(base, np.int64), np.array(row, np.int64), np.array(column, np.int64), np.array(value, float)
+    )
+    split = np.array(tests, np.int64)
+    return _at_thresholds(reading, table, way_rows, split), _at_missing(reading, table, way_rows, split)
+
+
+# Tensor column -> lowest and highest value, and the (split, branch) that ask for it.
+Way = dict[int, tuple[float, float, list[tuple[int, bool]]]]
+
+
+def _way(reading: Reading, split: int) -> Way:
+    """What the splits above a split ask of a row."""
+    splits, found = reading.splits, Way()
+    while splits.parent[split] >= 0:
+        branch, split = bool(splits.on_true[split]), int(splits.parent[split])
+        place = int(splits.feature[split])
+        low, high, asked = found.get(place, (-np.inf, np.inf, []))
+        more = _bounds(str(splits.mode[split]), float(splits.threshold[split]), branch, reading.dtype)
+        found[place] = (max(low, more[0]), min(high, more[1]), [*asked, (split, branch)])
+    return found
+
+
+def _bounds(mode: str, threshold: float, branch: bool, dtype: type[np.floating]) -> tuple[float, float]:
+    above = float(np.nextafter(dtype(threshold), dtype(np.inf)))
+    below = float(np.nextafter(dtype(threshold), dtype(-np.inf)))
+    bounds = {
+        ("BRANCH_LEQ", True): (-np.inf, threshold),
+        ("BRANCH_LEQ", False): (above, np.inf),
+        ("BRANCH_LT", True): (-np.inf, below),
+        ("BRANCH_LT", False): (threshold, np.inf),
+        ("BRANCH_GTE", True): (threshold, np.inf),
+        ("BRANCH_GTE", False): (-np.inf, below),
+        ("BRANCH_GT", True): (above, np.inf),
+        ("BRANCH_GT", False): (-np.inf, threshold),
+        ("BRANCH_EQ", True): (threshold, threshold),
+        ("BRANCH_NEQ", False): (threshold, threshold),
+    }
+    return bounds.get((mode, branch), (-np.inf, np.inf))
+
+
+def _fitted(reading: Reading, way: Way) -> tuple[int, list[tuple[int, float]] | None]:
+    """The base row that fits a way best, and the tensor values to set on it; None when no row can fit."""
+    if any(low > high for low, high, _ in way.values()):
+        return 0, None
+    places = list(way)
+    values = reading.tensor[:, places]
+    low = np.array([way[place][0] for place in places])
+    high = np.array([way[place][1] for place in places])
+    with np.errstate(invalid="ignore"):
+        fits = (values >= low) & (values <= high)
+    for index, place in enumerate(places):
+        missing = np.isnan(values[:, index])
+        if missing.any():
+            tracks = reading.splits.missing_true
+            fits[missing, index] = all(bool(tracks[split]) == branch for split, branch in way[place][2])
+    settable = reading.column[places] >= 0
+    # What cannot be set must fit already; among those rows the one that needs the fewest changes.
+    score = (fits[:, ~settable] * len(places) * 2).sum(axis=1) + fits[:, settable].sum(axis=1)
+    start = int(np.argmax(score))
+    changes = []
+    for index in np.flatnonzero(~fits[start] & settable).tolist():
+        wanted = low[index] if np.isnan(values[start, index]) or values[start, index] < low[index] else high[index]
+        changes.append((places[index], float(wanted if np.isfinite(wanted) else high[index])))
+    return start, changes
+
+
+def _client(reading: Reading, table: Table, place: int, wanted: float) -> float:
+    """The client's value that becomes `wanted` in the tensor, as near as its datatype allows."""
+    value = (wanted - reading.offset[place]) / reading.slope[place]
+    return float(np.rint(value)) if table.datatypes[reading.column[place]] in ("INT64", "BOOL") else float(value)
+
+
+def _repeated(plan: Plan, times: int) -> tuple[Plan, Integers]:
+    """Each row `times` times in a row, and the number of every new row."""
+    count = len(plan)
+    copies = np.arange(times)
+    row = (plan.row[:, np.newaxis] * times + copies).ravel()
+    repeated = Plan(np.repeat(plan.base, times), row, np.repeat(plan.column, times), np.repeat(plan.value, times))
+    return repeated, np.arange(count * times)
+
+
+def _with(plan: Plan, row: Integers, column: Integers, value: Doubles) -> Plan:
+    return Plan(
+        plan.base,
+        np.concatenate([plan.row, row]),
+        np.concatenate([plan.column, column]),
+        np.concatenate([plan.value, value]),
+    )
+
+
+def _at_thresholds(reading: Reading, table: Table, plan: Plan, split: Integers) -> Plan:
+    place = reading.splits.feature[split]
+    column = reading.column[place]
+    exact = (reading.slope[place] == 1) & (reading.offset[place] == 0)
+    image = (reading.splits.threshold[split] - reading.offset[place]) / reading.slope[place]
+    whole = np.array([table.datatypes[index] in ("INT64", "BOOL") for index in column], dtype=bool)
+    wide = np.array([table.datatypes[index] == "FP64" for index in column], dtype=bool)
+    steps = STEPS_SCALED if not exact.all() else (-1, 0, 1)
+    repeated, rows = _repeated(plan, len(steps))
+    tried = np.stack([_stepped(image, step, whole, wide & (reading.dtype == np.float64)) for step in steps], axis=1)
+    return _with(repeated, rows, np.repeat(column, len(steps)), tried.ravel())
+
+
+def _stepped(values: Doubles, step: int, whole: NDArray[np.bool_], wide: NDArray[np.bool_]) -> Doubles:
+    """The values so many representable steps away: of float64, float32 or the whole numbers."""
+    with np.errstate(over="ignore"):
+        near, far = values.astype(np.float32), values.copy()
+    for _ in range(abs(step)):
+        near = np.nextafter(near, np.float32(np.sign(step) * np.inf))
+        far = np.nextafter(far, np.sign(step) * np.inf)
+    return np.where(whole, np.floor(values) + step, np.where(wide, far, near.astype(np.float64)))
+
+
+def _at_missing(reading: Reading, table: Table, plan: Plan, split: Integers) -> Plan:
+    column = reading.column[reading.splits.feature[split]]
+    rows = np.flatnonzero([table.floats(index) for index in column])
+    changed = _with(plan, rows, column[rows], np.full(len(rows), np.nan))
+    kinds = tuple(no_value(name) for name in table.names)
+    return replace(changed, kind=column, kinds=kinds)
