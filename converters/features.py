@@ -113,13 +113,13 @@ class CategorySet:
 def add_memberships(
     graph: Graph, features: str, sets: Sequence[CategorySet], *, double: bool = False, truncates: bool
 ) -> str:
-    """`features` with a column per set behind them: 1 where the row's code is in the set, else 0.
+    """A column per set, which come sorted by feature: 1 where the row's code is in the set, else 0.
 
     A lookup per feature, so that load time and latency do not grow with the length of the sets. Codes are cut to
     whole numbers; below zero they are in no set: `truncates` says that those above -1 count as 0.
     """
     kind = DOUBLE if double else FLOAT
-    parts = [features]
+    parts: list[str] = []
     for feature, run in groupby(sets, key=lambda entry: entry.feature):
         table = _table(list(run))
         none, missing = len(table) - 2, len(table) - 1

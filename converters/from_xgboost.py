@@ -22,6 +22,7 @@ from converters import sample as rows_of
 from converters.family import Answer, Column, ConversionRefused, Schema
 from converters.features import REFUSED, CategorySet, Codes, add_inputs, add_memberships
 from converters.graph import FLOAT, Graph
+from converters.links import Emitted
 from converters.trees import LESS, Tree, add_trees, constant_tree, largest_leaves
 from converters.xgboost_model import Booster, read_booster
 from protos.package_pb2 import Task
@@ -50,15 +51,6 @@ LINKS: dict[str, links.Link] = {
         links.identity(),
     ),
 }
-
-
-@dataclass(frozen=True)
-class Emitted:
-    """Tensor names: `label` [rows] and `probabilities` [rows, classes], or `prediction` [rows, targets]."""
-
-    label: str = ""
-    probabilities: str = ""
-    prediction: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,7 +161,7 @@ def _add_forest(graph: Graph, file: Booster, features: str) -> str:
         sets = sorted(set(keys), key=lambda entry: (entry.feature, entry.codes, entry.missing))
         place = {entry: file.features + index for index, entry in enumerate(sets)}
         trees = _with_memberships(trees, file, [place[key] for key in keys])
-        features = add_memberships(graph, features, sets, truncates=False)
+        features = graph.concat([features, add_memberships(graph, features, sets, truncates=False)])
     return add_trees(graph, [constant_tree(file.intercepts), *trees], features, file.groups, mode=LESS)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.graph import Graph
+from converters.graph import DOUBLE, FLOAT, INT64, Graph
 
 Floats = NDArray[np.float64]
 EPSILON = float(np.finfo(np.float32).eps)
@@ -16,6 +16,15 @@ SUMMATION = 8 * EPSILON
 # Links are a handful of float32 operations, the last rounding included.
 ROUNDING = 8 * EPSILON
 TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """Tensor names: `label` [rows] and `probabilities` [rows, classes], or `prediction` [rows, targets]."""
+
+    label: str = ""
+    probabilities: str = ""
+    prediction: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,32 @@ def sigmoid(scale: float = 1.0) -> Link:
     return Link(emit, lambda margin: 1.0 / (1.0 + np.exp(-scale * margin)))
 
 
+def signed_square() -> Link:
+    """Sign(m) * m * m, which undoes the square root of `reg_sqrt`."""
+    return Link(
+        lambda graph, margin: graph.add("Mul", margin, graph.add("Abs", margin)),
+        lambda margin: margin * np.abs(margin),
+    )
+
+
+def softplus() -> Link:
+    """Log(1 + exp(m)), in float64, with log(1 + u) = u - u²/2 for the smallest u.
+
+    ONNX Runtime's own Softplus differs with the batch and loses small answers.
+    """
+
+    def emit(graph: Graph, margin: str) -> str:
+        one, half, small = (graph.constant(np.array(number)) for number in (1.0, 0.5, 1e-6))
+        wide = graph.cast(margin, DOUBLE)
+        power = graph.add("Exp", graph.add("Neg", graph.add("Abs", wide)))
+        series = graph.add("Mul", power, graph.add("Sub", one, graph.add("Mul", power, half)))
+        log = graph.add("Log", graph.add("Add", power, one))
+        soft = graph.add("Where", graph.add("Less", power, small), series, log)
+        return graph.cast(graph.add("Add", graph.add("Relu", wide), soft), FLOAT)
+
+    return Link(emit, lambda margin: np.logaddexp(0.0, margin))
+
+
 def softmax() -> Link:
     def apply(margin: Floats) -> Floats:
         powers = np.exp(margin - margin.max(axis=1, keepdims=True))
@@ -70,9 +105,15 @@ def step() -> Link:
     """1 above zero, else 0: the hinge loss's class."""
 
     def emit(graph: Graph, margin: str) -> str:
-        return graph.cast(graph.add("Greater", margin, graph.float32(0.0)), 1)
+        return graph.cast(graph.add("Greater", margin, graph.float32(0.0)), FLOAT)
 
     return Link(emit, lambda margin: (margin > 0).astype(np.float64))
+
+
+def in_float32(answers: Floats) -> Floats:
+    """Answers as far as a FP32 output can say them."""
+    with np.errstate(over="ignore"):
+        return answers.astype(np.float32).astype(np.float64)
 
 
 def two_columns(graph: Graph, positive: str) -> str:
@@ -91,7 +132,7 @@ def label(graph: Graph, index: str, classes: tuple[int, ...] | tuple[str, ...]) 
 def above_half(graph: Graph, positive: str) -> str:
     """The index 1 where a [rows, 1] probability is above a half, else 0; int64 [rows]."""
     flat = graph.add("Reshape", positive, graph.int64(-1))
-    return graph.cast(graph.add("Greater", flat, graph.float32(0.5)), 7)
+    return graph.cast(graph.add("Greater", flat, graph.float32(0.5)), INT64)
 
 
 def largest(graph: Graph, scores: str) -> str:

@@ -160,6 +160,16 @@ def _intercepts(base_score: str, objective: str, groups: int) -> Floats:
     return np.asarray(np.broadcast_to(scores.astype(np.float64), (groups,)))
 
 
+def _linear_intercepts(booster: Any, features: int) -> Floats:
+    """What a row without any value gets, [groups].
+
+    The file has one base score per class, of which XGBoost 3.2 adds the first to every class of a linear booster.
+    """
+    empty = np.full((1, features), np.nan, np.float32)
+    nothing = sys.modules["xgboost"].DMatrix(empty, feature_names=booster.feature_names)
+    return np.asarray(booster.predict(nothing, output_margin=True), np.float64).reshape(-1)
+
+
 def _categories(container: dict[str, Any] | None, features: int) -> tuple[tuple[bytes | int | float, ...] | None, ...]:
     """Category names by feature: text as bytes (a joined buffer with offsets), or numbers."""
     entries = (container or {}).get("enc") or []
