@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import onnx
+import pandas as pd
 
 from converters import sample as samples
 from converters.ensembles import tree_size
 from converters.family import ConversionRefused, Family, Schema
+from converters.narrowing import decisions_changed
 from converters.package import Package, check_name
 from converters.parity import Proof, prove
 from converters.profile import profile_of
@@ -58,8 +60,7 @@ def convert(
     family = family_of(model)
     frame = samples.frame_of(sample)
     progress(f"reading {type(model).__name__} ({family.name})")
-    schema = family.describe(model, frame, layout)
-    rows = samples.typed(samples.select(frame, [column.name for column in schema.columns]), schema)
+    schema, rows = _described(family, model, frame, layout)
     progress("compiling")
     compiled = family.compile(model, schema)
     content = compiled.SerializeToString()
@@ -75,6 +76,23 @@ def convert(
         parity=proof.report,
         golden=proof.golden,
     )
+
+
+def _described(family: Family, model: Any, frame: pd.DataFrame, layout: str) -> tuple[Schema, pd.DataFrame]:
+    """The schema and the typed rows; `auto` means columns where float32 would change a decision on the sample."""
+    schema = family.describe(model, frame, layout)
+    rows = _rows(frame, schema)
+    if layout == "auto" and schema.layout == Layout.MATRIX and decisions_changed(family, model, schema, rows):
+        try:
+            wide = family.describe(model, frame, "columns")
+        except ConversionRefused:
+            return schema, rows
+        return wide, _rows(frame, wide)
+    return schema, rows
+
+
+def _rows(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    return samples.typed(samples.select(frame, [column.name for column in schema.columns]), schema)
 
 
 def family_of(model: Any) -> Family:

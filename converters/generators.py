@@ -35,6 +35,7 @@ RANDOM = 2
 MISSING_ROWS = 4_000  # over all columns
 MISSING_TOGETHER_ROWS = 256
 CATEGORIES_MAX = 2_000  # a column
+UNSEEN_KIND = "unseen categories"
 UNSEEN = ("", "unseen", "ünsehbar ß", " ", "nan", "None", "0")
 FLOATS = (0.0, -0.0, np.inf, -np.inf, 1e-45, -1e-40, 3e38, -3e38, 16777217.0, 2147483648.0, 1e15)
 DOUBLES = (1e-310, 1e300, 9007199254740993.0)
@@ -203,7 +204,7 @@ def categories(known: dict[str, tuple[Any, ...]], table: Table, random: np.rando
         base = random.integers(0, table.rows, 2 * len(seen))
         found.append(_one_column(base, index, _objects([*seen, *seen])))
         for value in unseen:
-            kind = f"the category {value!r} in {name!r}"
+            kind = f"{UNSEEN_KIND} such as {value!r} in {name!r}"
             found.append(_one_column(random.integers(0, table.rows, 2), index, _objects([value, value]), kind))
     return found
 

@@ -207,7 +207,8 @@ def _refusal_notes(original: Original) -> list[str]:
     columns: dict[str, list[str]] = {}
     for kind in original.refused_kinds:
         what, _, column = kind.rpartition(" in ")
-        columns.setdefault(what, []).append(column)
+        known = columns.setdefault(what.split(" such as ")[0], [])
+        known += [column] if column not in known else []
     notes: list[str] = []
     for what, where in columns.items():
         more = f" and {len(where) - REASONS_SHOWN} more" if len(where) > REASONS_SHOWN else ""
