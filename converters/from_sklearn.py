@@ -11,12 +11,15 @@ from sklearn.base import is_regressor
 
 from converters import sample as samples
 from converters import (
+    sklearn_bayes,
     sklearn_boosting,
     sklearn_compose,
+    sklearn_dummy,
     sklearn_encoders,
     sklearn_functions,
     sklearn_histogram,
     sklearn_linear,
+    sklearn_neural,
     sklearn_scalers,
     sklearn_trees,
 )
@@ -39,12 +42,15 @@ from protos.package_pb2 import Layout, Task
 
 # Importing a family's file fills the tables of sklearn_steps.
 FILES = (
+    sklearn_bayes,
     sklearn_boosting,
     sklearn_compose,
+    sklearn_dummy,
     sklearn_encoders,
     sklearn_functions,
     sklearn_histogram,
     sklearn_linear,
+    sklearn_neural,
     sklearn_scalers,
     sklearn_trees,
 )
@@ -180,7 +186,8 @@ def classes_of(model: Any) -> tuple[int, ...] | tuple[str, ...]:
     classes = getattr(model, "classes_", np.array([-1, 1]))
     if isinstance(classes, list) or getattr(model, "n_outputs_", 1) != 1:
         raise ConversionRefused(
-            f"step {type(model).__name__}: it has several outputs, and `label` holds one: train a classifier for each output"
+            f"step {type(model).__name__}: it has several outputs, and `label` holds one: "
+            f"train a classifier for each output"
         )
     return whole_classes(classes)
 

@@ -145,6 +145,24 @@ def row_sum(g: Emission, tensor: str) -> str:
     return str(g.add("ReduceSum", tensor, g.int64(1), keepdims=1))
 
 
+def dense(array: Any) -> Any:
+    """A sparse or dense array of numbers as float64."""
+    return np.asarray(array.toarray() if hasattr(array, "toarray") else array, np.float64)
+
+
+def border(decision: Any, lost: Any) -> Any:
+    """[rows, 1]: 1, so that either label will do, in rows whose decision is a tie within `lost`; else 0.
+
+    A tie means a single score [rows] within `lost` of 0, or the two largest of several within twice `lost`.
+    """
+    if decision.ndim == 1 or decision.shape[1] == 1:
+        gap, reach = np.abs(decision.reshape(-1, 1)), lost
+    else:
+        ranked = np.sort(decision, axis=1)
+        gap, reach = ranked[:, -1:] - ranked[:, -2:-1], 2 * lost
+    return (gap < np.broadcast_to(reach, (len(gap), reach.shape[-1])).max(axis=1, keepdims=True)).astype(np.float64)
+
+
 def _emitter(g: Emission, table: dict[str, F], model: Any, kind: str) -> F:
     found = table.get(type(model).__name__) if type(model).__module__.split(".")[0] in LIBRARIES else None
     if found is None:
