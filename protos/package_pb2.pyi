@@ -116,12 +116,14 @@ class Tensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Feature(_message.Message):
-    __slots__ = ("name", "datatype")
+    __slots__ = ("name", "datatype", "accepts")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATATYPE_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     datatype: str
-    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ...) -> None: ...
+    accepts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., accepts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class File(_message.Message):
     __slots__ = ("sha256", "bytes")

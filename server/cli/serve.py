@@ -1,0 +1,36 @@
+"""`onnxpress serve`: the server in this process until it is told to stop."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from server.errors import OnnxpressError, UsageError
+from server.settings import add_flags, resolve
+
+USAGE, REFUSED = 2, 3
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="onnxpress serve", description="Serve a repository of models over gRPC.")
+    add_flags(parser)
+    flags = vars(parser.parse_args(argv[1:]))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        settings = resolve(flags)
+        if not settings.repository.is_dir():
+            raise UsageError(f"repository {str(settings.repository)!r} is not a folder")
+        # Imported late: --help and a wrong flag need no ONNX Runtime.
+        from server.wiring import serve  # noqa: PLC0415
+
+        serve(settings)
+    except UsageError as error:
+        return _fail(error, USAGE)
+    except OnnxpressError as error:
+        return _fail(error, REFUSED)
+    return 0
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"onnxpress serve: {error}", file=sys.stderr)
+    return code

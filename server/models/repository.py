@@ -1,0 +1,56 @@
+"""The folder of all models: which names and versions it holds now. Reads the disk each time, keeps nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.errors import UnknownModelError, UnknownVersionError
+from server.models.package import MODEL_FILE, Package, read_package
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Triton's layout: `<root>/<model>/<version>/model.onnx`; what starts with a dot or underscore is no model."""
+
+    root: Path
+    model_mib_max: int
+
+    def models(self) -> list[str]:
+        """Names with at least one version folder."""
+        if not self.root.is_dir():
+            return []
+        names = [
+            entry.name for entry in self.root.iterdir() if entry.is_dir() and not entry.name.startswith((".", "_"))
+        ]
+        return sorted(name for name in names if self.versions(name))
+
+    def versions(self, model: str) -> list[int]:
+        """Version numbers on disk, ascending; empty where there is no such model."""
+        folder = self.folder(model)
+        if folder is None or not folder.is_dir():
+            return []
+        return sorted(
+            int(entry.name)
+            for entry in folder.iterdir()
+            if entry.name.isascii() and entry.name.isdigit() and str(int(entry.name)) == entry.name
+            and int(entry.name) > 0 and (entry / MODEL_FILE).is_file()
+        )  # fmt: skip
+
+    def folder(self, model: str) -> Path | None:
+        """Where a model lies; None for a name that cannot be one (a path, a hidden folder)."""
+        if not model or model.startswith((".", "_")) or "/" in model or "\\" in model or "\0" in model:
+            return None
+        return self.root / model
+
+    def read(self, model: str, version: int) -> Package:
+        """The package of a version. Raises UnknownModelError, UnknownVersionError, RefusedPackageError."""
+        versions = self.versions(model)
+        folder = self.folder(model)
+        if not versions or folder is None:
+            raise UnknownModelError(f"model {model!r} is not in the repository; there are {_list(self.models())}")
+        if version not in versions:
+            raise UnknownVersionError(f"model {model!r} has no version {version}; there are {_list(versions)}")
+        return read_package(folder / str(version), model, version, self.model_mib_max)
+
+
+def _list(things: list[str] | list[int]) -> str:
+    return ", ".join(map(str, things)) or "none"

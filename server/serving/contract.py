@@ -1,0 +1,67 @@
+"""Values that the original model refuses: a request with one is refused too, naming column and value."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from protos.package_pb2 import Manifest
+from server.errors import InvalidRequestError
+from server.serving.request import Flat
+from server.serving.tensors import TensorSpec
+
+SHOWN_MAX = 10
+
+
+@dataclass(frozen=True)
+class Column:
+    """One checked column: where it lies in the request, and what it may hold."""
+
+    name: str
+    spec: TensorSpec
+    tensor: int  # index of the input
+    offset: int  # of the column inside the input's rows
+    accepts: tuple[str, ...]
+
+    def check(self, flat: Flat) -> None:
+        """Raises InvalidRequestError."""
+        if isinstance(flat, list):
+            refused = next(
+                (value for value in flat[self.offset :: self.spec.row_elements] if value not in self.accepts), None
+            )
+        else:
+            values = np.frombuffer(flat, self.spec.dtype)[self.offset :: self.spec.row_elements]
+            wrong = values[~np.isin(values, np.array(self.accepts, np.float64))]
+            refused = wrong[0] if len(wrong) else None
+        if refused is not None:
+            some = ", ".join(map(repr, self.accepts[:SHOWN_MAX])) + (", …" if len(self.accepts) > SHOWN_MAX else "")
+            raise InvalidRequestError(
+                f"column {self.name!r} has the value {str(refused)[:64]!r}, expected one of {some}"
+            )
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The checked columns of a version; none for most."""
+
+    columns: tuple[Column, ...] = ()
+
+    def check(self, tensors: Sequence[Flat]) -> None:
+        """Raises InvalidRequestError for the first value that the original model refuses."""
+        for column in self.columns:
+            column.check(tensors[column.tensor])
+
+
+def read_contract(manifest: Manifest | None, inputs: Sequence[TensorSpec]) -> Contract:
+    """The contract that a manifest states, for the inputs of its model."""
+    if manifest is None:
+        return Contract()
+    places = {spec.name: index for index, spec in enumerate(inputs)}
+    columns = []
+    for position, feature in enumerate(manifest.features):
+        if not feature.accepts:
+            continue
+        tensor = places.get(feature.name, 0)
+        offset = 0 if feature.name in places else position
+        columns.append(Column(feature.name, inputs[tensor], tensor, offset, tuple(feature.accepts)))
+    return Contract(tuple(columns))

@@ -1,0 +1,320 @@
+"""Which version of which model is live: prepares, commits, flips and cleans up. One method per admin call."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from protos.package_pb2 import Deployment
+from server.errors import (
+    EpochConflictError,
+    NothingToRollBackError,
+    OnnxpressError,
+    RefusedPackageError,
+    UnknownModelError,
+    UnknownVersionError,
+)
+from server.facts import AdminFact, AuditLog
+from server.models.deployments import Desired, desired_state, read_deployment, write_deployment
+from server.models.lifecycle import State, check_transition, versions_to_unload
+from server.models.repository import Repository
+from server.serving.lane import Lane
+from server.serving.loader import Loader
+from server.serving.routes import Route
+from server.serving.scheduler import Scheduler
+
+# How long a deploy waits for requests that the former version still holds.
+RELEASE_S = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """What is known of a version now."""
+
+    version: int
+    state: State
+    reason: str = ""
+    lane: Lane | None = None
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """A model's deployment and versions at one moment."""
+
+    model: str
+    desired: Desired
+    deployment: Deployment | None
+    versions: tuple[VersionStatus, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a deploy or rollback did."""
+
+    model: str
+    version: int
+    previous: int
+    epoch: int
+    changed: bool
+
+
+@dataclass
+class _Model:
+    """Owned by the Deployer: `versions` and `desired` change under `lock`, which a change holds from start to end."""
+
+    name: str
+    desired: Desired
+    deployment: Deployment | None = None
+    versions: dict[int, VersionStatus] = field(default_factory=dict)
+    pinned: frozenset[int] = frozenset()  # loaded by explicit request, not by the deployment
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Deployer:
+    """Every method blocks and may be called from any thread; changes of one model happen one after the other."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        scheduler: Scheduler,
+        loader: Loader,
+        audit: AuditLog,
+        trial: Callable[[str, int], None],
+        unloaded: Callable[[Lane], None],
+    ) -> None:
+        """`trial` loads a version where it can do no harm; `unloaded` is told when a lane is gone."""
+        self._repository = repository
+        self._scheduler = scheduler
+        self._loader = loader
+        self._audit = audit
+        self._trial = trial
+        self._unloaded = unloaded
+        self._models: dict[str, _Model] = {}
+        self._models_lock = threading.Lock()  # owns `_models` itself
+        self.on_change: Callable[[str], None] = lambda _model: None  # set once, before `start`
+
+    def start(self) -> None:
+        """Loads what every deployment says. A model that cannot be loaded is failed; the others are served."""
+        for name in self._repository.models():
+            try:
+                self._start_model(name)
+            except OnnxpressError as error:
+                logger.error("model %r is not served: %s", name, error)  # noqa: TRY400 -- the reason says it all
+
+    def _start_model(self, name: str) -> None:
+        folder = self._repository.root / name
+        deployment = read_deployment(folder)
+        desired = desired_state(deployment, self._repository.versions(name))
+        assert desired is not None, "a model has at least one version"
+        model = self._adopt(name, desired, deployment)
+        self._recover(model)
+        with model.lock:
+            for version in (desired.version, desired.previous):
+                if not version:
+                    continue
+                try:
+                    # What was deployed was tried then; a folder that just lies there never was.
+                    self._load(model, version, trial=deployment is None)
+                except OnnxpressError as error:
+                    logger.error("version %d of model %r: %s", version, name, error)  # noqa: TRY400
+            self._publish(model)
+
+    def deploy(self, name: str, version: int, expected_epoch: int | None, reason: str, actor: str) -> Outcome:
+        """Makes `version` live. When this returns, every request sent afterwards is answered by it.
+
+        Raises UnknownModelError, UnknownVersionError, RefusedPackageError, EpochConflictError, StateWriteError: then
+        nothing has changed.
+        """
+        model = self._known(name)
+        expected = model.desired.epoch if expected_epoch is None else expected_epoch
+        fact = AdminFact(actor, "deploy", name, model.desired.version, version, expected + 1, "", reason, "ok")
+        return self._change(model, version, expected, fact)
+
+    def rollback(self, name: str, expected_epoch: int | None, reason: str, actor: str) -> Outcome:
+        """Makes the version live that was live before. Raises what `deploy` raises, and NothingToRollBackError."""
+        model = self._known(name)
+        desired = model.desired
+        if not desired.previous:
+            raise NothingToRollBackError(f"model {name!r} has had no other version live")
+        expected = desired.epoch if expected_epoch is None else expected_epoch
+        fact = AdminFact(actor, "rollback", name, desired.version, desired.previous, expected + 1, "", reason, "ok")
+        return self._change(model, desired.previous, expected, fact)
+
+    def _change(self, model: _Model, version: int, expected: int, fact: AdminFact) -> Outcome:
+        with model.lock:
+            desired = model.desired
+            try:
+                if desired.epoch != expected:
+                    raise EpochConflictError(f"model {model.name!r} is at epoch {desired.epoch}, expected {expected}")
+                live = model.versions.get(desired.version)
+                if version == desired.version and live is not None and live.state is State.READY:
+                    return Outcome(model.name, version, desired.previous, desired.epoch, changed=False)
+                lane = self._load(model, version, trial=True)
+                fact = replace(fact, from_version=desired.version, digest=lane.digest)
+                self._commit(model, version, fact)
+            except OnnxpressError as error:
+                self._audit.append(replace(fact, epoch=desired.epoch, result=f"refused: {error}"))
+                raise
+            former = model.desired
+            self._publish(model)
+            self._unload_unneeded(model)
+            return Outcome(model.name, former.version, former.previous, former.epoch, changed=True)
+
+    def _commit(self, model: _Model, version: int, fact: AdminFact) -> None:
+        """Durable before visible: first the audit log, then the deployment; a refused write is told to both."""
+        desired = model.desired
+        deployment = Deployment(
+            model=model.name,
+            epoch=desired.epoch + 1,
+            live_version=version,
+            # Redeploying the version that is desired but failed to load keeps the rollback target.
+            previous_version=desired.previous if version == desired.version else desired.version,
+            reason=fact.reason,
+            actor=fact.actor,
+        )
+        deployment.updated_at.FromDatetime(datetime.now(UTC))
+        self._audit.append(fact)
+        write_deployment(self._repository.root / model.name, deployment)
+        model.deployment = deployment
+        model.desired = Desired(version, deployment.previous_version, deployment.epoch)
+
+    def load(self, name: str, version: int, actor: str) -> None:
+        """Loads a version (0: what the deployment says) beside what is live; it answers requests that name it."""
+        model = self._known(name)
+        with model.lock:
+            wanted = version or model.desired.version
+            lane = self._load(model, wanted, trial=True)
+            fact = AdminFact(
+                actor, "load", name, model.desired.version, wanted, model.desired.epoch, lane.digest, "", "ok"
+            )
+            self._audit.append(fact)
+            model.pinned |= {wanted}
+            self._publish(model)
+
+    def unload(self, name: str, actor: str) -> None:
+        """Stops serving a model until it is loaded or deployed again; the deployment stays as it is."""
+        model = self._known(name)
+        with model.lock:
+            desired = model.desired
+            self._audit.append(AdminFact(actor, "unload", name, desired.version, 0, desired.epoch, "", "", "ok"))
+            model.pinned = frozenset()
+            gone = [status for status in model.versions.values() if status.lane is not None]
+            for status in gone:
+                self._enter(model, status, State.DRAINING)
+            self._publish(model)
+            for status in gone:
+                self._drop(model, status)
+
+    def status(self, name: str) -> ModelStatus:
+        """Raises UnknownModelError."""
+        model = self._known(name)
+        versions = dict(model.versions)
+        for version in self._repository.versions(name):
+            versions.setdefault(version, VersionStatus(version, State.AVAILABLE))
+        ordered = tuple(versions[version] for version in sorted(versions))
+        return ModelStatus(name, model.desired, model.deployment, ordered)
+
+    def models(self) -> list[str]:
+        """Names of what is served and of what has appeared on disk since."""
+        with self._models_lock:
+            return sorted({*self._models, *self._repository.models()})
+
+    def _known(self, name: str) -> _Model:
+        with self._models_lock:
+            model = self._models.get(name)
+        if model is not None:
+            return model
+        versions = self._repository.versions(name)
+        if not versions:
+            raise UnknownModelError(
+                f"model {name!r} is not in the repository; there are {', '.join(self.models()) or 'none'}"
+            )
+        # A folder that appeared after the start: known, and live by a deploy only.
+        return self._adopt(name, Desired(0, 0, 0), None)
+
+    def _adopt(self, name: str, desired: Desired, deployment: Deployment | None) -> _Model:
+        with self._models_lock:
+            return self._models.setdefault(name, _Model(name, desired, deployment))
+
+    def _load(self, model: _Model, version: int, *, trial: bool) -> Lane:
+        """The lane of a version, loaded now unless it is ready. Its status tells what happened."""
+        status = model.versions.get(version)
+        if status is not None and status.state is State.READY and status.lane is not None:
+            return status.lane
+        if version not in self._repository.versions(model.name):
+            known = ", ".join(map(str, self._repository.versions(model.name)))
+            raise UnknownVersionError(f"model {model.name!r} has no version {version}; there are {known or 'none'}")
+        status = self._enter(model, status or VersionStatus(version, State.AVAILABLE), State.LOADING)
+        try:
+            if trial:
+                self._trial(model.name, version)
+            lane = self._loader.load(self._repository.read(model.name, version))
+        except OnnxpressError as error:
+            self._enter(model, replace(status, reason=str(error)), State.FAILED)
+            self._publish(model)
+            raise
+        except Exception as error:
+            self._enter(model, replace(status, reason="an unforeseen error, see the log"), State.FAILED)
+            logger.exception("loading version %d of model %r", version, model.name)
+            raise RefusedPackageError(
+                f"version {version} of {model.name!r} cannot be loaded: {type(error).__name__}"
+            ) from error
+        self._enter(model, replace(status, lane=lane), State.READY)
+        logger.info("model %r version %d is ready, batches of up to %d rows", model.name, version, lane.batch_rows)
+        return lane
+
+    def _enter(self, model: _Model, status: VersionStatus, state: State) -> VersionStatus:
+        check_transition(status.state, state)
+        entered = replace(status, state=state, reason=status.reason if state is State.FAILED else "")
+        model.versions[status.version] = entered
+        self.on_change(model.name)
+        return entered
+
+    def _publish(self, model: _Model) -> None:
+        """Flips the routes, and waits until no request is held that the former route sent."""
+        lanes = {
+            str(s.version): s.lane for s in model.versions.values() if s.lane is not None and s.state is State.READY
+        }
+        unready = {str(version): State.AVAILABLE.value for version in self._repository.versions(model.name)}
+        unready |= {
+            str(s.version): s.state.value + (f" ({s.reason})" if s.reason else "") for s in model.versions.values()
+        }
+        for version in lanes:
+            del unready[version]
+        route = Route(model.name, model.desired.epoch, lanes.get(str(model.desired.version)), lanes, unready)
+        former = self._scheduler.replace_route(route)
+        self.on_change(model.name)
+        if former is not None and not self._scheduler.wait_released(former, RELEASE_S):
+            logger.warning("model %r: epoch %d still holds %d requests", model.name, former.epoch, former.held)
+
+    def _unload_unneeded(self, model: _Model) -> None:
+        loaded = [s.version for s in model.versions.values() if s.state is State.READY]
+        stale = versions_to_unload(loaded, model.desired.version, model.desired.previous, model.pinned)
+        if not stale:
+            return
+        for version in stale:
+            self._enter(model, model.versions[version], State.DRAINING)
+        self._publish(model)
+        for version in stale:
+            self._drop(model, model.versions[version])
+
+    def _drop(self, model: _Model, status: VersionStatus) -> None:
+        """Unloads a lane that no route leads to any more, once its last lease is back."""
+        lane = status.lane
+        assert lane is not None, "only loaded versions drain"
+        if not self._scheduler.wait_released(lane, RELEASE_S):
+            logger.warning("%r keeps its leases; it is left to them", lane)
+        self._enter(model, replace(status, lane=None), State.AVAILABLE)
+        self._unloaded(lane)
+
+    def _recover(self, model: _Model) -> None:
+        """The audit log is written first: a record without its deployment was never carried out, and now says so."""
+        epoch, promised = model.desired.epoch, self._audit.last_epoch(model.name)
+        if promised > epoch:
+            why = "not carried out: the server ended before it was durable"
+            self._audit.append(
+                AdminFact("onnxpress", "recover", model.name, 0, model.desired.version, epoch, "", why, "ok")
+            )

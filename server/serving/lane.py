@@ -1,0 +1,82 @@
+"""A loaded version: its session, its queue and what it holds."""
+
+import struct
+from collections import deque
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.serving.batching import Slice
+from server.serving.contract import Contract
+from server.serving.cost import Curve
+from server.serving.request import Flat, Request
+from server.serving.runtime import RunError, Session
+
+_LENGTH = struct.Struct("<I")
+
+
+class Lane:
+    """The queue and run slots of one loaded version.
+
+    `queue` and the counts belong to the Scheduler and change under its lock only; the rest never changes.
+    """
+
+    def __init__(
+        self, model: str, version: int, session: Session, digest: str, contract: Contract, curve: Curve, batch_rows: int
+    ) -> None:
+        self.model = model
+        self.version = str(version)
+        self.session = session
+        self.signature = session.signature
+        self.digest = digest
+        self.contract = contract
+        self.curve = curve  # rows -> microseconds, measured at load
+        self.batch_rows = batch_rows if self.signature.batchable else 1
+        self.queue: deque[Request] = deque()
+        self.queued_rows = 0
+        self.queued_bytes = 0
+        self.running = 0  # batches
+        self.held = 0  # leases: requests queued, running or being answered
+
+    def __repr__(self) -> str:
+        return f"Lane({self.model}/{self.version}, queued={self.queued_rows}, running={self.running}, held={self.held})"
+
+    def assemble(self, slices: Sequence[Slice]) -> dict[str, NDArray[Any]]:
+        """The inputs of one run: the rows of every slice, one after the other."""
+        batchable = self.signature.batchable
+        feeds: dict[str, NDArray[Any]] = {}
+        for index, spec in enumerate(self.signature.inputs):
+            flats = [_rows(part, part.request.tensors[index], spec.stride) for part in slices]
+            shape = (-1, *spec.shape[1:]) if batchable else (slices[0].request.shapes or [])[index]
+            if spec.datatype == "BYTES":
+                feeds[spec.name] = np.array(list(chain.from_iterable(flats)), object).reshape(shape)
+            else:
+                joined = flats[0] if len(flats) == 1 else b"".join(flats)
+                feeds[spec.name] = np.frombuffer(joined, spec.dtype).reshape(shape)
+        return feeds
+
+    def run(self, feeds: dict[str, NDArray[Any]], rows: int) -> tuple[list[Flat], list[Sequence[int]]]:
+        """Every output flat, and its shape. Raises RunError; too few rows back is an error, never an empty answer."""
+        arrays = self.session.run(feeds)
+        if self.signature.batchable:
+            for spec, array in zip(self.signature.outputs, arrays, strict=True):
+                if array.shape != (rows, *spec.shape[1:]):
+                    raise RunError(f"output {spec.name!r} has shape {list(array.shape)} for {rows} rows")
+        return [_flat(array) for array in arrays], [array.shape for array in arrays]
+
+
+def _rows(part: Slice, flat: Flat, stride: int) -> Flat:
+    if part.stop - part.start == part.request.rows:
+        return flat
+    return flat[part.start * stride : part.stop * stride]
+
+
+def _flat(array: NDArray[Any]) -> Flat:
+    """Bytes of numbers; for strings a list of elements as the wire wants them: uint32 length and bytes."""
+    if array.dtype == object:
+        encoded = [str(element).encode() for element in array.ravel()]
+        return [_LENGTH.pack(len(element)) + element for element in encoded]
+    return memoryview(np.ascontiguousarray(array).data).cast("B")

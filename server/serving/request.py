@@ -1,0 +1,89 @@
+"""A request on its way from the front to its answer. It carries everything it needs; there is no table of calls."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from server.serving.lane import Lane
+    from server.serving.routes import Route, Routes
+
+# (kind, call, method, payload, client key, details): what a front's `receive` gives; details is
+# (metadata, peer, seconds left before the deadline or None).
+Event = tuple[int, Any, int, bytes | None, Any, tuple[Any, str, float | None] | None]
+CALL = 0
+CANCEL = 1
+# One input of a request, flat and row-major: bytes, or for BYTES a list of str.
+Flat = Any
+
+
+class Front(Protocol):
+    """What speaks HTTP/2. Every method may be called from any thread."""
+
+    def receive(self, most: int) -> list[Event] | None:
+        """Up to `most` events that wait, or blocks until there is one; None once the front is closed."""
+        ...
+
+    def answer(self, call: Any, payload: bytes) -> bool:
+        """False when the caller has left."""
+        ...
+
+    def fail(self, call: Any, error: BaseException) -> str:
+        """Ends the call with the status that `error` stands for; returns the status' name."""
+        ...
+
+
+class Request:
+    """Rows of one call, bound to the version that will answer them.
+
+    shapes: of each input, only where the version cannot share runs (its signature is not batchable).
+    outputs: indices into the signature's outputs, None for all.
+    """
+
+    __slots__ = (
+        "arrival", "call", "deadline", "front", "id", "lane", "outputs", "parts", "route", "rows", "shapes", "size",
+        "taken", "tensors",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        lane: "Lane",
+        route: "Route | None",
+        rows: int,
+        tensors: Sequence[Flat],
+        size: int,
+        shapes: Sequence[Sequence[int]] | None,
+        outputs: tuple[int, ...] | None,
+        id_: str,
+    ) -> None:
+        self.lane = lane
+        self.route = route  # the deployment that decided; None where the caller named the version
+        self.rows = rows
+        self.tensors = tensors
+        self.size = size  # bytes of the payload
+        self.shapes = shapes
+        self.outputs = outputs
+        self.id = id_
+        self.taken = 0  # rows already given to a batch
+        self.parts: list[Sequence[Flat]] | None = None  # outputs of earlier batches, where the request is split
+
+    def arrive(self, front: Front, call: Any, arrival: int, deadline: int) -> None:
+        """Times are monotonic nanoseconds; deadline 0 means none."""
+        self.front = front
+        self.call = call
+        self.arrival = arrival
+        self.deadline = deadline
+
+    def __repr__(self) -> str:
+        return f"Request({self.lane!r}, rows={self.rows}, taken={self.taken})"
+
+
+class Codec(Protocol):
+    """How requests and answers are written; see wire/codec.py."""
+
+    def decode(self, payload: bytes, routes: "Routes") -> Request:
+        """Raises an OnnxpressError that says what is wrong with the request."""
+        ...
+
+    def encode(self, request: Request, outputs: Sequence[Flat], shapes: Sequence[Sequence[int]] | None) -> bytes:
+        """The answer: each output flat; shapes only where the version is not batchable."""
+        ...

@@ -1,0 +1,86 @@
+"""ONNX Runtime: the only file that imports it."""
+
+import os
+
+# Wheels of 1.32 carry a telemetry uploader; it reads this before anything else happens.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from server.errors import RefusedPackageError
+from server.serving.tensors import ANY, Signature, TensorSpec
+
+onnxruntime.disable_telemetry_events()
+
+VERSION: str = onnxruntime.__version__
+ERRORS_ONLY = 3
+ONNX_DATATYPES = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+
+
+class RunError(Exception):
+    """ONNX Runtime could not answer; the message is its own."""
+
+
+class Session:
+    """One compiled model in memory. `run` may be called from several threads at once; it releases the GIL."""
+
+    def __init__(self, onnx: bytes) -> None:
+        """Raises RefusedPackageError with ONNX Runtime's reason, or for outputs that are no tensors."""
+        options = onnxruntime.SessionOptions()
+        # One thread and no spinning: answers do not depend on the batch (P1), and parallelism is the pumps' business.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = ERRORS_ONLY
+        try:
+            self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise RefusedPackageError(f"ONNX Runtime {VERSION} cannot load it: {error}") from error
+        self.signature = Signature(
+            tuple(_spec(tensor) for tensor in self._session.get_inputs()),
+            tuple(_spec(tensor) for tensor in self._session.get_outputs()),
+        )
+        self._run = self._session.run
+        self._outputs = [spec.name for spec in self.signature.outputs]
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """Every output, in the signature's order. Raises RunError."""
+        try:
+            return self._run(self._outputs, feeds)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise RunError(str(error)) from error
+
+
+def _spec(tensor: Any) -> TensorSpec:
+    datatype = ONNX_DATATYPES.get(tensor.type)
+    if datatype is None:
+        raise RefusedPackageError(
+            f"{tensor.name!r} is {tensor.type}: only tensors can be served (convert without ZipMap)"
+        )
+    shape = tuple(size if isinstance(size, int) and size >= 0 else ANY for size in tensor.shape)
+    return TensorSpec(tensor.name, datatype, shape or (ANY,))
+
+
+def zeros(spec: TensorSpec, rows: int) -> NDArray[Any]:
+    """An input of `rows` rows to warm up with: zeros, empty strings."""
+    shape = [rows if spec.shape[0] == ANY else spec.shape[0], *(max(size, 1) for size in spec.shape[1:])]
+    return np.full(shape, "", object) if spec.datatype == "BYTES" else np.zeros(shape, spec.dtype)

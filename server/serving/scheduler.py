@@ -1,0 +1,144 @@
+"""Who runs what next: binds requests to lanes, hands out batches to free run slots, counts the leases."""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.serving.batching import Taken, take
+from server.serving.lane import Lane
+from server.serving.request import Request
+from server.serving.routes import Route, Routes
+
+CANCELLED_MAX = 4096
+
+
+class StaleRoutesError(Exception):
+    """The routes changed between binding and submitting."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one lane gave to one run slot."""
+
+    lane: Lane
+    taken: Taken
+
+
+class Scheduler:
+    """Owns, under its one lock: the current routes, every lane's queue and counts, the run slots, cancelled calls.
+
+    There are never more batches running than slots, and the pumps are one more than the slots, so one pump is
+    always free to receive.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.routes = Routes()
+        self._slots = slots
+        self._running = 0
+        self._waiting: deque[Lane] = deque()  # lanes with a queue, in turn
+        self._cancelled: set[int] = set()
+        self._lock = threading.Lock()
+        self._released = threading.Condition(self._lock)
+        self._watched = 0  # threads that wait for leases
+
+    def submit(self, requests: Sequence[Request], routes: Routes, cancelled: Sequence[int], now: int) -> Batch | None:
+        """Queues `requests`, which were bound by `routes`, and takes a batch if a slot is free.
+
+        Raises StaleRoutesError, changing nothing, when the routes have changed: the requests must be bound again.
+        """
+        with self._lock:
+            if routes is not self.routes:
+                raise StaleRoutesError
+            for request in requests:
+                self._queue(request)
+                lane = request.lane
+                lane.held += 1
+                lane.queued_rows += request.rows
+                lane.queued_bytes += request.size
+                if request.route is not None:
+                    request.route.held += 1
+            if cancelled:
+                self._cancel(cancelled)
+            return self._claim(now)
+
+    def finish(self, batch: Batch, now: int) -> Batch | None:
+        """Gives back the slot and the leases of requests that are answered, and takes the next batch if any waits."""
+        with self._lock:
+            self._running -= 1
+            batch.lane.running -= 1
+            for part in batch.taken.slices:
+                if part.request is not batch.taken.rest:
+                    self._release(part.request)
+            if batch.taken.rest is not None:
+                self._queue(batch.taken.rest)
+            if self._watched:
+                self._released.notify_all()
+            return self._claim(now)
+
+    def replace_route(self, route: Route) -> Route | None:
+        """Makes `route` its model's; what is submitted from now on is bound by it. Returns the former one."""
+        with self._lock:
+            former = self.routes.models.get(route.model)
+            self.routes = self.routes.replacing(route)
+            return former
+
+    def wait_released(self, held: Route | Lane, timeout_s: float) -> bool:
+        """Waits until a route or a lane holds no request; False when that took too long."""
+        with self._lock:
+            self._watched += 1
+            try:
+                return self._released.wait_for(lambda: held.held == 0, timeout_s)
+            finally:
+                self._watched -= 1
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Waits until nothing is queued or runs."""
+        with self._lock:
+            self._watched += 1
+            try:
+                return self._released.wait_for(lambda: not self._waiting and not self._running, timeout_s)
+            finally:
+                self._watched -= 1
+
+    def _claim(self, now: int) -> Batch | None:
+        if self._running >= self._slots or not self._waiting:
+            return None
+        lane = self._waiting.popleft()
+        taken = take(lane.queue, lane.batch_rows, now, self._cancelled)
+        self._account(lane, taken)
+        if lane.queue:
+            self._waiting.append(lane)
+        self._running += 1
+        lane.running += 1
+        return Batch(lane, taken)
+
+    def _queue(self, request: Request) -> None:
+        if not request.lane.queue:
+            self._waiting.append(request.lane)
+        request.lane.queue.append(request)
+
+    def _cancel(self, calls: Sequence[int]) -> None:
+        """Remembers calls whose callers have left; most are running or answered already and match nothing."""
+        if not self._waiting and not self._running:
+            self._cancelled.clear()
+            return
+        self._cancelled.update(calls)
+        if len(self._cancelled) > CANCELLED_MAX:
+            queued = {request.call for lane in self._waiting for request in lane.queue}
+            self._cancelled &= queued
+
+    def _account(self, lane: Lane, taken: Taken) -> None:
+        lane.queued_rows -= taken.rows
+        for part in taken.slices:
+            if part.stop == part.request.rows:
+                lane.queued_bytes -= part.request.size
+        for request in (*taken.expired, *taken.cancelled):
+            lane.queued_rows -= request.rows - request.taken
+            lane.queued_bytes -= request.size
+            self._release(request)
+
+    def _release(self, request: Request) -> None:
+        request.lane.held -= 1
+        if request.route is not None:
+            request.route.held -= 1

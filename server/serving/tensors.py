@@ -1,0 +1,64 @@
+"""Datatypes of the Open Inference Protocol and what they are in numpy; the signature of a version."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+# A BYTES element is a uint32 length and its bytes, so it has no fixed size.
+NUMPY_TYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(object),
+}
+ANY = -1  # a dimension that the caller chooses
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, datatype and shape of an input or output; the first dimension is the rows."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        return NUMPY_TYPES[self.datatype]
+
+    @cached_property
+    def row_elements(self) -> int:
+        """Elements of one row; 0 where a dimension varies."""
+        return 0 if ANY in self.shape[1:] else math.prod(self.shape[1:])
+
+    @cached_property
+    def stride(self) -> int:
+        """What one row takes in a flat tensor: bytes, or for BYTES elements of a list."""
+        return self.row_elements * (1 if self.datatype == "BYTES" else self.dtype.itemsize)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a version takes and gives."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @cached_property
+    def batchable(self) -> bool:
+        """Whether requests may share a run: the number of rows is all that varies, in and out."""
+        return bool(self.inputs) and all(
+            spec.shape[0] == ANY and ANY not in spec.shape[1:] for spec in (*self.inputs, *self.outputs)
+        )

@@ -1,0 +1,183 @@
+"""Counts and histograms of the data plane: told per batch, folded later, shown to Prometheus and ModelStatistics.
+
+A batch costs the pump one append. Folding is vectorised and happens when somebody looks or when a second has passed.
+"""
+
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from server.facts import BatchFacts
+
+# Upper bounds in seconds: 50 us to 10 s, about three per octave where requests live.
+SECONDS = (
+    50e-6, 100e-6, 150e-6, 200e-6, 300e-6, 400e-6, 600e-6, 800e-6, 1e-3, 1.5e-3, 2e-3, 3e-3, 4e-3, 6e-3, 8e-3, 10e-3,
+    15e-3, 20e-3, 30e-3, 40e-3, 60e-3, 80e-3, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0,
+)  # fmt: skip
+ROWS = tuple(2.0**n for n in range(14))
+# Facts that may wait to be folded; beyond it the pump that brings one more folds them itself.
+FACTS_MAX = 50_000
+NS = 1e-9
+
+Key = tuple[str, str]  # model, version
+
+
+class Histogram:
+    """Counts by upper bound, and the sum; `add` takes an array."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = np.array(bounds)
+        self.counts = np.zeros(len(bounds) + 1, np.int64)
+        self.sum = 0.0
+
+    def add(self, values: NDArray[np.floating[Any]]) -> None:
+        places = np.searchsorted(self._bounds, values, side="left")
+        self.counts += np.bincount(places, minlength=len(self.counts))
+        self.sum += float(values.sum())
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative, as Prometheus wants them."""
+        names = [repr(bound) for bound in self._bounds.tolist()] + ["+Inf"]
+        return list(zip(names, np.cumsum(self.counts).astype(float).tolist(), strict=True))
+
+
+@dataclass
+class VersionCounts:
+    """Everything counted of one version; nanoseconds are sums over batches (times) or requests (queue, success)."""
+
+    requests: int = 0
+    rows: int = 0
+    batches: int = 0
+    success_ns: int = 0
+    queue_ns: int = 0
+    assemble_ns: int = 0
+    run_ns: int = 0
+    answer_ns: int = 0
+    last_ms: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    by_rows: dict[int, list[int]] = field(default_factory=dict)  # batch rows -> [batches, assemble, run, answer ns]
+    request_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    queue_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    run_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    batch_rows: Histogram = field(default_factory=lambda: Histogram(ROWS))
+
+
+class Metrics:
+    """Owns the counts under `_lock`; `_facts` is a deque, appended by pumps and emptied under the lock."""
+
+    def __init__(self) -> None:
+        self._facts: deque[BatchFacts] = deque()
+        self._counts: dict[Key, VersionCounts] = defaultdict(VersionCounts)
+        self._refused: Counter[str] = Counter()  # by code, of requests that never reached a version
+        self._lock = threading.Lock()
+        self._started = time.time()
+        self.lanes: Callable[[], Iterable[tuple[str, str, int]]] = lambda: ()  # model, version, queued rows
+        self.epochs: Callable[[], Iterable[tuple[str, int]]] = lambda: ()
+
+    def batch_done(self, facts: BatchFacts) -> None:
+        self._facts.append(facts)
+        if len(self._facts) > FACTS_MAX:
+            self.fold()
+
+    def refused(self, model: str, version: str, code: str, count: int) -> None:
+        with self._lock:
+            (self._counts[model, version].failures if model else self._refused)[code] += count
+
+    def fold(self) -> None:
+        """Works off what pumps have told since the last time."""
+        with self._lock:
+            groups: dict[Key, list[BatchFacts]] = defaultdict(list)
+            for _ in range(len(self._facts)):
+                facts = self._facts.popleft()
+                groups[facts.model, facts.version].append(facts)
+            now_ms = time.time_ns() // 1_000_000
+            for key, told in groups.items():
+                _fold(self._counts[key], told, now_ms)
+
+    def forget(self, model: str, version: str) -> None:
+        """Series of an unloaded version disappear."""
+        self.fold()
+        with self._lock:
+            self._counts.pop((model, version), None)
+
+    def versions(self) -> dict[Key, VersionCounts]:
+        """The counts now, by model and version. The objects are live: read them, do not keep them."""
+        self.fold()
+        with self._lock:
+            return dict(self._counts)
+
+    def collect(self) -> Iterator[Metric]:
+        """For prometheus_client's registry."""
+        counts = self.versions()
+        yield from _histograms(counts)
+        requests = CounterMetricFamily(
+            "onnxpress_requests", "Requests answered, by status code", labels=["model", "version", "code"]
+        )
+        rows = CounterMetricFamily("onnxpress_rows", "Rows answered", labels=["model", "version"])
+        for (model, version), of in counts.items():
+            requests.add_metric([model, version, "OK"], of.requests)
+            for code, count in of.failures.items():
+                requests.add_metric([model, version, code], count)
+            rows.add_metric([model, version], of.rows)
+        for code, count in self._refused.items():
+            requests.add_metric(["", "", code], count)
+        yield requests
+        yield rows
+        queue = GaugeMetricFamily("onnxpress_queue_rows", "Rows that wait now", labels=["model", "version"])
+        for model, version, waiting in self.lanes():
+            queue.add_metric([model, version], waiting)
+        yield queue
+        epochs = GaugeMetricFamily("onnxpress_deployment_epoch", "Revision of the deployment", labels=["model"])
+        for model, epoch in self.epochs():
+            epochs.add_metric([model], epoch)
+        yield epochs
+
+
+def _fold(counts: VersionCounts, told: list[BatchFacts], now_ms: int) -> None:
+    times = np.array([facts[4:] for facts in told], np.int64)
+    taken, started, finished, answered = times.T
+    sizes = np.array([len(facts.arrivals) for facts in told])
+    arrivals = np.array([arrival for facts in told for arrival in facts.arrivals], np.int64)
+    rows = np.array([facts.rows for facts in told], np.int64)
+    request_ns = np.repeat(answered, sizes) - arrivals
+    queue_ns = np.repeat(taken, sizes) - arrivals
+    counts.requests += len(arrivals)
+    counts.rows += int(rows.sum())
+    counts.batches += len(told)
+    counts.success_ns += int(request_ns.sum())
+    counts.queue_ns += int(queue_ns.sum())
+    counts.assemble_ns += int((started - taken).sum())
+    counts.run_ns += int((finished - started).sum())
+    counts.answer_ns += int((answered - finished).sum())
+    counts.last_ms = now_ms
+    counts.request_s.add(request_ns * NS)
+    counts.queue_s.add(queue_ns * NS)
+    counts.run_s.add((finished - started) * NS)
+    counts.batch_rows.add(rows.astype(np.float64))
+    for size in np.unique(rows).tolist():
+        of = rows == size
+        parts = [of.sum(), (started - taken)[of].sum(), (finished - started)[of].sum(), (answered - finished)[of].sum()]
+        kept = counts.by_rows.setdefault(size, [0, 0, 0, 0])
+        counts.by_rows[size] = [before + int(more) for before, more in zip(kept, parts, strict=True)]
+
+
+def _histograms(counts: dict[Key, VersionCounts]) -> Iterator[Metric]:
+    families: tuple[tuple[str, str, Callable[[VersionCounts], Histogram]], ...] = (
+        ("onnxpress_request_duration_seconds", "From received to answered", lambda of: of.request_s),
+        ("onnxpress_queue_duration_seconds", "From received to taken by a batch", lambda of: of.queue_s),
+        ("onnxpress_inference_duration_seconds", "One run of ONNX Runtime", lambda of: of.run_s),
+        ("onnxpress_batch_rows", "Rows that one run answered", lambda of: of.batch_rows),
+    )
+    for name, text, choose in families:
+        family = HistogramMetricFamily(name, text, labels=["model", "version"])
+        for key, of in counts.items():
+            histogram: Any = choose(of)
+            family.add_metric(list(key), histogram.buckets(), histogram.sum)
+        yield family

@@ -1,0 +1,219 @@
+"""The admin port: onnxpress.v1.Admin, and the model repository extension of Triton."""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from protos import admin_pb2 as pb
+from protos import inference_pb2
+from server.errors import InvalidRequestError, PermissionDeniedError, UnauthenticatedError
+from server.models.lifecycle import State
+from server.serving.deployer import Deployer, ModelStatus, Outcome
+from server.telemetry.audit import FileAuditLog
+from server.wire.inference import SERVICE as INFERENCE_SERVICE
+from server.wire.inference import Context, translating
+from server.wire.status import status_of
+
+SERVICE = "onnxpress.v1.Admin"
+HISTORY_DEFAULT = 100
+REASON_MAX = 4096
+T = TypeVar("T")
+
+
+class Gate:
+    """Who may call: anybody on loopback without a token, else whoever carries it."""
+
+    def __init__(self, token_file: Path) -> None:
+        """Raises OSError when the file cannot be read."""
+        self._token = token_file.read_text().strip() if token_file != Path() else ""
+
+    def check(self, context: Context) -> str:
+        """Who calls, for the audit log. Raises UnauthenticatedError, PermissionDeniedError."""
+        metadata = dict(context.invocation_metadata() or ())
+        if self._token:
+            given = metadata.get("authorization", "")
+            if not given:
+                raise UnauthenticatedError("admin calls need `authorization: Bearer TOKEN`")
+            if not hmac.compare_digest(str(given).encode(), f"Bearer {self._token}".encode()):
+                raise PermissionDeniedError("the admin token is wrong")
+        return str(metadata.get("x-onnxpress-actor", "")) or context.peer()
+
+
+class Admin:
+    """Runs the Deployer's blocking methods in `pool`; `_watchers` is owned by the control loop."""
+
+    def __init__(self, deployer: Deployer, audit: FileAuditLog, gate: Gate, pool: Executor) -> None:
+        self._deployer = deployer
+        self._audit = audit
+        self._gate = gate
+        self._pool = pool
+        self._watchers: set[asyncio.Event] = set()
+        self._closing = False
+
+    def handlers(self) -> "list[grpc.GenericRpcHandler[Any, Any]]":
+        admin = {
+            "Deploy": self._unary(self.deploy, pb.DeployRequest),
+            "Rollback": self._unary(self.rollback, pb.RollbackRequest),
+            "GetDeployment": self._unary(self.get_deployment, pb.GetDeploymentRequest),
+            "ListModels": self._unary(self.list_models, pb.ListModelsRequest),
+            "GetHistory": self._unary(self.get_history, pb.GetHistoryRequest),
+            "WatchDeployments": grpc.unary_stream_rpc_method_handler(
+                self.watch_deployments,
+                request_deserializer=pb.WatchDeploymentsRequest.FromString,
+                response_serializer=pb.GetDeploymentResponse.SerializeToString,
+            ),
+        }
+        repository = {
+            "RepositoryIndex": self._unary(self.repository_index, inference_pb2.RepositoryIndexRequest),
+            "RepositoryModelLoad": self._unary(self.repository_load, inference_pb2.RepositoryModelLoadRequest),
+            "RepositoryModelUnload": self._unary(self.repository_unload, inference_pb2.RepositoryModelUnloadRequest),
+        }
+        return [
+            grpc.method_handlers_generic_handler(SERVICE, admin),
+            grpc.method_handlers_generic_handler(INFERENCE_SERVICE, repository),
+        ]
+
+    def _unary(self, method: Callable[[Any, str], Any], request: Any) -> "grpc.RpcMethodHandler[Any, Any]":
+        """`method` blocks, so it runs in the pool; it is given the request and who calls."""
+
+        async def call(message: Any, context: Context) -> Any:
+            actor = self._gate.check(context)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, method, message, actor)
+
+        return grpc.unary_unary_rpc_method_handler(
+            translating(call),
+            request_deserializer=request.FromString,
+            response_serializer=lambda response: response.SerializeToString(),
+        )
+
+    def deploy(self, request: pb.DeployRequest, actor: str) -> pb.DeployResponse:
+        if not request.version:
+            raise InvalidRequestError("version must be a positive integer, got 0")
+        expected = request.expected_epoch if request.HasField("expected_epoch") else None
+        return _outcome(
+            self._deployer.deploy(request.model, request.version, expected, request.reason[:REASON_MAX], actor)
+        )
+
+    def rollback(self, request: pb.RollbackRequest, actor: str) -> pb.DeployResponse:
+        expected = request.expected_epoch if request.HasField("expected_epoch") else None
+        return _outcome(self._deployer.rollback(request.model, expected, request.reason[:REASON_MAX], actor))
+
+    def get_deployment(self, request: pb.GetDeploymentRequest, _actor: str) -> pb.GetDeploymentResponse:
+        return _deployment(self._deployer.status(request.model))
+
+    def list_models(self, _request: pb.ListModelsRequest, _actor: str) -> pb.ListModelsResponse:
+        statuses = [self._deployer.status(name) for name in self._deployer.models()]
+        return pb.ListModelsResponse(models=[_deployment(status) for status in statuses])
+
+    def get_history(self, request: pb.GetHistoryRequest, _actor: str) -> pb.GetHistoryResponse:
+        return pb.GetHistoryResponse(
+            records=[_record(record) for record in self._audit.records(request.model, request.limit or HISTORY_DEFAULT)]
+        )
+
+    async def watch_deployments(
+        self, request: pb.WatchDeploymentsRequest, context: Context
+    ) -> AsyncIterator[pb.GetDeploymentResponse]:
+        """The state now, then every change; a slow reader sees the newest state, not every one between."""
+        try:
+            self._gate.check(context)
+            if request.model:
+                self._deployer.status(request.model)
+        except Exception as error:  # noqa: BLE001 -- the table says what the caller may know
+            code, message, metadata = status_of(error)
+            await context.abort(code, message, tuple(metadata))
+        changed = asyncio.Event()
+        self._watchers.add(changed)
+        told: dict[str, bytes] = {}
+        try:
+            while not self._closing:
+                changed.clear()
+                for name in [request.model] if request.model else self._deployer.models():
+                    state = _deployment(self._deployer.status(name))
+                    if told.get(name) != (seen := state.SerializeToString(deterministic=True)):
+                        told[name] = seen
+                        yield state
+                await changed.wait()
+        finally:
+            self._watchers.discard(changed)
+
+    def wake_watchers(self, *, closing: bool = False) -> None:
+        """Called on the control loop when a deployment or a version has changed."""
+        self._closing = self._closing or closing
+        for changed in self._watchers:
+            changed.set()
+
+    def repository_index(
+        self, request: inference_pb2.RepositoryIndexRequest, _actor: str
+    ) -> inference_pb2.RepositoryIndexResponse:
+        index = inference_pb2.RepositoryIndexResponse()
+        for name in self._deployer.models():
+            for version in self._deployer.status(name).versions:
+                ready = version.state is State.READY
+                if ready or not request.ready:
+                    state = "READY" if ready else "UNAVAILABLE" if version.state is not State.LOADING else "LOADING"
+                    index.models.add(name=name, version=str(version.version), state=state, reason=version.reason)
+        return index
+
+    def repository_load(
+        self, request: inference_pb2.RepositoryModelLoadRequest, actor: str
+    ) -> inference_pb2.RepositoryModelLoadResponse:
+        """Parameter `version` (int64): that one beside what is live; without it what the deployment says."""
+        unknown = set(request.parameters) - {"version"}
+        if unknown:
+            raise InvalidRequestError(f"parameter {min(unknown)!r} is not supported: there is `version` (int64)")
+        self._deployer.load(
+            request.model_name, request.parameters["version"].int64_param if request.parameters else 0, actor
+        )
+        return inference_pb2.RepositoryModelLoadResponse()
+
+    def repository_unload(
+        self, request: inference_pb2.RepositoryModelUnloadRequest, actor: str
+    ) -> inference_pb2.RepositoryModelUnloadResponse:
+        self._deployer.unload(request.model_name, actor)
+        return inference_pb2.RepositoryModelUnloadResponse()
+
+
+def _outcome(outcome: Outcome) -> pb.DeployResponse:
+    return pb.DeployResponse(
+        model=outcome.model,
+        version=outcome.version,
+        previous_version=outcome.previous,
+        epoch=outcome.epoch,
+        changed=outcome.changed,
+    )
+
+
+def _deployment(status: ModelStatus) -> pb.GetDeploymentResponse:
+    deployment = status.deployment
+    return pb.GetDeploymentResponse(
+        model=status.model,
+        epoch=status.desired.epoch,
+        live_version=status.desired.version,
+        previous_version=status.desired.previous,
+        reason=deployment.reason if deployment else "",
+        actor=deployment.actor if deployment else "",
+        updated_at=deployment.updated_at if deployment else None,
+        versions=[
+            pb.VersionStatus(
+                version=version.version,
+                state=f"VERSION_STATE_{version.state.name}",
+                reason=version.reason,
+                digest=version.lane.digest if version.lane else "",
+            )
+            for version in status.versions
+        ],
+    )
+
+
+def _record(record: dict[str, Any]) -> pb.AuditRecord:
+    at = Timestamp()
+    at.FromDatetime(datetime.fromisoformat(record["at"]))
+    same = ("sequence", "actor", "action", "model", "from_version", "to_version", "epoch", "digest", "reason", "result")
+    return pb.AuditRecord(at=at, **{name: record[name] for name in same})

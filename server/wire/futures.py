@@ -1,0 +1,84 @@
+"""Answers to calls that an asyncio loop holds: the call *is* the future that its coroutine awaits."""
+
+import asyncio
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from server.errors import DrainingError, TooLargeError
+from server.serving.request import CALL, CANCEL, Event
+from server.settings import MIB, Settings
+from server.wire.native_front import DRAINING_MESSAGE
+from server.wire.status import status_of
+
+Call = asyncio.Future[bytes]
+
+
+class FutureFront:
+    """Front of calls that come through grpc.aio: streams always, ModelInfer too where the front is `grpcio`.
+
+    `_waiting` is a thread-safe queue; futures are touched on their loop only.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings) -> None:
+        self._loop = loop
+        self._waiting: SimpleQueue[Event | None] = SimpleQueue()
+        self._message_max = settings.message_mib_max * MIB
+        self._draining = False
+
+    async def ask(self, payload: bytes, time_remaining: float | None, peer: str) -> bytes:
+        """Queues a request and waits for its answer. Raises the OnnxpressError that `fail` was called with."""
+        self.check(payload)
+        call: Call = self._loop.create_future()
+        self._waiting.put((CALL, call, 0, payload, None, ((), peer, time_remaining)))
+        try:
+            return await call
+        except asyncio.CancelledError:
+            self._waiting.put((CANCEL, call, 0, None, None, None))
+            raise
+
+    def check(self, payload: bytes) -> None:
+        """Raises DrainingError, TooLargeError."""
+        if self._draining:
+            raise DrainingError(DRAINING_MESSAGE)
+        if len(payload) > self._message_max:
+            raise TooLargeError(f"the request has {len(payload)} bytes, the limit is {self._message_max}")
+
+    def receive(self, most: int) -> list[Event] | None:
+        first = self._waiting.get()
+        if first is None:
+            self._waiting.put(None)  # for the other pumps
+            return None
+        events = [first]
+        while len(events) < most and not self._waiting.empty():
+            event = self._waiting.get()
+            if event is None:
+                self._waiting.put(None)
+                break
+            events.append(event)
+        return events
+
+    def answer(self, call: Call, payload: bytes) -> bool:
+        return self._settle(call, lambda: call.set_result(payload))
+
+    def fail(self, call: Call, error: BaseException) -> str:
+        self._settle(call, lambda: call.set_exception(error))
+        return status_of(error)[0].name
+
+    def _settle(self, call: Call, settle: Callable[[], None]) -> bool:
+        def unless_done() -> None:
+            if not call.done():
+                settle()
+
+        try:
+            self._loop.call_soon_threadsafe(unless_done)
+        except RuntimeError:  # the loop has ended, and every caller with it
+            return False
+        return not call.done()
+
+    def drain(self) -> None:
+        """From now on new calls are told UNAVAILABLE; those already received are answered."""
+        self._draining = True
+
+    def close(self) -> None:
+        """`receive` returns None."""
+        self._waiting.put(None)

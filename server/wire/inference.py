@@ -1,0 +1,250 @@
+"""The control plane's part of GRPCInferenceService: everything but ModelInfer on a native front."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any, TypeAlias
+
+import grpc
+
+from protos import inference_pb2 as pb
+from server.errors import InvalidRequestError, OnnxpressError, UnknownVersionError
+from server.serving.lane import Lane
+from server.serving.pump import Pump
+from server.serving.request import CALL, Event
+from server.serving.routes import Route
+from server.serving.scheduler import Scheduler
+from server.serving.tensors import TensorSpec
+from server.telemetry.metrics import Metrics, VersionCounts
+from server.wire.codec import parse
+from server.wire.futures import FutureFront
+from server.wire.health import Health
+from server.wire.status import status_of
+
+SERVICE = "inference.GRPCInferenceService"
+EXTENSIONS = ["model_configuration", "statistics"]
+PLATFORM = "onnxruntime_onnx"
+DATATYPE_NAMES = {"BYTES": "TYPE_STRING"}
+# Requests of one stream that may be on their way at once; answers keep their order.
+STREAM_AHEAD = 64
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Unary = Callable[[Any, Context], Awaitable[Any]]
+
+
+class Inference:
+    """Reads the routes and the counts; changes nothing."""
+
+    def __init__(
+        self,
+        version: str,
+        scheduler: Scheduler,
+        metrics: Metrics,
+        health: Health,
+        pump: Pump,
+        front: FutureFront,
+        pool: Executor,
+    ) -> None:
+        """`front` is where streamed requests wait; `pool` runs their batches."""
+        self._version = version
+        self._scheduler = scheduler
+        self._metrics = metrics
+        self._health = health
+        self._pump = pump
+        self._front = front
+        self._pool = pool
+
+    def handlers(self, *, infer: bool) -> "grpc.GenericRpcHandler[Any, Any]":
+        """`infer`: also ModelInfer, for a front that leaves it to grpc.aio. Bytes in and out there."""
+        unary: dict[str, tuple[Unary, Any]] = {
+            "ServerLive": (self.server_live, pb.ServerLiveRequest),
+            "ServerReady": (self.server_ready, pb.ServerReadyRequest),
+            "ModelReady": (self.model_ready, pb.ModelReadyRequest),
+            "ServerMetadata": (self.server_metadata, pb.ServerMetadataRequest),
+            "ModelMetadata": (self.model_metadata, pb.ModelMetadataRequest),
+            "ModelConfig": (self.model_config, pb.ModelConfigRequest),
+            "ModelStatistics": (self.model_statistics, pb.ModelStatisticsRequest),
+        }
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(
+                translating(method),
+                request_deserializer=request.FromString,
+                response_serializer=lambda response: response.SerializeToString(),
+            )
+            for name, (method, request) in unary.items()
+        }
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self.model_stream_infer)
+        if infer:
+            handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(translating(self.model_infer))
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    async def server_live(self, _request: pb.ServerLiveRequest, _context: Context) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=True)
+
+    async def server_ready(self, _request: pb.ServerReadyRequest, _context: Context) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=self._health.serving)
+
+    async def model_ready(self, request: pb.ModelReadyRequest, _context: Context) -> pb.ModelReadyResponse:
+        route = self._scheduler.routes.models.get(request.name)
+        ready = route is not None and (request.version in route.lanes if request.version else route.live is not None)
+        return pb.ModelReadyResponse(ready=ready and self._health.serving)
+
+    async def server_metadata(self, _request: pb.ServerMetadataRequest, _context: Context) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(name="onnxpress", version=self._version, extensions=EXTENSIONS)
+
+    async def model_metadata(self, request: pb.ModelMetadataRequest, _context: Context) -> pb.ModelMetadataResponse:
+        route, lane = self._lane(request.name, request.version)
+        return pb.ModelMetadataResponse(
+            name=lane.model,
+            versions=[request.version] if request.version else sorted(route.lanes, key=int),
+            platform=PLATFORM,
+            inputs=[_metadata(spec) for spec in lane.signature.inputs],
+            outputs=[_metadata(spec) for spec in lane.signature.outputs],
+        )
+
+    async def model_config(self, request: pb.ModelConfigRequest, _context: Context) -> pb.ModelConfigResponse:
+        _, lane = self._lane(request.name, request.version)
+        batchable = lane.signature.batchable
+        config = pb.ModelConfig(
+            name=lane.model,
+            platform=PLATFORM,
+            backend="onnxruntime",
+            max_batch_size=lane.batch_rows if batchable else 0,
+            default_model_filename="model.onnx",
+        )
+        for spec in lane.signature.inputs:
+            config.input.add(
+                name=spec.name, data_type=_datatype(spec), dims=spec.shape[1:] if batchable else spec.shape
+            )
+        for spec in lane.signature.outputs:
+            config.output.add(
+                name=spec.name, data_type=_datatype(spec), dims=spec.shape[1:] if batchable else spec.shape
+            )
+        if batchable:
+            # What waits goes together at once: Triton's dynamic batching without a delay.
+            config.dynamic_batching.max_queue_delay_microseconds = 0
+        return pb.ModelConfigResponse(config=config)
+
+    async def model_statistics(
+        self, request: pb.ModelStatisticsRequest, _context: Context
+    ) -> pb.ModelStatisticsResponse:
+        counts = self._metrics.versions()
+        routes = self._scheduler.routes
+        chosen = (
+            [routes.route(request.name)] if request.name else [routes.models[name] for name in sorted(routes.models)]
+        )
+        if request.version:
+            self._lane(request.name, request.version)
+        return pb.ModelStatisticsResponse(
+            model_stats=[
+                _statistics(route.model, version, counts.get((route.model, version), VersionCounts()))
+                for route in chosen
+                for version in sorted(route.lanes, key=int)
+                if request.version in ("", version)
+            ]
+        )
+
+    async def model_infer(self, payload: bytes, context: Context) -> bytes:
+        return await self._front.ask(payload, context.time_remaining(), context.peer())
+
+    async def model_stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        """Answers in the order of the requests; an error is told in its place and the stream goes on."""
+        answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(STREAM_AHEAD)
+
+        async def read() -> None:
+            try:
+                async for payload in requests:
+                    await answers.put(asyncio.create_task(self._streamed(payload, context)))
+            finally:
+                await answers.put(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (task := await answers.get()) is not None:
+                yield await task
+        finally:
+            reader.cancel()
+            while not answers.empty():
+                left = answers.get_nowait()
+                if left is not None:
+                    left.cancel()
+
+    async def _streamed(self, payload: bytes, context: Context) -> bytes:
+        loop = asyncio.get_running_loop()
+        call: asyncio.Future[bytes] = loop.create_future()
+        details = ((), context.peer(), context.time_remaining())
+        try:
+            self._front.check(payload)
+            event: Event = (CALL, call, 0, payload, None, details)
+            await loop.run_in_executor(self._pool, self._pump.handle, self._front, [event])
+            answer = await call
+        except Exception as error:  # noqa: BLE001 -- a stream tells errors, it does not end with them
+            response = pb.ModelStreamInferResponse(error_message=status_of(error)[1])
+            try:
+                response.infer_response.id = parse(payload).id
+            except InvalidRequestError:
+                response.ClearField("infer_response")
+            return response.SerializeToString()
+        return pb.ModelStreamInferResponse(infer_response=pb.ModelInferResponse.FromString(answer)).SerializeToString()
+
+    def _lane(self, model: str, version: str) -> tuple[Route, Lane]:
+        route = self._scheduler.routes.route(model)
+        if version and not version.isdigit():
+            raise UnknownVersionError(f"model {model!r} has no version {version[:64]!r}")
+        return route, route.lane(version)
+
+
+def translating(method: Unary) -> Unary:
+    """Turns domain errors into the status that the table gives them."""
+
+    async def call(request: Any, context: Context) -> Any:
+        try:
+            return await method(request, context)
+        except OnnxpressError as error:
+            code, message, metadata = status_of(error)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except Exception as error:  # noqa: BLE001 -- the table says what the caller may know
+            code, message, metadata = status_of(error)
+        await context.abort(code, message, tuple(metadata))
+        raise AssertionError("abort raises")
+
+    return call
+
+
+def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
+    return pb.ModelMetadataResponse.TensorMetadata(name=spec.name, datatype=spec.datatype, shape=spec.shape)
+
+
+def _datatype(spec: TensorSpec) -> int:
+    return int(pb.DataType.Value(DATATYPE_NAMES.get(spec.datatype, f"TYPE_{spec.datatype}")))
+
+
+def _statistics(model: str, version: str, counts: VersionCounts) -> pb.ModelStatistics:
+    def duration(count: int, ns: int) -> pb.StatisticDuration:
+        return pb.StatisticDuration(count=count, ns=ns)
+
+    return pb.ModelStatistics(
+        name=model,
+        version=version,
+        last_inference=counts.last_ms,
+        inference_count=counts.rows,
+        execution_count=counts.batches,
+        inference_stats=pb.InferStatistics(
+            success=duration(counts.requests, counts.success_ns),
+            fail=duration(sum(counts.failures.values()), 0),
+            queue=duration(counts.requests, counts.queue_ns),
+            compute_input=duration(counts.batches, counts.assemble_ns),
+            compute_infer=duration(counts.batches, counts.run_ns),
+            compute_output=duration(counts.batches, counts.answer_ns),
+        ),
+        batch_stats=[
+            pb.InferBatchStatistics(
+                batch_size=rows,
+                compute_input=duration(batches, assemble),
+                compute_infer=duration(batches, run),
+                compute_output=duration(batches, answer),
+            )
+            for rows, (batches, assemble, run, answer) in sorted(counts.by_rows.items())
+        ],
+    )

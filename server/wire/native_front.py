@@ -1,0 +1,70 @@
+"""The native front: HTTP/2 and gRPC in Rust, outside the GIL (pygrpc-native). The only file that imports it."""
+
+from pygrpc_native import NativeGrpcFront
+
+from server.errors import DrainingError, TooLargeError, UsageError
+from server.serving.request import CALL, Event
+from server.settings import MIB, Settings
+from server.wire.status import status_of
+
+INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
+DRAINING_MESSAGE = "the server is draining"
+
+
+class NativeFront:
+    """Serves ModelInfer itself and forwards every other method to the control plane's Unix socket.
+
+    `_draining` is written by the control plane's thread once; pumps read it.
+    """
+
+    def __init__(self, settings: Settings, fallback: str) -> None:
+        """Binds the port. Raises UsageError when it is taken."""
+        address = f"{settings.host}:{settings.grpc_port}"
+        try:
+            self._front = NativeGrpcFront(
+                address,
+                [(INFER_METHOD, False)],
+                call_details=True,
+                max_concurrent_streams=settings.streams_per_connection_max,
+            )
+        except OSError as error:
+            raise UsageError(f"cannot listen on {address}: {error.strerror or error}") from error
+        self._front.set_fallback(fallback)
+        self._message_max = settings.message_mib_max * MIB
+        self._draining = False
+        self.port: int = self._front.bound_port
+
+    def start(self) -> None:
+        self._front.start()
+
+    def receive(self, most: int) -> list[Event] | None:
+        events: list[Event] | None = self._front.recv_batch_details(most)
+        if events is not None and (self._draining or any(len(event[3] or b"") > self._message_max for event in events)):
+            events = [event for event in events if self._passes(event)]
+        return events
+
+    def _passes(self, event: Event) -> bool:
+        size = len(event[3] or b"")
+        if event[0] == CALL and self._draining:
+            self.fail(event[1], DrainingError(DRAINING_MESSAGE))
+        elif size > self._message_max:
+            self.fail(event[1], TooLargeError(f"the request has {size} bytes, the limit is {self._message_max}"))
+        else:
+            return True
+        return False
+
+    def answer(self, call: int, payload: bytes) -> bool:
+        return bool(self._front.respond(call, payload))
+
+    def fail(self, call: int, error: BaseException) -> str:
+        code, message, metadata = status_of(error)
+        self._front.fail(call, code.value[0], message, metadata or None)
+        return code.name
+
+    def drain(self) -> None:
+        """From now on new calls are told UNAVAILABLE; those already received are answered."""
+        self._draining = True
+
+    def close(self) -> None:
+        """Ends every connection; `receive` returns None."""
+        self._front.close()

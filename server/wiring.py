@@ -1,0 +1,164 @@
+"""The composition root, and the life of the process on one screen: start, serve, drain, stop."""
+
+import asyncio
+import gc
+import logging
+import os
+import shutil
+import signal
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from server.models.repository import Repository
+from server.serving import trial
+from server.serving.admission import Admission
+from server.serving.deployer import Deployer
+from server.serving.lane import Lane
+from server.serving.loader import Loader
+from server.serving.pump import Pump, start_pumps
+from server.serving.scheduler import Scheduler
+from server.settings import Settings
+from server.telemetry.audit import FileAuditLog
+from server.telemetry.metrics import Metrics
+from server.wire.admin import Admin, Gate
+from server.wire.codec import ProtobufCodec
+from server.wire.control import AdminServer, DataServer
+from server.wire.futures import FutureFront
+from server.wire.health import Health
+from server.wire.http import HttpServer
+from server.wire.inference import Inference
+from server.wire.native_front import NativeFront
+
+FOLD_S = 0.25
+# What stopping may take beyond drain_wait_s and drain_finish_s: closing ports, flushing, joining threads.
+STOP_MARGIN_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT. Raises OnnxpressError when it cannot start."""
+    uvloop.run(Server(settings).run())
+
+
+class Server:
+    """Everything that is alive, wired once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._slots = settings.run_slots or len(os.sched_getaffinity(0))
+        self._audit = FileAuditLog(settings.state_dir / "audit")
+        self._gate = Gate(settings.admin_token_file)
+        self._metrics = Metrics()
+        self._scheduler = Scheduler(self._slots)
+        self._codec = ProtobufCodec()
+        self._pool = ThreadPoolExecutor(self._slots + 4, thread_name_prefix="control")
+        self._pump = Pump(self._codec, self._scheduler, self._metrics, Admission(settings).check)
+        self._deployer = Deployer(
+            Repository(settings.repository, settings.model_mib_max),
+            self._scheduler,
+            Loader(settings.latency_target_ms, settings.batch_rows_max),
+            self._audit,
+            lambda model, version: trial.try_load(settings, model, version),
+            self._unloaded,
+        )
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        sockets = Path(tempfile.mkdtemp(prefix="onnxpress-"))
+        try:
+            await self._serve(loop, sockets)
+        finally:
+            shutil.rmtree(sockets, ignore_errors=True)
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop, sockets: Path) -> None:
+        settings = self._settings
+        health = Health()
+        futures = FutureFront(loop, settings)
+        version = distribution_version("onnxpress")
+        inference = Inference(version, self._scheduler, self._metrics, health, self._pump, futures, self._pool)
+        admin = Admin(self._deployer, self._audit, self._gate, self._pool)
+        self._deployer.on_change = partial(_tell, loop, admin)
+        self._metrics.lanes = self._lanes
+        self._metrics.epochs = lambda: [(r.model, r.epoch) for r in self._scheduler.routes.models.values()]
+
+        native = NativeFront(settings, str(sockets / "control")) if settings.front == "native" else None
+        data = DataServer(settings, health, inference, str(sockets / "control") if native else "")
+        http = HttpServer(settings.host, settings.http_port, _registry(self._metrics), lambda: health.serving)
+        admin_server = AdminServer(settings, admin)
+        http.start()
+        await data.start()
+        await admin_server.start()
+        front = native or futures
+        pumps = start_pumps(self._pump, front, self._slots + 1)
+        if native:
+            native.start()
+        folding = asyncio.create_task(self._fold())
+        ports = f"grpc {native.port if native else data.port}, http {http.port}, admin {admin_server.port}"
+        logger.info("listening: %s (front %s, %d run slots)", ports, settings.front, self._slots)
+
+        starting = asyncio.create_task(asyncio.to_thread(self._deployer.start))
+        stopping = asyncio.create_task(self._stop.wait())
+        tasks: set[asyncio.Task[Any]] = {starting, stopping}
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not self._stop.is_set():
+            starting.result()
+            # Whatever lives now lives for good: the collector need not walk it again on the request path.
+            gc.collect()
+            gc.freeze()
+            await health.set(serving=True)
+            logger.info("ready: %s", ", ".join(sorted(self._scheduler.routes.models)) or "no models")
+            await stopping
+
+        await health.set(serving=False)
+        logger.info("stopping: not serving, %.1f s for balancers to notice", settings.drain_wait_s)
+        await asyncio.sleep(settings.drain_wait_s)
+        futures.drain()
+        front.drain()
+        finished = await loop.run_in_executor(None, self._scheduler.wait_idle, settings.drain_finish_s)
+        logger.info("stopping: held work %s", "is finished" if finished else "did not finish in time")
+        admin.wake_watchers(closing=True)
+        await asyncio.gather(data.stop(), admin_server.stop())
+        front.close()
+        folding.cancel()
+        for pump in pumps:
+            await loop.run_in_executor(None, pump.join, STOP_MARGIN_S / len(pumps))
+        http.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        logger.info("stopped")
+
+    async def _fold(self) -> None:
+        while True:
+            await asyncio.sleep(FOLD_S)
+            self._metrics.fold()
+
+    def _lanes(self) -> list[tuple[str, str, int]]:
+        routes = self._scheduler.routes.models.values()
+        return [(lane.model, lane.version, lane.queued_rows) for route in routes for lane in route.lanes.values()]
+
+    def _unloaded(self, lane: Lane) -> None:
+        self._codec.forget(lane)
+        self._metrics.forget(lane.model, lane.version)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, admin: Admin, _model: str) -> None:
+    loop.call_soon_threadsafe(admin.wake_watchers)
+
+
+def _registry(metrics: Metrics) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
