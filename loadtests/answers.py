@@ -1,0 +1,193 @@
+"""Was the answer right? Every response is checked, not only timed."""
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from loadtests.packages import DTYPES, Package
+from loadtests.payloads import Expected, Payload
+from protos.inference_pb2 import ModelInferResponse
+from protos.package_pb2 import Task
+
+SUM_TOLERANCE = 1e-4  # float32 probabilities of many classes
+KNOWN_MAX = 8  # right answers remembered per payload: one for each version that may serve
+
+
+class Outcome(IntEnum):
+    """What became of one request."""
+
+    OK = 0  # answered, and the answer is right
+    REFUSED = 1  # RESOURCE_EXHAUSTED that says when to try again
+    RUDE = 2  # RESOURCE_EXHAUSTED that does not
+    WRONG = 3  # answered, and the answer fails a check
+    DEADLINE = 4  # no answer within the deadline
+    UNAVAILABLE = 5  # UNAVAILABLE or CANCELLED: the connection or the version went away
+    ERROR = 6  # any other status
+    UNSENT = 7  # the generator held too many calls to send one more
+
+
+ERRORS = (Outcome.RUDE, Outcome.WRONG, Outcome.DEADLINE, Outcome.UNAVAILABLE, Outcome.ERROR, Outcome.UNSENT)
+
+
+class Examiner:
+    """Checks answers to one class of payloads.
+
+    A response that equals one found right before, byte for byte, is right at once: the same rows must get the same
+    bits whatever batch they ran in, so this is a check as well as a saving.
+    """
+
+    def __init__(self, packages: Sequence[Package], payloads: Sequence[Payload]) -> None:
+        self._package = packages[0]
+        self._payloads = payloads
+        self._known: list[dict[bytes, int]] = [{} for _ in payloads]
+        self._bits: dict[tuple[int, int], tuple[bytes, ...]] = {}
+        self._width = len(self._package.manifest.classes)
+
+    def __repr__(self) -> str:
+        return f"Examiner({self._package.model}, {len(self._payloads)} payloads, {len(self._bits)} answers known)"
+
+    def examine(self, index: int, body: bytes) -> tuple[int, str]:
+        """(version that answered payload `index`, or 0; what is wrong with the answer, or nothing)."""
+        known = self._known[index]
+        version = known.get(body, 0)
+        if version:
+            return version, ""
+        try:
+            response = ModelInferResponse.FromString(body)
+        except DecodeError:
+            return 0, "the response is not a ModelInferResponse"
+        if not response.model_version.isdecimal() or int(response.model_version) < 1:
+            return 0, f"the answer names version {response.model_version!r}"
+        version = int(response.model_version)
+        problem = self._problem(index, version, response)
+        if not problem and len(known) < KNOWN_MAX:
+            known[body] = version
+        return version, problem
+
+    def _problem(self, index: int, version: int, response: ModelInferResponse) -> str:
+        payload = self._payloads[index]
+        problem = self._header_problem(response)
+        if problem:
+            return problem
+        values: dict[str, NDArray[Any]] = {}
+        for output, content in zip(response.outputs, response.raw_output_contents, strict=True):
+            problem, decoded = decode(list(output.shape), output.datatype, content)
+            problem = problem or self._shape_problem(output.name, list(output.shape), payload.rows)
+            if problem:
+                return f"output {output.name}: {problem}"
+            values[output.name] = decoded
+        problem = self._value_problem(values) or golden_problem(values, payload.expected.get(version))
+        if problem:
+            return problem
+        names = [output.name for output in response.outputs]
+        bits = tuple(content for _, content in sorted(zip(names, response.raw_output_contents, strict=True)))
+        same = self._bits.setdefault((index, version), bits) == bits
+        return "" if same else f"version {version} answered the same rows with other bits than before"
+
+    def _header_problem(self, response: ModelInferResponse) -> str:
+        if response.model_name != self._package.model:
+            return f"the answer is of model {response.model_name!r}, asked was {self._package.model!r}"
+        expected = [tensor.name for tensor in self._package.manifest.outputs]
+        got = [output.name for output in response.outputs]
+        if sorted(got) != sorted(expected):
+            return f"outputs {got}, expected {expected}"
+        if len(response.raw_output_contents) != len(response.outputs):
+            return f"{len(response.raw_output_contents)} raw contents for {len(response.outputs)} outputs"
+        return ""
+
+    def _shape_problem(self, name: str, shape: list[int], rows: int) -> str:
+        declared = next(tensor for tensor in self._package.manifest.outputs if tensor.name == name)
+        wanted = [rows if size == -1 else size for size in declared.shape] or [rows]
+        return "" if shape == wanted else f"shape {shape}, expected {wanted}"
+
+    def _value_problem(self, values: Mapping[str, NDArray[Any]]) -> str:
+        if self._package.manifest.task != Task.CLASSIFIER:
+            unbounded = [name for name, numbers in values.items() if not np.all(np.isfinite(numbers))]
+            return f"output {unbounded[0]}: not a finite number" if unbounded else ""
+        classes = set(self._package.manifest.classes)
+        strangers = {str(label) for label in values["label"].tolist()} - classes if "label" in values else set()
+        if strangers:
+            return f"label {min(strangers)!r} is no class of the model"
+        probabilities = values.get("probabilities")
+        if probabilities is None:
+            return ""
+        if not np.all((probabilities >= -SUM_TOLERANCE) & (probabilities <= 1 + SUM_TOLERANCE)):
+            return "a probability is not between 0 and 1"
+        worst = float(np.max(np.abs(probabilities.astype(np.float64).sum(axis=1) - 1)))
+        return f"probabilities of a row sum to 1 ± {worst:.3g}" if worst > SUM_TOLERANCE else ""
+
+
+def decode(shape: list[int], datatype: str, content: bytes) -> tuple[str, NDArray[Any]]:
+    """(what is wrong with the raw contents, or nothing; the values in `shape`)."""
+    nothing: NDArray[Any] = np.empty(0)
+    count = int(np.prod(shape)) if shape else 0
+    if datatype == "BYTES":
+        texts: list[str] = []
+        at = 0
+        while at + 4 <= len(content):
+            size = int.from_bytes(content[at : at + 4], "little")
+            texts.append(content[at + 4 : at + 4 + size].decode(errors="replace"))
+            at += 4 + size
+        if at != len(content) or len(texts) != count:
+            return f"{len(texts)} BYTES elements in {len(content)} bytes, expected {count}", nothing
+        return "", np.array(texts, dtype=object).reshape(shape)
+    if datatype not in DTYPES:
+        return f"datatype {datatype!r}", nothing
+    wanted = count * np.dtype(DTYPES[datatype]).itemsize
+    if len(content) != wanted:
+        return f"{len(content)} bytes, expected {wanted}", nothing
+    return "", np.frombuffer(content, DTYPES[datatype]).reshape(shape)
+
+
+def golden_problem(values: Mapping[str, NDArray[Any]], expected: Expected | None) -> str:
+    """How the first row differs from the original model's answer, or nothing."""
+    if expected is None:
+        return ""
+    tied = False
+    for name in sorted(expected.tolerance):
+        if name not in values:
+            continue
+        original = np.asarray(expected.outputs[name], np.float64).reshape(-1)
+        tolerance = np.broadcast_to(np.asarray(expected.tolerance[name], np.float64).reshape(-1), original.shape)
+        got = values[name][0].astype(np.float64).reshape(-1)
+        if got.shape != original.shape:
+            return f"{name} of a golden row has {got.size} values, the original {original.size}"
+        off = ~((np.abs(got - original) <= tolerance) | (got == original) | (np.isnan(got) & np.isnan(original)))
+        if np.any(off):
+            worst = int(np.argmax(off))
+            return f"{name} of a golden row is {got[worst]:.9g}, the original said {original[worst]:.9g}"
+        if name == "probabilities" and original.size > 1:
+            second, first = np.argsort(original)[-2:]
+            tied = bool(original[first] - original[second] <= tolerance[first] + tolerance[second])
+    label = expected.outputs.get("label")
+    if label is not None and "label" in values and not tied and str(values["label"].reshape(-1)[0]) != str(label):
+        return f"label of a golden row is {values['label'].reshape(-1)[0]!s}, the original said {label!s}"
+    return ""
+
+
+RETRY_INFO = b"type.googleapis.com/google.rpc.RetryInfo"
+
+
+def polite(trailers: Sequence[tuple[str, str | bytes]] | None) -> bool:
+    """Whether a refusal says when to try again: RetryInfo in its details and a pushback in milliseconds."""
+    found = dict(trailers or ())
+    details = found.get("grpc-status-details-bin", b"")
+    pushback = found.get("grpc-retry-pushback-ms", "")
+    details = details.encode() if isinstance(details, str) else details
+    pushback = pushback.decode(errors="replace") if isinstance(pushback, bytes) else pushback
+    return RETRY_INFO in details and pushback.isdecimal()
+
+
+def outcome_of(code: str, trailers: Sequence[tuple[str, str | bytes]] | None) -> Outcome:
+    """The outcome of a call that failed with the status code of that name."""
+    if code == "RESOURCE_EXHAUSTED":
+        return Outcome.REFUSED if polite(trailers) else Outcome.RUDE
+    return {
+        "DEADLINE_EXCEEDED": Outcome.DEADLINE,
+        "UNAVAILABLE": Outcome.UNAVAILABLE,
+        "CANCELLED": Outcome.UNAVAILABLE,
+    }.get(code, Outcome.ERROR)

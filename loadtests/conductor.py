@@ -1,0 +1,199 @@
+"""The locust shape that conducts the test: plans, gathers what every process tells, and ends it with a verdict.
+
+locust's own shapes set numbers of users; here users are connections and stay, and what changes is what they send.
+"""
+
+import sys
+import time
+from typing import Any
+
+from locust import LoadTestShape
+from locust.runners import MasterRunner
+
+from loadtests.admin import Swapper, check_ready
+from loadtests.bench import PLAN_MESSAGE, Plan
+from loadtests.errors import UnreachableError, UsageError
+from loadtests.progress import progress_line
+from loadtests.result import Result
+from loadtests.samples import unpack
+from loadtests.settings import Settings
+from loadtests.shapes import Phase, Step, Trial, next_step, schedule, steady
+from loadtests.slo import Exit, doubts, phase_checks
+from loadtests.tally import Tally, Usage
+
+LOCAL = "local"  # the name of the only process, where locust has forked none
+LEAD_SECONDS = 0.5  # between a plan's announcement and its first request
+PAUSE_SECONDS = 1.0  # between two steps of a ramp: the queues of the last one must be empty
+CONNECT_SECONDS_MAX = 20.0
+GRACE_SECONDS = 10.0  # beyond the last deadline, for a process to report
+CONFIRMING_MARGIN = 1.1  # samples of a long look over those needed: arrivals are random
+
+
+class Conductor:
+    """One test from its first plan to its result."""
+
+    def __init__(self, settings: Settings, runner: Any) -> None:
+        self.settings = settings
+        self.tally = Tally(settings.kinds, keep=settings.suite == "swap")
+        self.trials: list[Trial] = []
+        self.result: Result | None = None
+        self.problem = ""
+        self.swapper = Swapper(settings, self.now) if settings.suite == "swap" else None
+        self._runner = runner
+        self._zero = 0.0
+        self._number = -1
+        self._end = 0.0
+        self._finished: dict[str, int] = {}
+        self._users: dict[str, int] = {}
+        self._began = time.monotonic()
+        self._generator_gave_out = 0.0  # the lowest rate at which the generator was the limit
+        self._step: Step | None = None
+
+    def __repr__(self) -> str:
+        return f"Conductor({self.settings.suite}, plan {self._number}, {len(self.tally.phases)} phases)"
+
+    @property
+    def processes(self) -> list[str]:
+        if isinstance(self._runner, MasterRunner):
+            return sorted(self._runner.clients.keys())
+        return [LOCAL]
+
+    @property
+    def connections(self) -> int:
+        """Rounded up, so that every process has as many as any other."""
+        count = max(len(self.processes), 1)
+        return -(-self.settings.connections // count) * count
+
+    def now(self) -> float:
+        return time.monotonic() - self._zero
+
+    def hear(self, told: dict[str, Any]) -> None:
+        """Takes one process's report."""
+        name = str(told["process"])
+        self._users[name] = int(told["users"])
+        self.tally.messages.update(told["messages"])
+        if self._number < 0:
+            return
+        self.tally.add(unpack(told["columns"]))
+        self.tally.usage.append(Usage(name, float(told["at"]), float(told["cpu"])))
+        self._finished[name] = int(told["finished"])
+
+    def go_on(self) -> bool:
+        """One look a second: plans what is next; False when the test is over."""
+        if self._number < 0:
+            if sum(self._users.values()) < self.connections:
+                if time.monotonic() - self._began < CONNECT_SECONDS_MAX:
+                    return True
+                self.problem = f"only {sum(self._users.values())} of {self.connections} connections were made"
+                return False
+            return self._plan_first()
+        self.tally.close(self.now() - self.settings.deadline - GRACE_SECONDS)
+        waiting = [name for name in self.processes if self._finished.get(name, -1) < self._number]
+        if waiting and self.now() < self._end + self.settings.deadline + GRACE_SECONDS:
+            return True
+        return self._plan_next_step() if self.settings.suite == "ramp" else False
+
+    def _plan_first(self) -> bool:
+        self._zero = time.monotonic() + LEAD_SECONDS
+        if self.settings.suite == "ramp":
+            return self._plan_next_step()
+        self._announce(self.settings.phases())
+        if self.swapper:
+            self.swapper.start(self.settings.warmup, self._end)
+        return True
+
+    def _plan_next_step(self) -> bool:
+        if self._step:
+            self.trials.append(self._judge_step(self._step))
+        settings = self.settings
+        self._step = next_step(self.trials, settings.rps, settings.rps_max, settings.resolution)
+        if not self._step:
+            return False
+        rate, warmup = self._step.rate, 0.0 if self.trials else settings.warmup
+        seconds = settings.duration
+        if self._step.confirming:
+            seconds = max(seconds, settings.validity.samples_min / rate * CONFIRMING_MARGIN)
+        begin = 0.0 if not self.trials else self.now() + PAUSE_SECONDS
+        name = f"{'confirming' if self._step.confirming else 'step'} {len(self.trials) + 1}: {rate:.0f}/s"
+        phases = steady(rate, seconds, warmup, name)
+        self._announce(tuple(Phase(**{**vars(phase), "start": begin + phase.start}) for phase in phases))
+        return True
+
+    def _judge_step(self, step: Step) -> Trial:
+        index = len(self.tally.phases) - 1
+        phase, window = self.tally.phases[index], self.tally.by_phase[index]
+        held = all(check.held for check in phase_checks(phase, window, self.settings.objectives))
+        found = doubts(self.tally, [index], self.settings.validity, self.settings.objectives)
+        # A short look has few samples, and is no final word: the long one is judged by its number of samples.
+        if [doubt for doubt in found if "too few" not in doubt]:
+            self._generator_gave_out = min(self._generator_gave_out or step.rate, step.rate)
+            held = False
+        return Trial(step.rate, held, step.confirming)
+
+    def _announce(self, phases: tuple[Phase, ...]) -> None:
+        self._number += 1
+        seed = self.settings.seed + self._number
+        self.tally.plan(phases, [len(schedule([phase], self.settings.arrivals, seed)) for phase in phases])
+        self._end = phases[-1].end
+        positions = {name: position for position, name in enumerate(self.processes)}
+        plan = Plan(self._number, self._zero, phases, self.connections, positions)
+        self._runner.send_message(PLAN_MESSAGE, plan.as_message())
+
+    def progress(self) -> str:
+        return progress_line(self.settings, self.tally, self.now(), self._end)
+
+    def conclude(self, interrupted: str = "") -> Result:
+        """The result, made once. `interrupted`: why the test ended before its time."""
+        if self.result is None:
+            if self.swapper:
+                self.swapper.stop()
+            extra = [interrupted] if interrupted else []
+            if self.problem:
+                extra.append(self.problem)
+            swaps = self.swapper.swaps if self.swapper else []
+            first = self.swapper.first if self.swapper else 0
+            self.result = Result.make(
+                self.settings,
+                self.tally,
+                trials=self.trials,
+                swaps=swaps,
+                first=first,
+                extra=extra,
+                generator_limit=self._generator_gave_out,
+            )
+        return self.result
+
+
+class LoadShape(LoadTestShape):  # type: ignore[misc] # locust has no types that mypy may follow
+    """What locust asks once a second how many users there should be; None ends the test."""
+
+    conductor: Conductor | None = None
+    failed: Exit | None = None
+
+    def tick(self) -> tuple[int, float] | None:
+        environment = self.runner.environment
+        try:
+            if self.conductor is None:
+                self.conductor = begin(environment, self.runner)
+            if not self.conductor.go_on():
+                environment.process_exit_code = int(self.conductor.conclude().publish())
+                return None
+        except (UsageError, UnreachableError) as error:
+            environment.process_exit_code = int(Exit.USAGE if isinstance(error, UsageError) else Exit.BROKEN)
+            sys.stderr.write(f"loadtest: {error}\n")
+            return None
+        if environment.parsed_options.progress:
+            sys.stderr.write(self.conductor.progress())
+        return self.conductor.connections, float(self.conductor.connections)
+
+    def reset_time(self) -> None:
+        """A test started anew, from locust's web page, has a conductor of its own."""
+        super().reset_time()
+        self.conductor = None
+
+
+def begin(environment: Any, runner: Any) -> Conductor:
+    """Raises UsageError and UnreachableError before a single request is sent."""
+    settings: Settings = environment.settings_of_test()
+    check_ready(settings)
+    return Conductor(settings, runner)
