@@ -87,8 +87,8 @@ def log_axis(label: str, values: Sequence[float], least: float) -> Axis:
 
 
 def linear_axis(label: str, values: Sequence[float]) -> Axis:
-    """From zero to a little above the highest value."""
-    return Axis(label, 0.0, max(max(values, default=0.0) * 1.08, 1e-3))
+    """From zero to well above the highest value: the names of phases and events stand there."""
+    return Axis(label, 0.0, max(max(values, default=0.0) * 1.3, 1e-3))
 
 
 def chart(
