@@ -20,13 +20,14 @@ def decisions_changed(family: Family, model: Any, schema: Schema, rows: pd.DataF
     some = rows.iloc[np.linspace(0, len(rows) - 1, min(len(rows), ROWS_MAX)).astype(int)]
     narrow = sent(some, schema)
     differs = ~((narrow == some) | (narrow.isna() & some.isna())).to_numpy().all(axis=1)
-    if not differs.any():
+    places = np.flatnonzero(differs)
+    if not len(places):
         return 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            exact = family.answer(model, schema, some.loc[differs]).outputs
-            rounded = family.answer(model, schema, narrow.loc[differs]).outputs
+            exact = family.answer(model, schema, some.iloc[places]).outputs
+            rounded = family.answer(model, schema, narrow.iloc[places]).outputs
         except ConversionRefused:
             raise
         except Exception:  # noqa: BLE001 -- the original refuses some row of the sample: the gate will tell which
