@@ -12,12 +12,15 @@ from sklearn.base import is_regressor
 from converters import sample as samples
 from converters import (
     sklearn_bayes,
+    sklearn_bins,
     sklearn_boosting,
     sklearn_compose,
     sklearn_dummy,
     sklearn_encoders,
+    sklearn_features,
     sklearn_functions,
     sklearn_histogram,
+    sklearn_imputers,
     sklearn_linear,
     sklearn_neural,
     sklearn_scalers,
@@ -31,6 +34,7 @@ from converters.sklearn_steps import (
     Scores,
     classify,
     decides,
+    dense,
     first_of_largest,
     gives_probabilities,
     regress,
@@ -40,15 +44,20 @@ from converters.sklearn_steps import (
 )
 from protos.package_pb2 import Layout, Task
 
+# Rows of the sample that are asked for the number of targets before giving up.
+PROBES = 20
 # Importing a family's file fills the tables of sklearn_steps.
 FILES = (
     sklearn_bayes,
+    sklearn_bins,
     sklearn_boosting,
     sklearn_compose,
     sklearn_dummy,
     sklearn_encoders,
+    sklearn_features,
     sklearn_functions,
     sklearn_histogram,
+    sklearn_imputers,
     sklearn_linear,
     sklearn_neural,
     sklearn_scalers,
@@ -78,7 +87,7 @@ class Sklearn:
         found, columns = samples.columns(frame, layout)
         if decides(model):
             return Schema(columns, found, Task.CLASSIFIER, classes_of(model))
-        return Schema(columns, found, Task.REGRESSOR, targets=self._targets(model, columns, found))
+        return Schema(columns, found, Task.REGRESSOR, targets=self._targets(model, columns, found, frame))
 
     def compile(self, model: Any, schema: Schema) -> onnx.ModelProto:
         g, tensor = emitted(model, schema)
@@ -101,8 +110,7 @@ class Sklearn:
         """As the original says it of float64 rows; tolerance: one rounding to float32 and the steps' own slack."""
         given = original_rows(model, schema, rows)
         if schema.task != Task.CLASSIFIER:
-            made = model.predict(given) if hasattr(model, "predict") else model.transform(given)
-            made = np.asarray(made.toarray() if hasattr(made, "toarray") else made, np.float64).reshape(len(rows), -1)
+            made = _original(model, given)
             return Answer({"prediction": made}, {"prediction": _tolerance(model, given, made)})
         label = np.asarray(model.predict(given))
         label = label.astype(np.int64) if isinstance(schema.classes[0], int) else label.astype(str).astype(object)
@@ -121,12 +129,24 @@ class Sklearn:
         g, _ = emitted(model, schema)
         return {name: tuple(dict.fromkeys(_plain(value) for value in found)) for name, found in g.categories.items()}
 
-    def _targets(self, model: Any, columns: Any, layout: "Layout") -> int:
+    def _targets(self, model: Any, columns: Any, layout: "Layout", frame: pd.DataFrame) -> int:
+        """Columns of `prediction`; where the model does not say, those of its answer to a row of the sample."""
         if is_regressor(model) and hasattr(model, "n_outputs_"):
             return int(model.n_outputs_)
         probe = Schema(columns, layout, Task.REGRESSOR)
-        typed = pd.DataFrame({column.name: _blank(column.datatype) for column in columns})
-        return int(self.answer(model, probe, typed).outputs["prediction"].shape[1])
+        failure: Exception = ValueError("no rows")
+        for place in range(min(len(frame), PROBES)):
+            row = samples.typed(frame.iloc[place : place + 1], probe)
+            try:
+                return int(_original(model, original_rows(model, probe, row)).shape[1])
+            except ConversionRefused:
+                raise
+            except Exception as raised:  # noqa: BLE001 -- estimators raise anything for a row they do not like
+                failure = raised
+        raise ConversionRefused(
+            f"the model answers none of the first {PROBES} rows of the sample: {failure}. "
+            f"Bring rows like those of training"
+        )
 
 
 FAMILY = Sklearn()
@@ -184,12 +204,18 @@ def _spelled(values: "pd.Series[Any]", g: Emission, name: str) -> NDArray[Any]:
 def classes_of(model: Any) -> tuple[int, ...] | tuple[str, ...]:
     """The classes in the order of `probabilities`."""
     classes = getattr(model, "classes_", np.array([-1, 1]))
-    if isinstance(classes, list) or getattr(model, "n_outputs_", 1) != 1:
+    if isinstance(classes, list):
         raise ConversionRefused(
             f"step {type(model).__name__}: it has several outputs, and `label` holds one: "
             f"train a classifier for each output"
         )
     return whole_classes(classes)
+
+
+def _original(model: Any, given: Any) -> Any:
+    """What a regressor predicts or a transformer makes: [rows, targets]."""
+    made = model.predict(given) if hasattr(model, "predict") else model.transform(given)
+    return dense(made).reshape(len(given), -1)
 
 
 def _tolerance(model: Any, given: Any, made: Doubles) -> Doubles:
@@ -198,8 +224,3 @@ def _tolerance(model: Any, given: Any, made: Doubles) -> Doubles:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _blank(datatype: str) -> list[Any]:
-    blank: dict[str, list[Any]] = {"BYTES": [""], "BOOL": [False], "INT64": [0]}
-    return blank.get(datatype, [0.0])

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from converters.sklearn_emission import Doubles, Emission, Value
+from converters.sklearn_functions import called
 from converters.sklearn_steps import (
+    EPS64,
     Scores,
     classifier,
     classify,
@@ -91,6 +93,36 @@ def _names_out(model: Any, parts: list[Any]) -> list[str]:
 
 def _times(weight: float) -> Callable[[int], Callable[[Doubles], Doubles]]:
     return lambda _: lambda values: values * weight
+
+
+@regressor("TransformedTargetRegressor")
+def transformed_target(g: Emission, model: Any, value: Value) -> str:
+    made = regress(g, model.regressor_, value, "regressor_")
+    with g.step("transformer_", model.transformer_):
+        return _inverse(g, model.transformer_, made)
+
+
+def _inverse(g: Emission, model: Any, made: str) -> str:
+    """What a transformer of targets undoes after the prediction."""
+    kind = type(model).__name__
+    if kind == "FunctionTransformer":
+        return called(g, model.inverse_func, model.inv_kw_args, made)
+    if kind == "StandardScaler":
+        scaled = g.add("Mul", made, g.double(np.reshape(model.scale_, (1, -1)))) if model.with_std else made
+        return g.add("Add", scaled, g.double(np.reshape(model.mean_, (1, -1)))) if model.with_mean else scaled
+    if kind == "MinMaxScaler" and not model.clip:
+        shifted = g.add("Sub", made, g.double(np.reshape(model.min_, (1, -1))))
+        return g.add("Div", shifted, g.double(np.reshape(model.scale_, (1, -1))))
+    raise g.refused("undoing it is not supported: use StandardScaler, MinMaxScaler or one of numpy's functions")
+
+
+@slack("TransformedTargetRegressor")
+def transformed_target_slack(model: Any, rows: Any) -> Any:
+    """The regressor's own error, carried through the inverse by what moving its answer that far changes."""
+    made = np.asarray(model.regressor_.predict(rows), np.float64).reshape(len(rows), -1)
+    lost = slack_of(model.regressor_, rows) + 4 * EPS64 * np.abs(made)
+    undone = [model.transformer_.inverse_transform(made + sign * lost) for sign in (-1, 0, 1)]
+    return np.maximum(np.abs(undone[0] - undone[1]), np.abs(undone[2] - undone[1])) + 8 * EPS64 * np.abs(undone[1])
 
 
 @transformer("FeatureUnion")

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.special import boxcox
+from scipy.stats import yeojohnson
 from sklearn.utils import check_array
 
 from converters.graph import DOUBLE
@@ -19,7 +21,7 @@ def log1p(g: Emission, x: str) -> str:
     one = g.double(1.0)
     raised = g.add("Add", one, x)
     good = g.add("Mul", g.add("Log", raised), g.add("Div", x, g.add("Sub", raised, one)))
-    unmoved = g.add("Or", g.add("Equal", raised, one), g.add("IsInf", x))
+    unmoved = g.add("Or", g.add("Equal", raised, one), g.add("IsInf", x, detect_negative=0))
     return g.add("Where", unmoved, x, good)
 
 
@@ -78,23 +80,26 @@ FUNCTIONS: dict[Any, tuple[Emit, bool]] = {
 
 @transformer("FunctionTransformer")
 def function(g: Emission, model: Any, value: Value) -> Value:
-    called = getattr(model.func, "func", model.func)
-    if called is None or called is check_array:  # the latter: how HistGradientBoosting hands its numbers through
+    inner = getattr(model.func, "func", model.func)
+    if inner is None or inner is check_array:  # the latter: how HistGradientBoosting hands its numbers through
         return value
-    try:
-        known = FUNCTIONS.get(model.func)
-    except TypeError:
-        known = None
-    if known is None or model.kw_args:
-        called = getattr(model.func, "__qualname__", None) or repr(model.func)
+    tensor = called(g, model.func, model.kw_args, g.whole(value))
+    return g.mapped(value, tensor, lambda _: model.func if FUNCTIONS[model.func][1] else None)
+
+
+def called(g: Emission, function: Any, arguments: Any, tensor: str) -> str:
+    """A function of numpy's, or None, applied to each cell; any other is refused."""
+    if function is None:
+        return tensor
+    known = FUNCTIONS.get(function) if callable(function) and getattr(function, "__hash__", None) else None
+    if known is None or arguments:
+        name = getattr(function, "__qualname__", None) or repr(function)
         raise g.refused(
-            f"it calls the Python function {called}{' with arguments' if model.kw_args else ''}, which a graph cannot "
+            f"it calls the Python function {name}{' with arguments' if arguments else ''}, which a graph cannot "
             f"hold: use one of numpy's own ({', '.join(sorted({key.__name__ for key in FUNCTIONS}))}), "
             f"or compute the column before the model is called"
         )
-    emit, monotone = known
-    tensor = emit(g, g.whole(value))
-    return g.mapped(value, tensor, lambda _: model.func if monotone else None)
+    return known[0](g, tensor)
 
 
 @transformer("Binarizer")
@@ -120,8 +125,8 @@ def power(g: Emission, model: Any, value: Value) -> Value:
 
 
 def _forward(model: Any, index: int) -> Callable[[Doubles], Doubles]:
-    function = model._yeo_johnson_transform if model.method == "yeo-johnson" else model._box_cox_transform  # noqa: SLF001
-    return lambda values: np.asarray(function(values.copy(), model.lambdas_[index]))
+    function = yeojohnson if model.method == "yeo-johnson" else boxcox
+    return lambda values: np.asarray(function(values, model.lambdas_[index]))
 
 
 def _yeo_johnson(g: Emission, x: str, exponent: float) -> str:

@@ -122,7 +122,7 @@ def first_of_two(g: Emission, margin: str, *, ties_win: bool = False) -> str:
 
 def one_hot(g: Emission, winner: str, classes: int) -> str:
     """DOUBLE [rows, classes] of INT64 [rows]."""
-    return str(g.add("OneHot", winner, g.int64(classes), g.double([0.0, 1.0]), axis=-1))
+    return g.add("Gather", g.double(np.eye(classes)), winner, axis=0)
 
 
 def both_sides(g: Emission, probability: str) -> str:
@@ -200,6 +200,27 @@ WRAPPERS = {
     "HalvingRandomSearchCV",
     "DummyClassifier",
     "DummyRegressor",
+    "TransformedTargetRegressor",
+    "VotingClassifier",
+    "VotingRegressor",
+    "StackingClassifier",
+    "StackingRegressor",
+    "BaggingClassifier",
+    "BaggingRegressor",
+    "CalibratedClassifierCV",
+    "FrozenEstimator",
+    "OneVsRestClassifier",
+    "OneVsOneClassifier",
+    "OutputCodeClassifier",
+    "MultiOutputRegressor",
+    "MultiOutputClassifier",
+    "RegressorChain",
+    "ClassifierChain",
+    "TunedThresholdClassifierCV",
+    "FixedThresholdClassifier",
+    "AdaBoostClassifier",
+    "AdaBoostRegressor",
+    "SelfTrainingClassifier",
 }
 
 

@@ -1,5 +1,7 @@
 """Small training sets with a fixed seed: numbers, text, missing cells, several kinds of targets."""
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 
 ROWS = 240
 Array = NDArray[Any]
+Build = Callable[[], tuple[Any, Any]]
 
 
 def numbers(features: int = 5, rows: int = ROWS, seed: int = 0) -> Array:
@@ -83,3 +86,62 @@ def churned(frame: pd.DataFrame) -> Array:
     rng = np.random.default_rng(9)
     score = frame["tenure"].to_numpy() / 36 - frame["monthly"].fillna(60).to_numpy() / 60 + rng.normal(size=len(frame))
     return np.where(score + (frame["plan"] == "pro").to_numpy() < 0, "Yes", "No")
+
+
+def labels(values: Array) -> Array:
+    """Two yes-or-no targets at once."""
+    return np.column_stack([binary(values), binary(values[:, ::-1])])
+
+
+def trained(model: Any, target: Callable[[Array], Array], features: int = 5) -> Build:
+    """Trained on rows of `numbers`."""
+    return lambda: _fitted(model, numbers(features), target)
+
+
+def scaled(model: Any, target: Callable[[Array], Array]) -> Build:
+    """Trained on columns of mean 0 and variance 1."""
+    return lambda: _fitted(model, standard(numbers()), target)
+
+
+def whole(model: Any, target: Callable[[Array], Array], limit: int = 5) -> Build:
+    """Trained on small whole numbers, 0 to limit - 1."""
+    return lambda: _fitted(model, np.random.default_rng(4).integers(0, limit, (ROWS, 5)).astype(np.float64), target)
+
+
+def _fitted(model: Any, rows: Array, target: Callable[[Array], Array]) -> tuple[Any, Array]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a few iterations do not converge, and need not
+        return model.fit(rows, target(rows)), rows
+
+
+def spread(model: Any, target: Callable[[Array], Array]) -> Build:
+    """Trained on positive numbers."""
+    return lambda: _fitted(model, np.exp(0.7 * standard(numbers())), target)
+
+
+def holed(model: Any, target: Callable[[Array], Array]) -> Build:
+    """Trained on rows with missing cells."""
+    return lambda: _fitted(model, with_missing(numbers()), lambda _: target(numbers()))
+
+
+def marked(model: Any, target: Callable[[Array], Array]) -> Build:
+    """Trained on rows whose missing cells are -999."""
+    return lambda: _fitted(model, np.nan_to_num(with_missing(numbers()), nan=-999.0), lambda _: target(numbers()))
+
+
+def emptied(model: Any, target: Callable[[Array], Array]) -> Build:
+    """Trained on rows whose second column is empty."""
+    rows = with_missing(numbers())
+    rows[:, 1] = np.nan
+    return lambda: _fitted(model, rows, lambda _: target(numbers()))
+
+
+def single(model: Any, target: Callable[[Array], Array]) -> Build:
+    """Trained on one column."""
+    return lambda: _fitted(model, numbers()[:, :1], lambda rows: target(numbers()) + rows[:, 0])
+
+
+def transformed(model: Any, rows: pd.DataFrame) -> dict[str, Array]:
+    """What a transformer makes of the rows."""
+    made = model.transform(rows.to_numpy())
+    return {"prediction": np.asarray(made.toarray() if hasattr(made, "toarray") else made, np.float64)}

@@ -20,16 +20,9 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTre
 
 from tests.converters.matrix import sklearn_data as data
 from tests.converters.matrix.case import Case
+from tests.converters.matrix.sklearn_data import trained
 
 Target = Callable[[Any], Any]
-
-
-def trained(model: Any, target: Target, features: int = 5) -> Callable[[], tuple[Any, Any]]:
-    def build() -> tuple[Any, Any]:
-        rows = data.numbers(features)
-        return model.fit(rows, target(rows)), rows
-
-    return build
 
 
 def with_missing(model: Any, target: Target) -> Callable[[], tuple[Any, Any]]:
@@ -79,10 +72,6 @@ def named(model: Any, target: Target) -> Callable[[], tuple[Any, Any]]:
     return build
 
 
-def multilabel(rows: Any) -> Any:
-    return np.column_stack([data.binary(rows), data.binary(rows[:, ::-1])])
-
-
 SEED: dict[str, Any] = {"random_state": 0}
 FEW: dict[str, Any] = {"n_estimators": 7, "max_depth": 5, "random_state": 0}
 HIST: dict[str, Any] = {"max_iter": 8, "min_samples_leaf": 5, "random_state": 0}
@@ -123,7 +112,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "DecisionTreeClassifier, several outputs",
-        trained(DecisionTreeClassifier(**SEED), multilabel),
+        trained(DecisionTreeClassifier(**SEED), data.labels),
         refused="outputs",
     ),
     Case("ExtraTreeClassifier", trained(ExtraTreeClassifier(**SEED), data.classes)),
@@ -171,7 +160,9 @@ CASES: tuple[Case, ...] = (
         trained(RandomForestClassifier(bootstrap=False, **FEW), data.classes),
     ),
     Case(
-        "RandomForestClassifier, several outputs", trained(RandomForestClassifier(**FEW), multilabel), refused="outputs"
+        "RandomForestClassifier, several outputs",
+        trained(RandomForestClassifier(**FEW), data.labels),
+        refused="outputs",
     ),
     Case("RandomForestRegressor", trained(RandomForestRegressor(**FEW), data.margin)),
     Case("RandomForestRegressor, missing values", with_missing(RandomForestRegressor(**FEW), data.margin)),
