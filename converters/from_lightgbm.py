@@ -329,12 +329,12 @@ def _frame(rows: pd.DataFrame, schema: Schema, codes: dict[int, Codes]) -> pd.Da
     for index, column in enumerate(schema.columns):
         values = rows[column.name]
         if index in codes:
-            known = values.isin(codes[index].categories)
-            kind = object if codes[index].text else np.int64
-            place = pd.Index(codes[index].categories, dtype=kind)
+            categories = codes[index].categories
+            place: dict[Any, int] = {category: code for code, category in enumerate(categories)}
+            found = [place.get(value, -1) for value in values.tolist()]
             values = pd.Series(
                 pd.Categorical.from_codes(
-                    np.where(known, place.get_indexer(pd.Index(values.where(known, place[0]))), -1), place
+                    found, pd.Index(list(categories), dtype=object if codes[index].text else np.int64)
                 )
             )
         columns[column.name] = values

@@ -33,20 +33,22 @@ class Link:
 
     emit: Callable[[Graph, str], str]
     apply: Callable[[Floats], Floats]
-    # Where a group's answer depends on its own margin only, and grows or falls with it throughout.
-    monotone: bool = True
+    # How far answers move when margins move by as much as `lost`: (answers, lost) -> moved. None: each answer depends
+    # on its own margin only, and grows or falls with it throughout, so that trying both ends tells.
+    moved: Callable[[Floats, Floats], Floats] | None = None
 
     def tolerance(self, margins: Floats, lost: Floats) -> Floats:
         """How far answers may be apart whose margins are `lost` apart; shapes of `margins`."""
         with np.errstate(all="ignore"):
             exact = self.apply(margins)
+            if self.moved is not None:
+                moved = self.moved(exact, lost)
+            else:
+                ends = (np.abs(self.apply(margins + side * lost) - exact) for side in (1, -1))
+                moved = np.maximum(*ends)
             rounding = ROUNDING * np.abs(exact) + TINY
-            if not self.monotone:  # a softmax's: each factor moves by e^lost, and so does the sum
-                worst = np.expm1(2 * np.max(lost, axis=1, keepdims=True))
-                return np.asarray(exact * worst + rounding)
-            moved = np.maximum(np.abs(self.apply(margins + lost) - exact), np.abs(self.apply(margins - lost) - exact))
-        # An infinite answer of a finite margin may be infinite a little earlier in the copy.
-        return np.where(np.isnan(moved), 0.0, moved) + np.where(np.isfinite(rounding), rounding, 0.0)
+        # Infinity of a finite margin is the same infinity in the copy.
+        return np.where(np.isfinite(moved), moved, 0.0) + np.where(np.isfinite(rounding), rounding, 0.0)
 
 
 def identity() -> Link:
@@ -98,7 +100,48 @@ def softmax() -> Link:
         powers = np.exp(margin - margin.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
-    return Link(lambda graph, margin: graph.add("Softmax", margin, axis=1), apply, monotone=False)
+    def moved(answers: Floats, lost: Floats) -> Floats:
+        """Each factor moves by e^lost, and so does their sum."""
+        return np.asarray(answers * np.expm1(2 * lost.max(axis=1, keepdims=True)))
+
+    return Link(lambda graph, margin: graph.add("Softmax", margin, axis=1), apply, moved)
+
+
+def ascending(groups: int) -> Link:
+    """Each row's margins sorted: quantiles that do not cross."""
+
+    def emit(graph: Graph, margin: str) -> str:
+        return graph.add_many("TopK", margin, graph.int64(groups), outputs=2, axis=1, largest=0, sorted=1)[0]
+
+    def moved(answers: Floats, lost: Floats) -> Floats:
+        return np.asarray(np.broadcast_to(lost.max(axis=1, keepdims=True), answers.shape))
+
+    return Link(emit, lambda margin: np.sort(margin, axis=1), moved)
+
+
+# Between neighbouring expectiles XGBoost keeps at least this much.
+EXPECTILE_GAP = 1e-6
+
+
+def increments(groups: int) -> Link:
+    """The first margin, and then each time softplus of the next one more: expectiles that do not cross."""
+    soft = softplus()
+
+    def emit(graph: Graph, margin: str) -> str:
+        steps = graph.add("Add", soft.emit(graph, margin), graph.float32(EXPECTILE_GAP))
+        answers = [graph.columns(margin, [0])]
+        answers.extend(graph.add("Add", answers[-1], graph.columns(steps, [group])) for group in range(1, groups))
+        return graph.concat(answers)
+
+    def apply(margin: Floats) -> Floats:
+        steps = soft.apply(margin[:, 1:]) + EXPECTILE_GAP
+        return np.asarray(np.cumsum(np.concatenate([margin[:, :1], steps], axis=1), axis=1))
+
+    def moved(answers: Floats, lost: Floats) -> Floats:
+        largest = np.abs(answers).max(axis=1, keepdims=True)
+        return np.asarray(np.cumsum(lost, axis=1) + groups * ROUNDING * largest)
+
+    return Link(emit, apply, moved)
 
 
 def step() -> Link:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.family import ConversionRefused
+from converters.links import EXPECTILE_GAP
 from converters.trees import Tree
 
 Floats = NDArray[np.float64]
@@ -33,6 +34,7 @@ class CategorySplit:
 class Booster:
     """A booster as its file describes it. A group is what one column of margins stands for: a class or a target."""
 
+    version: tuple[int, ...]  # of the XGBoost that wrote the file
     objective: str
     classes: int  # num_class of the multi:* objectives, else 0
     groups: int
@@ -51,13 +53,15 @@ def read_booster(booster: Any, rounds: int | None = None) -> Booster:
 
     Raises ConversionRefused for a booster kind that this reader does not know.
     """
-    learner = json.loads(booster.save_raw(raw_format="json"))["learner"]
+    document = json.loads(booster.save_raw(raw_format="json"))
+    learner = document["learner"]
     parameters = learner["learner_model_param"]
     objective = learner["objective"]["name"]
     gradient = learner["gradient_booster"]
-    drop: list[float] | None = None
+    # DART was a booster around gbtree; since 3.4 it is gbtree with weights.
+    drop: list[float] | None = gradient.get("weight_drop")
     if gradient["name"] == "dart":
-        drop, gradient = gradient["weight_drop"], gradient["gbtree"]
+        gradient = gradient["gbtree"]
     features = int(parameters["num_feature"])
     groups = max(int(parameters["num_class"]), int(parameters.get("num_target", 1)), 1)
     trees: list[Tree] = []
@@ -65,18 +69,20 @@ def read_booster(booster: Any, rounds: int | None = None) -> Booster:
     linear: Floats | None = None
     intercepts = _intercepts(parameters["base_score"], objective, groups)
     model = gradient["model"]
+    drop = drop or model.get("weight_drop")
     if gradient["name"] == "gblinear":
         linear = _float32(model["weights"]).reshape(features + 1, groups)[:-1]
         intercepts = _linear_intercepts(booster, features)
     elif gradient["name"] == "gbtree":
         count = _tree_count(model, rounds)
         for number, (raw, group) in enumerate(zip(model["trees"][:count], model["tree_info"][:count], strict=True)):
-            weight = 1.0 if drop is None else drop[number]
+            weight = drop[number] if drop else 1.0
             trees.append(_tree(raw, group, weight))
             splits.extend(_category_splits(raw, number))
     else:
         raise ConversionRefused(f"XGBoost booster {gradient['name']!r} is not one of gbtree, dart, gblinear")
     return Booster(
+        version=tuple(document["version"]),
         objective=objective,
         classes=int(parameters["num_class"]),
         groups=groups,
@@ -157,6 +163,9 @@ def _intercepts(base_score: str, objective: str, groups: int) -> Floats:
         scores = -np.log(np.float32(1.0) / scores - np.float32(1.0))
     elif objective in ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft"):
         scores = np.log(scores)
+    elif objective == "reg:expectileerror":
+        steps = np.maximum(np.diff(scores.astype(np.float64)) - EXPECTILE_GAP, EXPECTILE_GAP)
+        scores = np.concatenate([scores[:1], np.log(np.expm1(steps)).astype(np.float32)])
     return np.asarray(np.broadcast_to(scores.astype(np.float64), (groups,)))
 
 
