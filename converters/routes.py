@@ -188,7 +188,11 @@ def _fitted(reading: Reading, way: Way) -> tuple[int, list[tuple[int, float]] | 
 def _client(reading: Reading, table: Table, place: int, wanted: float) -> float:
     """The client's value that becomes `wanted` in the tensor, as near as its datatype allows."""
     value = (wanted - reading.offset[place]) / reading.slope[place]
-    return float(np.rint(value)) if table.datatypes[reading.column[place]] in ("INT64", "BOOL") else float(value)
+    datatype = table.datatypes[reading.column[place]]
+    if datatype in ("INT64", "BOOL"):
+        return float(np.rint(value))
+    with np.errstate(over="ignore"):
+        return float(np.float32(value)) if datatype == "FP32" else float(value)
 
 
 def _repeated(plan: Plan, times: int) -> tuple[Plan, Integers]:

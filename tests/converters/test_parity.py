@@ -1,0 +1,170 @@
+"""The gate: finds planted faults, leaves alone what is right, and says what it saw."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from converters import ConversionRefused, parity
+from converters import sample as samples
+from converters.convert import family_of
+from converters.family import Answer, Schema
+from converters.parity import Proof, prove
+from tests.converters.faults import FAULTS, Fault, coloured, regressor, three_classes
+
+
+def proof_of(model: Any, sample: Any, plant: Any = lambda _model: None) -> Proof:
+    """The gate's findings on `model` and its compiled model after `plant` edited that."""
+    family = family_of(model)
+    frame = samples.frame_of(sample)
+    schema = family.describe(model, frame, "auto")
+    compiled = family.compile(model, schema)
+    plant(compiled)
+    onnx.checker.check_model(compiled)
+    return prove(family, model, schema, rows=samples.typed(frame, schema), compiled=compiled)
+
+
+def outside(proof: Proof) -> dict[str, int]:
+    return {found.generator: found.outside for found in proof.report.generators}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_finds_the_planted_fault(fault: Fault) -> None:
+    """Each fault is refused, found by the generator made for it, and not by those that cannot see it."""
+    proof = proof_of(*fault.build(), fault.plant)
+    found = outside(proof)
+    assert found[fault.generator] > 0
+    assert {name: found[name] for name in fault.blind} == dict.fromkeys(fault.blind, 0)
+    with pytest.raises(ConversionRefused, match=rf"{fault.generator}[ :]"):
+        proof.check()
+
+
+@pytest.mark.parametrize("build", sorted({fault.build for fault in FAULTS}, key=lambda build: build.__name__))
+def test_passes_the_same_models_unharmed(build: Any) -> None:
+    """Without the fault every generator finds nothing, so what is found above is the fault alone."""
+    proof = proof_of(*build())
+    # Behind a float32 scaler no float32 is every double: that is told, not refused.
+    assert not any(count for generator, count in outside(proof).items() if generator != "D")
+    assert proof.report.exact
+    proof.check()
+
+
+def test_refusal_names_generator_row_answers_and_remedy() -> None:
+    """A person who reads the refusal knows what differs, where, and what to do."""
+    fault = next(fault for fault in FAULTS if fault.generator == "N")
+    with pytest.raises(ConversionRefused) as refusal:
+        proof_of(*fault.build(), fault.plant).check()
+    message = str(refusal.value)
+    assert "missing values" in message
+    assert "=nan" in message
+    assert "where the original says" in message
+    assert "What you can do: fill missing values" in message
+
+
+def test_worst_rows_hold_inputs_and_both_answers() -> None:
+    """The report keeps at most three rows a generator, each with what went in and what both models said."""
+    fault = FAULTS[0]
+    proof = proof_of(*fault.build(), fault.plant)
+    worst = next(found.worst for found in proof.report.generators if found.generator == "T")
+    assert 1 <= len(worst) <= 3
+    assert sorted(worst[0].inputs) == ["f0", "f1", "f2", "f3"]
+    assert worst[0].output == "prediction"
+    assert worst[0].original != worst[0].compiled
+    assert abs(float(worst[0].original[0]) - float(worst[0].compiled[0])) > worst[0].tolerance
+
+
+def test_every_generator_reports() -> None:
+    """parity.json lists all nine generators in their order, with rows where the model gives them any."""
+    proof = proof_of(*regressor())
+    assert [found.generator for found in proof.report.generators] == list("RTNZCDBWO")
+    assert all(found.rows for found in proof.report.generators if found.generator in "RTNZDBW")
+
+
+def test_golden_rows_are_hard_few_and_plain() -> None:
+    """At most 256 rows in the client's types, with the original's answers, loadable without pickle."""
+    model, sample = coloured()
+    golden = proof_of(model, sample).golden
+    rows = len(golden["inputs/colour"])
+    assert rows <= 256
+    assert golden["inputs/colour"].dtype.kind == "U"
+    assert golden["inputs/colour"].shape == (rows, 1)
+    assert golden["outputs/label"].shape == (rows,)
+    assert golden["outputs/probabilities"].dtype == golden["tolerance/probabilities"].dtype == np.float64
+    # What no training row had is among them.
+    assert set(golden["inputs/colour"].ravel()) > set(sample["colour"])
+    asked = pd.DataFrame({"colour": golden["inputs/colour"].ravel()})
+    assert np.array_equal(golden["outputs/probabilities"], model.predict_proba(asked))
+
+
+def test_rows_that_the_original_refuses_are_left_out_and_noted() -> None:
+    """A model that takes no NaN and no infinity converts, and the manifest's notes say so."""
+    rows = np.random.default_rng(0).normal(size=(100, 3))
+    proof = proof_of(LinearRegression().fit(rows, rows.sum(axis=1)), rows)
+    proof.check()
+    assert any("refuses missing values in 'f0', 'f1', 'f2'" in note for note in proof.notes)
+    assert any("refuses infinity" in note for note in proof.notes)
+    assert not np.isnan(proof.golden["inputs/input"]).any()
+
+
+def test_says_what_was_sampled_when_time_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generator out of time stops after a block, and the report tells how many of its rows were asked."""
+    monkeypatch.setitem(parity.BUDGETS, "T", 0.0)
+    proof = proof_of(*regressor())
+    assert [note for note in proof.report.sampled if note.startswith("T: 256 of ")]
+
+
+def test_is_deterministic() -> None:
+    """Two runs of the gate ask the same rows and store the same golden rows."""
+    first, second = proof_of(*three_classes()), proof_of(*three_classes())
+    assert {name: values.tobytes() for name, values in first.golden.items()} == {
+        name: values.tobytes() for name, values in second.golden.items()
+    }
+    assert [found.rows for found in first.report.generators if found.generator != "B"] == [
+        found.rows for found in second.report.generators if found.generator != "B"
+    ]
+
+
+def test_doubles_that_float32_cannot_hold_are_told_not_refused() -> None:
+    """Where a double's answer is not that of its float32, the matrix layout ships, exact for FP32."""
+    rows = np.random.default_rng(0).normal(size=(200, 2)) + 1 / 3
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    proof = proof_of(HistGradientBoostingRegressor(max_iter=10).fit(rows, rows[:, 0]), rows)
+    assert outside(proof)["D"] > 0
+    assert proof.report.exact
+    assert proof.exact_datatype == "FP32"
+    assert any(note.startswith("doubles:") for note in proof.notes)
+
+
+class Misshapen:
+    """A family whose original answers one row too few."""
+
+    def __init__(self, family: Any) -> None:
+        self.family = family
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.family, name)
+
+    def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
+        answer = self.family.answer(model, schema, rows)
+        return dataclasses.replace(answer, outputs={name: values[1:] for name, values in answer.outputs.items()})
+
+
+def test_refuses_an_original_that_answers_other_rows_than_asked() -> None:
+    """Fewer answers than rows can never be taken for agreement."""
+    model, sample = regressor()
+    family = family_of(model)
+    frame = samples.frame_of(sample)
+    schema = family.describe(model, frame, "auto")
+    with pytest.raises(ConversionRefused, match="shapes"):
+        prove(
+            Misshapen(family),
+            model,
+            schema,
+            rows=samples.typed(frame, schema),
+            compiled=family.compile(model, schema),
+        )
