@@ -24,11 +24,11 @@ from server.serving.lane import Lane
 from server.serving.loader import Loader
 from server.serving.pump import Pump, start_pumps
 from server.serving.scheduler import Scheduler
-from server.settings import Settings
+from server.settings import MIB, Settings
 from server.telemetry.audit import FileAuditLog
 from server.telemetry.metrics import Metrics
 from server.wire.admin import Admin, Gate
-from server.wire.codec import ProtobufCodec
+from server.wire.codec import Codec
 from server.wire.control import AdminServer, DataServer
 from server.wire.futures import FutureFront
 from server.wire.health import Health
@@ -58,9 +58,9 @@ class Server:
         self._gate = Gate(settings.admin_token_file)
         self._metrics = Metrics()
         self._scheduler = Scheduler(self._slots)
-        self._codec = ProtobufCodec()
+        self._codec = Codec(settings.message_mib_max * MIB)
         self._pool = ThreadPoolExecutor(self._slots + 4, thread_name_prefix="control")
-        self._pump = Pump(self._codec, self._scheduler, self._metrics, Admission(settings).check)
+        self._pump = Pump(self._codec, self._scheduler, self._metrics, Admission(settings).refuse)
         self._deployer = Deployer(
             Repository(settings.repository, settings.model_mib_max),
             self._scheduler,
@@ -84,7 +84,7 @@ class Server:
     async def _serve(self, loop: asyncio.AbstractEventLoop, sockets: Path) -> None:
         settings = self._settings
         health = Health()
-        futures = FutureFront(loop, settings)
+        futures = FutureFront(loop)
         version = distribution_version("onnxpress")
         inference = Inference(version, self._scheduler, self._metrics, health, self._pump, futures, self._pool)
         admin = Admin(self._deployer, self._audit, self._gate, self._pool)
@@ -128,12 +128,11 @@ class Server:
         finished = await loop.run_in_executor(None, self._scheduler.wait_idle, settings.drain_finish_s)
         logger.info("stopping: held work %s", "is finished" if finished else "did not finish in time")
         admin.wake_watchers(closing=True)
-        await asyncio.gather(data.stop(), admin_server.stop())
+        await asyncio.gather(data.stop(), admin_server.stop(), loop.run_in_executor(None, http.close))
         front.close()
         folding.cancel()
         for pump in pumps:
             await loop.run_in_executor(None, pump.join, STOP_MARGIN_S / len(pumps))
-        http.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         logger.info("stopped")
 

@@ -26,6 +26,8 @@ from server.serving.scheduler import Scheduler
 
 # How long a deploy waits for requests that the former version still holds.
 RELEASE_S = 30.0
+# What a caller reads of a version that nobody has asked to be loaded.
+UNLOADED = "on disk but not loaded: deploy it or load it"
 
 logger = logging.getLogger(__name__)
 
@@ -278,12 +280,14 @@ class Deployer:
         lanes = {
             str(s.version): s.lane for s in model.versions.values() if s.lane is not None and s.state is State.READY
         }
-        unready = {str(version): State.AVAILABLE.value for version in self._repository.versions(model.name)}
+        unready = {str(version): UNLOADED for version in self._repository.versions(model.name)}
         unready |= {
-            str(s.version): s.state.value + (f" ({s.reason})" if s.reason else "") for s in model.versions.values()
+            str(s.version): s.state.value + (f" ({s.reason})" if s.reason else "")
+            for s in model.versions.values()
+            if s.state is not State.AVAILABLE
         }
         for version in lanes:
-            del unready[version]
+            unready.pop(version, None)
         route = Route(model.name, model.desired.epoch, lanes.get(str(model.desired.version)), lanes, unready)
         former = self._scheduler.replace_route(route)
         self.on_change(model.name)

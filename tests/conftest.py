@@ -1,0 +1,46 @@
+"""Real models and real servers, shared as widely as tests allow."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.packages import Models, build, deploy_on_disk
+from tests.server_process import ServerProcess
+
+FRONTS = ("native", "grpcio")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """Every model of the tests, converted once."""
+    return build(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def start(tmp_path: Path, models: Models) -> Iterator[Callable[..., ServerProcess]]:
+    """`start("numbers", ...)`: a server of its own on a copy of these models, killed at the end of the test."""
+    with ExitStack() as stack:
+
+        def starting(*names: str, flags: tuple[str, ...] = (), front: str = "native") -> ServerProcess:
+            repository = tmp_path / "repository"
+            if not repository.exists():
+                models.copy(repository, *names)
+            return stack.enter_context(ServerProcess(repository, *flags, front=front)).ready()
+
+        yield starting
+
+
+@pytest.fixture(scope="session", params=FRONTS)
+def server(
+    request: pytest.FixtureRequest, models: Models, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """One server per front for every test that leaves it as it was: no deploys, no stop."""
+    repository = models.copy(tmp_path_factory.mktemp("shared"), "numbers", "heavy", "churn", "price", "bare")
+    deploy_on_disk(repository, "numbers", live=2, previous=1)
+    for name in ("heavy", "churn", "price"):
+        deploy_on_disk(repository, name, live=1)
+    with ServerProcess(repository, front=request.param) as shared:
+        yield shared.ready()
+        assert shared.stop() == 0, shared.log

@@ -1,0 +1,138 @@
+"""Small real models, converted once per test session, and the answers they give outside of any server."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import xgboost
+from google.protobuf import json_format
+from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from converters import convert
+from protos.package_pb2 import Deployment, Manifest
+
+FEATURES = 30
+SAMPLE_ROWS = 400
+CONTRACTS = ("monthly", "yearly")
+CITIES = ("Köln", "Bonn", "Ulm")
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def number_rows(count: int, seed: int = 1) -> NDArray[np.float32]:
+    """Rows for the model `numbers`, float32 [count, 30]."""
+    return np.random.default_rng(seed).normal(size=(count, FEATURES)).astype(np.float32)
+
+
+def churn_rows(count: int, seed: int = 1) -> dict[str, NDArray[Any]]:
+    """Rows for the model `churn`: one [count, 1] array per column, strings as objects."""
+    rng = np.random.default_rng(seed)
+    return {
+        "contract": rng.choice(CONTRACTS, (count, 1)).astype(object),
+        "city": rng.choice([*CITIES, "", "東京"], (count, 1)).astype(object),
+        "charges": rng.gamma(2, 30, (count, 1)).round(2),
+        "tenure": rng.integers(0, 72, (count, 1)),
+    }
+
+
+@dataclass(frozen=True)
+class Models:
+    """The converted packages on disk; tests copy what they serve and never write here.
+
+    numbers: XGBClassifier on 30 floats, versions 1 and 2 answer every row differently. heavy: the same with enough
+    trees that a run takes a while. churn: a pipeline with text columns. price: a regressor of 4 floats. bare: the
+    model.onnx of numbers/1 alone, as Triton's users have it.
+    """
+
+    root: Path
+
+    def copy(self, target: Path, *names: str) -> Path:
+        """A repository at `target` with `names`: a model, or a model/version."""
+        for name in names:
+            shutil.copytree(self.root / name, target / name)
+        return target
+
+    def answers(self, name: str) -> "Answers":
+        return _answers(self.root / name / "model.onnx")
+
+
+class Answers:
+    """What ONNX Runtime says about rows with nothing around it, configured as a server must configure it."""
+
+    def __init__(self, model: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        return dict(zip(self.names, self._session.run(None, dict(feeds)), strict=True))
+
+
+_SESSIONS: dict[Path, Answers] = {}
+
+
+def _answers(model: Path) -> Answers:
+    return _SESSIONS.setdefault(model, Answers(model))
+
+
+def build(root: Path) -> Models:
+    """Trains and converts everything; a few seconds."""
+    rng = np.random.default_rng(0)
+    rows = number_rows(SAMPLE_ROWS, seed=0)
+    target = (rows[:, 0] + rows[:, 1] * rows[:, 2] > 0).astype(int)
+    for version, (trees, depth, rate) in enumerate(((20, 3, 0.3), (12, 4, 0.21)), 1):
+        classifier = xgboost.XGBClassifier(n_estimators=trees, max_depth=depth, learning_rate=rate, n_jobs=1)
+        convert(classifier.fit(rows, target), rows, name="numbers").save(root, version)
+    heavy = xgboost.XGBClassifier(n_estimators=600, max_depth=6, n_jobs=1).fit(rows, target)
+    convert(heavy, rows, name="heavy").save(root)
+    regressor = xgboost.XGBRegressor(n_estimators=10, max_depth=3, n_jobs=1).fit(rows[:, :4], rows[:, 0] * 2)
+    convert(regressor, rows[:, :4], name="price").save(root)
+    frame = pd.DataFrame({name: column[:, 0] for name, column in churn_rows(SAMPLE_ROWS, seed=0).items()})
+    churned = np.where((frame.contract == "monthly") & (frame.charges > 50 + rng.normal(size=len(frame))), "Yes", "No")
+    convert(_churn_pipeline().fit(frame, churned), frame, name="churn").save(root)
+    edit_manifest(root / "churn/1", _accept_contracts)
+    (root / "bare/1").mkdir(parents=True)
+    shutil.copy(root / "numbers/1/model.onnx", root / "bare/1/model.onnx")
+    return Models(root)
+
+
+def _churn_pipeline() -> Pipeline:
+    columns = [
+        ("strict", OneHotEncoder(handle_unknown="error"), ["contract"]),
+        ("loose", OneHotEncoder(handle_unknown="ignore"), ["city"]),
+        ("numbers", StandardScaler(), ["charges", "tenure"]),
+    ]
+    return Pipeline([("prepare", ColumnTransformer(columns)), ("model", LogisticRegression())])
+
+
+def _accept_contracts(manifest: Manifest) -> None:
+    """The original refuses other contracts; said here too, so that the server's tests stand on their own."""
+    feature = next(feature for feature in manifest.features if feature.name == "contract")
+    feature.accepts[:] = CONTRACTS
+
+
+def edit_manifest(package: Path, change: Callable[[Manifest], None]) -> None:
+    """Changes manifest.json of a package in place; the manifest has no digest of itself."""
+    path = package / "manifest.json"
+    manifest = json_format.Parse(path.read_bytes(), Manifest())
+    change(manifest)
+    path.write_text(json_format.MessageToJson(manifest, preserving_proto_field_name=True))
+
+
+def deploy_on_disk(repository: Path, model: str, *, live: int, previous: int = 0, epoch: int = 1) -> None:
+    """A deployment.json as if `epoch` deploys had been made: both versions are loaded at start."""
+    stated = Deployment(model=model, epoch=epoch, live_version=live, previous_version=previous)
+    (repository / model / "deployment.json").write_text(json_format.MessageToJson(stated))
