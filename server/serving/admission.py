@@ -1,10 +1,14 @@
-"""Whether a request may join a lane's queue. Pure: the lane's counts and the settings decide."""
+"""Which requests may join a lane's queue. Pure: the lane's counts and the settings decide."""
+
+from collections.abc import Iterable, Sequence
 
 from server.errors import OverloadedError
+from server.serving.lane import Lane
 from server.serving.request import Request
 from server.settings import MIB, Settings
 
 RETRY_MS = 100
+Refused = tuple[Request, OverloadedError]
 
 
 class Admission:
@@ -14,10 +18,18 @@ class Admission:
         self._rows_max = settings.queue_rows_max
         self._bytes_max = settings.queue_mib_max * MIB
 
-    def check(self, request: Request) -> None:
-        """Raises OverloadedError when the lane's queue is full."""
-        lane = request.lane
-        if lane.queued_rows + request.rows > self._rows_max and lane.queued_rows:
-            raise OverloadedError(f"{lane.queued_rows} rows wait already, the limit is {self._rows_max}", RETRY_MS)
-        if lane.queued_bytes + request.size > self._bytes_max and lane.queued_bytes:
-            raise OverloadedError(f"{lane.queued_bytes} bytes wait already, the limit is {self._bytes_max}", RETRY_MS)
+    def refuse(self, lane: Lane, requests: Sequence[Request]) -> Iterable[Refused]:
+        """Those of `requests` that find the queue full."""
+        rows, size = lane.queued_rows, lane.queued_bytes
+        refused: list[Refused] = []
+        for request in requests:
+            rows += request.rows
+            size += request.size
+            if rows > self._rows_max or size > self._bytes_max:
+                rows -= request.rows
+                size -= request.size
+                why = (
+                    f"{rows} rows and {size} bytes wait already, the limits are {self._rows_max} and {self._bytes_max}"
+                )
+                refused.append((request, OverloadedError(why, RETRY_MS)))
+        return refused

@@ -11,21 +11,26 @@ from server.serving.request import Request
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """Rows `start` to `stop` of a request."""
+class Part:
+    """Rows `start` to `stop` of a request that is larger than a batch."""
 
     request: Request
     start: int
     stop: int
 
+    @property
+    def last(self) -> bool:
+        """Whether the request is complete with it."""
+        return self.stop == self.request.rows
+
 
 @dataclass(slots=True)
 class Taken:
-    """What leaves a lane's queue: slices that run together, and requests that nobody waits for any more."""
+    """What leaves a lane's queue: whole requests and at most one part that run together in this order."""
 
-    slices: list[Slice] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    part: Part | None = None
     rows: int = 0
-    rest: Request | None = None  # has rows left; to be queued again once these have run
     expired: list[Request] = field(default_factory=list)
     cancelled: list[Request] = field(default_factory=list)
 
@@ -38,24 +43,23 @@ def take(queue: deque[Request], rows_max: int, now: int, cancelled: Container[in
     never takes more than one slot.
     """
     taken = Taken()
-    while queue and taken.rows < rows_max:
+    requests, room = taken.requests, rows_max
+    while queue and room:
         request = queue[0]
-        if request.call in cancelled:
+        if cancelled and request.call in cancelled:
             taken.cancelled.append(queue.popleft())
-            continue
-        if request.deadline and request.deadline <= now:
+        elif request.deadline and request.deadline <= now:
             taken.expired.append(queue.popleft())
-            continue
-        left = request.rows - request.taken
-        room = rows_max - taken.rows
-        if left > room and request.rows <= rows_max:
+        elif request.rows <= room:
+            requests.append(queue.popleft())
+            room -= request.rows
+        elif request.rows > rows_max:
+            start = request.taken
+            request.taken = stop = min(start + room, request.rows)
+            taken.part = Part(queue.popleft(), start, stop)
+            room -= stop - start
             break
-        rows = min(left, room)
-        taken.slices.append(Slice(request, request.taken, request.taken + rows))
-        request.taken += rows
-        taken.rows += rows
-        queue.popleft()
-        if rows < left:
-            taken.rest = request
+        else:
             break
+    taken.rows = rows_max - room
     return taken

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.serving.batching import Slice
+from server.serving.batching import Part
 from server.serving.contract import Contract
 from server.serving.cost import Curve
 from server.serving.request import Flat, Request
@@ -44,13 +44,15 @@ class Lane:
     def __repr__(self) -> str:
         return f"Lane({self.model}/{self.version}, queued={self.queued_rows}, running={self.running}, held={self.held})"
 
-    def assemble(self, slices: Sequence[Slice]) -> dict[str, NDArray[Any]]:
-        """The inputs of one run: the rows of every slice, one after the other."""
+    def assemble(self, requests: Sequence[Request], part: Part | None) -> dict[str, NDArray[Any]]:
+        """The inputs of one run: the rows of every request, one after the other, then those of `part`."""
         batchable = self.signature.batchable
         feeds: dict[str, NDArray[Any]] = {}
         for index, spec in enumerate(self.signature.inputs):
-            flats = [_rows(part, part.request.tensors[index], spec.stride) for part in slices]
-            shape = (-1, *spec.shape[1:]) if batchable else (slices[0].request.shapes or [])[index]
+            flats = [request.tensors[index] for request in requests]
+            if part is not None:
+                flats.append(part.request.tensors[index][part.start * spec.stride : part.stop * spec.stride])
+            shape = (-1, *spec.shape[1:]) if batchable else (requests[0].shapes or [])[index]
             if spec.datatype == "BYTES":
                 feeds[spec.name] = np.array(list(chain.from_iterable(flats)), object).reshape(shape)
             else:
@@ -68,15 +70,9 @@ class Lane:
         return [_flat(array) for array in arrays], [array.shape for array in arrays]
 
 
-def _rows(part: Slice, flat: Flat, stride: int) -> Flat:
-    if part.stop - part.start == part.request.rows:
-        return flat
-    return flat[part.start * stride : part.stop * stride]
-
-
 def _flat(array: NDArray[Any]) -> Flat:
     """Bytes of numbers; for strings a list of elements as the wire wants them: uint32 length and bytes."""
     if array.dtype == object:
         encoded = [str(element).encode() for element in array.ravel()]
         return [_LENGTH.pack(len(element)) + element for element in encoded]
-    return memoryview(np.ascontiguousarray(array).data).cast("B")
+    return array.tobytes()

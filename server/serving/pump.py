@@ -2,17 +2,22 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic_ns
+from typing import Any
 
 from server.errors import ExpiredError, OnnxpressError
 from server.facts import BatchFacts, Telemetry
-from server.serving.batching import Slice, Taken
-from server.serving.request import CALL, Codec, Event, Front, Request
+from server.serving.batching import Part
+from server.serving.lane import Lane
+from server.serving.request import CALL, Codec, Event, Flat, Front, Request
+from server.serving.routes import Routes
 from server.serving.scheduler import Batch, Scheduler, StaleRoutesError
 
 RECEIVE_MAX = 256
 SECOND_NS = 1_000_000_000
+
+Door = Callable[[Lane, Sequence[Request]], Iterable[tuple[Request, OnnxpressError]]]
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +25,8 @@ logger = logging.getLogger(__name__)
 class Pump:
     """Turns events of a front into answers. Holds no state of its own: every thread may call every method."""
 
-    def __init__(
-        self, codec: Codec, scheduler: Scheduler, telemetry: Telemetry, door: Callable[[Request], None]
-    ) -> None:
-        """`door` raises an OnnxpressError for a request that is not to be admitted."""
+    def __init__(self, codec: Codec, scheduler: Scheduler, telemetry: Telemetry, door: Door) -> None:
+        """`door` names the requests that are not to be admitted, and why."""
         self._codec = codec
         self._scheduler = scheduler
         self._telemetry = telemetry
@@ -44,33 +47,16 @@ class Pump:
         while batch is not None:
             try:
                 self._process(batch)
-            except Exception as failure:  # noqa: BLE001 -- whatever it was, every caller gets an answer
-                batch.taken.rest = None
-                for part in batch.taken.slices:
-                    self._fail(part.request, failure)
+            except Exception as error:  # noqa: BLE001 -- whatever it was, every caller gets an answer
+                self._fail_all(batch, error)
             batch = self._scheduler.finish(batch, monotonic_ns())
 
     def _admit(self, front: Front, events: list[Event]) -> Batch | None:
         now = monotonic_ns()
+        cancelled = [event[1] for event in events if event[0] != CALL]
         while True:
             routes = self._scheduler.routes
-            admitted: list[Request] = []
-            refused: list[tuple[int, Exception]] = []
-            cancelled: list[int] = []
-            for event in events:
-                call, payload, details = event[1], event[3], event[5]
-                if event[0] != CALL or payload is None:
-                    cancelled.append(call)
-                    continue
-                try:
-                    request = self._codec.decode(payload, routes)
-                    left_s = details[2] if details is not None else None
-                    request.arrive(front, call, now, 0 if left_s is None else now + int(left_s * SECOND_NS))
-                    self._door(request)
-                except Exception as error:  # noqa: BLE001 -- `fail` knows what each means to the caller
-                    refused.append((call, error))
-                else:
-                    admitted.append(request)
+            admitted, refused = self._bind(front, events, routes, now)
             try:
                 batch = self._scheduler.submit(admitted, routes, cancelled, now)
             except StaleRoutesError:
@@ -79,77 +65,111 @@ class Pump:
                 self._telemetry.refused("", "", front.fail(call, reason), 1)
             return batch
 
+    def _bind(
+        self, front: Front, events: list[Event], routes: Routes, now: int
+    ) -> tuple[dict[Lane, list[Request]], list[tuple[Any, Exception]]]:
+        """Requests by the lane that will answer them, and the calls that none will, with why."""
+        decode = self._codec.decode
+        admitted: dict[Lane, list[Request]] = {}
+        refused: list[tuple[Any, Exception]] = []
+        for _, call, _, payload, _, details in events:
+            if payload is None:
+                continue  # a cancellation
+            try:
+                request = decode(payload, routes)
+            except Exception as error:  # noqa: BLE001 -- `fail` knows what each means to the caller
+                refused.append((call, error))
+                continue
+            request.front, request.call, request.arrival = front, call, now
+            left_s = details[2] if details else None
+            if left_s is not None:
+                request.deadline = now + int(left_s * SECOND_NS)
+            group = admitted.get(request.lane)
+            if group is None:
+                admitted[request.lane] = [request]
+            else:
+                group.append(request)
+        for lane, requests in admitted.items():
+            for request, overload in self._door(lane, requests):
+                requests.remove(request)
+                refused.append((request.call, overload))
+        return admitted, refused
+
     def _process(self, batch: Batch) -> None:
         lane, taken = batch.lane, batch.taken
         for request in taken.expired:
             self._fail(request, ExpiredError("the deadline passed while the request waited"))
         if taken.cancelled:
             self._telemetry.refused(lane.model, lane.version, "CANCELLED", len(taken.cancelled))
-        if not taken.slices:
+        if not taken.rows:
             return
         started = monotonic_ns()
         try:
-            feeds = lane.assemble(taken.slices)
+            feeds = lane.assemble(taken.requests, taken.part)
             ready = monotonic_ns()
             outputs, shapes = lane.run(feeds, taken.rows)
         except Exception as error:
-            if len(taken.slices) == 1:
+            if len(taken.requests) + (taken.part is not None) == 1:
                 raise
-            logger.warning("a batch of %d requests failed (%s); each runs alone", len(taken.slices), error)
-            self._isolate(taken)
+            logger.warning("a batch of %d rows failed (%s); each request runs alone", taken.rows, error)
+            self._isolate(batch)
             return
         finished = monotonic_ns()
-        at = 0
-        arrivals = []
-        for part in taken.slices:
-            rows = part.stop - part.start
-            if self._answer(part, outputs, shapes, at, rows):
-                arrivals.append(part.request.arrival)
-            at += rows
+        self._answer(lane, taken.requests, outputs, shapes)
+        arrivals = [request.arrival for request in taken.requests]
+        if taken.part is not None and self._answer_part(taken.part, outputs, taken.rows):
+            arrivals.append(taken.part.request.arrival)
         self._telemetry.batch_done(
             BatchFacts(lane.model, lane.version, taken.rows, arrivals, started, ready, finished, monotonic_ns())
         )
 
-    def _isolate(self, taken: Taken) -> None:
-        """P3: when a run fails, only the request that made it fail pays."""
-        for part in taken.slices:
-            lane = part.request.lane
-            try:
-                rows = part.stop - part.start
-                outputs, shapes = lane.run(lane.assemble([part]), rows)
-                self._answer(part, outputs, shapes, 0, rows)
-            except Exception as error:  # noqa: BLE001 -- whatever it was, the caller gets an answer
-                if taken.rest is part.request:
-                    taken.rest = None
-                self._fail(part.request, error)
+    def _answer(
+        self, lane: Lane, requests: list[Request], outputs: Sequence[Flat], shapes: Sequence[Sequence[int]]
+    ) -> None:
+        if not lane.signature.batchable:
+            for request in requests:
+                request.front.answer(request.call, self._codec.encode_shaped(request, outputs, shapes))
+            return
+        for request, payload in zip(requests, self._codec.encode(requests, outputs), strict=True):
+            request.front.answer(request.call, payload)
 
-    def _answer(self, part: Slice, outputs: list, shapes: list, at: int, rows: int) -> bool:  # type: ignore[type-arg]
-        """Answers one request with its rows of the batch; False when there are rows to come."""
-        request = part.request
-        batchable = request.lane.signature.batchable
-        if batchable:
-            specs = request.lane.signature.outputs
-            outputs = [
-                flat[at * spec.stride : (at + rows) * spec.stride] for flat, spec in zip(outputs, specs, strict=True)
-            ]
-        if request.parts is not None or rows < request.rows:
-            request.parts = request.parts or []
-            request.parts.append(outputs)
-            if part.stop < request.rows:
-                return False
-            outputs = [_join(pieces) for pieces in zip(*request.parts, strict=True)]
-        request.front.answer(request.call, self._codec.encode(request, outputs, None if batchable else shapes))
-        return True
+    def _answer_part(self, part: Part, outputs: Sequence[Flat], rows: int) -> bool:
+        """Keeps the outputs of a part, which are the batch's last rows; answers when the request is complete."""
+        request, size = part.request, part.stop - part.start
+        strides = [spec.stride for spec in request.lane.signature.outputs]
+        request.parts.append([flat[(rows - size) * n : rows * n] for flat, n in zip(outputs, strides, strict=True)])
+        if part.last:
+            request.front.answer(request.call, next(iter(self._codec.encode([request], request.joined()))))
+        return part.last
+
+    def _isolate(self, batch: Batch) -> None:
+        """P3: when a run fails, only the request that made it fail pays."""
+        lane, taken = batch.lane, batch.taken
+        for request in taken.requests:
+            try:
+                self._answer(lane, [request], *lane.run(lane.assemble([request], None), request.rows))
+            except Exception as error:  # noqa: BLE001 -- whatever it was, the caller gets an answer
+                self._fail(request, error)
+        if taken.part is not None:
+            rows = taken.part.stop - taken.part.start
+            try:
+                self._answer_part(taken.part, lane.run(lane.assemble([], taken.part), rows)[0], rows)
+            except Exception as error:  # noqa: BLE001 -- whatever it was, the caller gets an answer
+                batch.given_up = True
+                self._fail(taken.part.request, error)
+
+    def _fail_all(self, batch: Batch, error: Exception) -> None:
+        batch.given_up = True
+        for request in batch.taken.requests:
+            self._fail(request, error)
+        if batch.taken.part is not None:
+            self._fail(batch.taken.part.request, error)
 
     def _fail(self, request: Request, error: Exception) -> None:
         if not isinstance(error, OnnxpressError):
             logger.error("request to %r failed", request.lane, exc_info=error)
         code = request.front.fail(request.call, error)
         self._telemetry.refused(request.lane.model, request.lane.version, code, 1)
-
-
-def _join(pieces: tuple) -> object:  # type: ignore[type-arg]
-    return [element for piece in pieces for element in piece] if isinstance(pieces[0], list) else b"".join(pieces)
 
 
 def start_pumps(pump: Pump, front: Front, count: int) -> list[threading.Thread]:

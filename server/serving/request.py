@@ -1,6 +1,7 @@
 """A request on its way from the front to its answer. It carries everything it needs; there is no table of calls."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -63,15 +64,20 @@ class Request:
         self.shapes = shapes
         self.outputs = outputs
         self.id = id_
+        # Set by the pump that received it; times are monotonic nanoseconds.
+        self.front: Front
+        self.call: Any
+        self.arrival: int
+        self.deadline = 0  # none
         self.taken = 0  # rows already given to a batch
-        self.parts: list[Sequence[Flat]] | None = None  # outputs of earlier batches, where the request is split
+        self.parts: list[list[Flat]] = []  # outputs of earlier batches, where the request is split
 
-    def arrive(self, front: Front, call: Any, arrival: int, deadline: int) -> None:
-        """Times are monotonic nanoseconds; deadline 0 means none."""
-        self.front = front
-        self.call = call
-        self.arrival = arrival
-        self.deadline = deadline
+    def joined(self) -> list[Flat]:
+        """The outputs of all rows, once the last part has run."""
+        columns = zip(*self.parts, strict=True)
+        return [
+            list(chain.from_iterable(flats)) if isinstance(flats[0], list) else b"".join(flats) for flats in columns
+        ]
 
     def __repr__(self) -> str:
         return f"Request({self.lane!r}, rows={self.rows}, taken={self.taken})"
@@ -84,6 +90,10 @@ class Codec(Protocol):
         """Raises an OnnxpressError that says what is wrong with the request."""
         ...
 
-    def encode(self, request: Request, outputs: Sequence[Flat], shapes: Sequence[Sequence[int]] | None) -> bytes:
-        """The answer: each output flat; shapes only where the version is not batchable."""
+    def encode(self, requests: Sequence[Request], outputs: Sequence[Flat]) -> Iterable[bytes]:
+        """The answers of requests whose rows follow each other in the flat outputs of one batch."""
+        ...
+
+    def encode_shaped(self, request: Request, outputs: Sequence[Flat], shapes: Sequence[Sequence[int]]) -> bytes:
+        """The answer of a version that is not batchable: whole outputs in the shapes that they have."""
         ...

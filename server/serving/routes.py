@@ -40,12 +40,12 @@ class Route:
         raise UnknownVersionError(f"model {self.model!r} has no version {version}; there are {', '.join(known)}")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Routes:
     """Every model's route. A new snapshot starts with no learned request headers, so none outlives its lane."""
 
     models: dict[str, Route] = field(default_factory=dict)
-    learned: dict[Any, Any] = field(default_factory=dict)  # the codec's own
+    learned: Any = None  # the codec's own
 
     def route(self, model: str) -> Route:
         """Raises UnknownModelError."""

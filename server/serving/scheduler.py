@@ -2,8 +2,9 @@
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from server.serving.batching import Taken, take
 from server.serving.lane import Lane
@@ -23,6 +24,7 @@ class Batch:
 
     lane: Lane
     taken: Taken
+    given_up: bool = False  # the part's request has failed; its other rows will not run
 
 
 class Scheduler:
@@ -37,41 +39,54 @@ class Scheduler:
         self._slots = slots
         self._running = 0
         self._waiting: deque[Lane] = deque()  # lanes with a queue, in turn
-        self._cancelled: set[int] = set()
+        self._cancelled: set[Any] = set()
         self._lock = threading.Lock()
         self._released = threading.Condition(self._lock)
         self._watched = 0  # threads that wait for leases
 
-    def submit(self, requests: Sequence[Request], routes: Routes, cancelled: Sequence[int], now: int) -> Batch | None:
-        """Queues `requests`, which were bound by `routes`, and takes a batch if a slot is free.
+    def submit(
+        self, admitted: Mapping[Lane, Sequence[Request]], routes: Routes, cancelled: Sequence[Any], now: int
+    ) -> Batch | None:
+        """Queues requests, which were bound by `routes`, and takes a batch if a slot is free.
 
         Raises StaleRoutesError, changing nothing, when the routes have changed: the requests must be bound again.
         """
         with self._lock:
             if routes is not self.routes:
                 raise StaleRoutesError
-            for request in requests:
-                self._queue(request)
-                lane = request.lane
-                lane.held += 1
-                lane.queued_rows += request.rows
-                lane.queued_bytes += request.size
-                if request.route is not None:
-                    request.route.held += 1
+            for lane, requests in admitted.items():
+                if not lane.queue:
+                    self._waiting.append(lane)
+                lane.queue.extend(requests)
+                lane.held += len(requests)
+                for request in requests:
+                    lane.queued_rows += request.rows
+                    lane.queued_bytes += request.size
+                    if request.route is not None:
+                        request.route.held += 1
             if cancelled:
                 self._cancel(cancelled)
             return self._claim(now)
 
     def finish(self, batch: Batch, now: int) -> Batch | None:
-        """Gives back the slot and the leases of requests that are answered, and takes the next batch if any waits."""
+        """Gives back the slot and the leases of requests that are answered, and takes the next batch if any waits.
+
+        A part's request goes to the back of its queue, unless it is complete or `given_up`.
+        """
+        lane, part = batch.lane, batch.taken.part
         with self._lock:
             self._running -= 1
-            batch.lane.running -= 1
-            for part in batch.taken.slices:
-                if part.request is not batch.taken.rest:
-                    self._release(part.request)
-            if batch.taken.rest is not None:
-                self._queue(batch.taken.rest)
+            lane.running -= 1
+            self._release(lane, batch.taken.requests)
+            if part is not None:
+                if part.last or batch.given_up:
+                    lane.queued_rows -= part.request.rows - part.stop
+                    lane.queued_bytes -= part.request.size
+                    self._release(lane, (part.request,))
+                else:
+                    if not lane.queue:
+                        self._waiting.append(lane)
+                    lane.queue.append(part.request)
             if self._watched:
                 self._released.notify_all()
             return self._claim(now)
@@ -106,19 +121,24 @@ class Scheduler:
             return None
         lane = self._waiting.popleft()
         taken = take(lane.queue, lane.batch_rows, now, self._cancelled)
-        self._account(lane, taken)
+        lane.queued_rows -= taken.rows
+        for request in taken.requests:
+            lane.queued_bytes -= request.size
+        if taken.expired or taken.cancelled:
+            self._forsake(lane, (*taken.expired, *taken.cancelled))
         if lane.queue:
             self._waiting.append(lane)
         self._running += 1
         lane.running += 1
         return Batch(lane, taken)
 
-    def _queue(self, request: Request) -> None:
-        if not request.lane.queue:
-            self._waiting.append(request.lane)
-        request.lane.queue.append(request)
+    def _forsake(self, lane: Lane, requests: Sequence[Request]) -> None:
+        for request in requests:
+            lane.queued_rows -= request.rows - request.taken
+            lane.queued_bytes -= request.size
+        self._release(lane, requests)
 
-    def _cancel(self, calls: Sequence[int]) -> None:
+    def _cancel(self, calls: Sequence[Any]) -> None:
         """Remembers calls whose callers have left; most are running or answered already and match nothing."""
         if not self._waiting and not self._running:
             self._cancelled.clear()
@@ -128,17 +148,9 @@ class Scheduler:
             queued = {request.call for lane in self._waiting for request in lane.queue}
             self._cancelled &= queued
 
-    def _account(self, lane: Lane, taken: Taken) -> None:
-        lane.queued_rows -= taken.rows
-        for part in taken.slices:
-            if part.stop == part.request.rows:
-                lane.queued_bytes -= part.request.size
-        for request in (*taken.expired, *taken.cancelled):
-            lane.queued_rows -= request.rows - request.taken
-            lane.queued_bytes -= request.size
-            self._release(request)
-
-    def _release(self, request: Request) -> None:
-        request.lane.held -= 1
-        if request.route is not None:
-            request.route.held -= 1
+    @staticmethod
+    def _release(lane: Lane, requests: Sequence[Request]) -> None:
+        lane.held -= len(requests)
+        for request in requests:
+            if request.route is not None:
+                request.route.held -= 1

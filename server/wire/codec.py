@@ -1,18 +1,21 @@
-"""ModelInferRequest bytes in, ModelInferResponse bytes out: every check of the protocol, by the protobuf library."""
+"""ModelInferRequest bytes in, ModelInferResponse bytes out: every check of the protocol."""
 
+import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from protos.inference_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
-from server.errors import InvalidRequestError
+from server.errors import InvalidRequestError, TooLargeError
 from server.serving.lane import Lane
 from server.serving.request import Flat, Request
 from server.serving.routes import Routes
 from server.serving.tensors import ANY, TensorSpec
+from server.wire.templates import ID_TAG, Learned, learn, varint
 
 _LENGTH = struct.Struct("<I")
 # The typed field of InferTensorContents that carries each datatype (Open Inference Protocol).
@@ -30,80 +33,145 @@ CONTENTS_FIELDS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-PREFIXES_MAX = 4096
+PLANS_MAX = 4096
 RAW_OUTPUT_TAG = b"\x32"  # raw_output_contents: field 6, length-delimited
-ID_TAG = b"\x1a"  # id: field 3, length-delimited
 NAME_SHOWN_MAX = 64
 
 
-class ProtobufCodec:
-    """The full path. Owns the answers' prefixes; threads may race to write one, with equal bytes."""
+@dataclass(slots=True)
+class Plan:
+    """How the answers to requests of one lane, row count and choice of outputs are written.
 
-    def __init__(self) -> None:
-        self._prefixes: dict[Any, bytes] = {}
+    tensors: index into the signature's outputs, stride, and what precedes the tensor's bytes: its tag, its length where
+    that is `fixed`, and before the first the response's header.
+    """
+
+    tensors: tuple[tuple[int, int, bytes], ...]
+    fixed: bool
+
+
+class Codec:
+    """The template path where the header is known, else the full path, which also teaches the templates.
+
+    Owns the plans of answers; threads may race to write one, with equal content.
+    """
+
+    def __init__(self, message_max: int) -> None:
+        """`message_max`: bytes of the largest request accepted."""
+        self._message_max = message_max
+        self._plans: dict[tuple[Lane, int, tuple[int, ...] | None], Plan] = {}
 
     def decode(self, payload: bytes, routes: Routes) -> Request:
-        """Raises InvalidRequestError, UnknownModelError, UnknownVersionError or NotReadyError."""
-        return self.bind(parse(payload), len(payload), routes)
+        """Raises TooLargeError, InvalidRequestError, UnknownModelError, UnknownVersionError or NotReadyError."""
+        learned = routes.learned
+        if learned is None:
+            learned = routes.learned = Learned()
+        return learned.match(payload) or self._decode(payload, routes, learned)
 
-    def bind(self, message: ModelInferRequest, size: int, routes: Routes) -> Request:
-        """The request of a parsed message, checked against the signature of the version that will answer it."""
-        route = routes.route(message.model_name)
-        version = message.model_version
-        if version and not (version.isascii() and version.isdigit() and version[0] != "0"):
-            raise InvalidRequestError(f"model_version must be a positive integer or empty, got {_shown(version)}")
-        lane = route.lane(version)
-        specs = lane.signature.inputs
-        order = _match_inputs(message, specs)
-        raws = message.raw_input_contents
-        if raws:
-            _check_raw(message, raws)
-        rows = _check_shapes([message.inputs[place] for place in order], lane)
-        tensors: list[Flat] = []
-        for place, spec in zip(order, specs, strict=True):
-            tensor = message.inputs[place]
-            count = _elements(tensor.shape)
-            if raws:
-                tensors.append(_raw(raws[place], spec, count, tensor.shape))
-            else:
-                tensors.append(_typed(tensor.contents, spec, count, tensor.shape))
-        lane.contract.check(tensors)
-        batchable = lane.signature.batchable
-        return Request(
-            lane,
-            None if version else route,
-            rows if batchable else 1,
-            tensors,
-            size,
-            None if batchable else [tuple(message.inputs[place].shape) for place in order],
-            _match_outputs(message, lane),
-            message.id,
-        )
+    def _decode(self, payload: bytes, routes: Routes, learned: Learned) -> Request:
+        if len(payload) > self._message_max:
+            raise TooLargeError(f"the request has {len(payload)} bytes, the limit is {self._message_max}")
+        message = parse(payload)
+        request, order = bind(message, len(payload), routes)
+        template = learn(payload, message, request, order)
+        if template is not None:
+            learned.add(template, len(payload))
+        return request
 
-    def encode(self, request: Request, outputs: Sequence[Flat], shapes: Sequence[Sequence[int]] | None) -> bytes:
-        """The ModelInferResponse of whole `outputs`, one per output of the signature."""
-        lane, chosen = request.lane, request.outputs
-        key = (lane, request.rows, chosen) if shapes is None else None
-        prefix = self._prefixes.get(key)
-        if prefix is None:
-            prefix = _prefix(lane, request.rows, chosen, shapes)
-            if key is not None:
-                if len(self._prefixes) >= PREFIXES_MAX:
-                    self._prefixes.clear()
-                self._prefixes[key] = prefix
-        pieces = [prefix]
-        for flat in outputs if chosen is None else [outputs[index] for index in chosen]:
-            data = b"".join(flat) if isinstance(flat, list) else flat
-            pieces += (RAW_OUTPUT_TAG, varint(len(data)), data)
+    def encode(self, requests: Sequence[Request], outputs: Sequence[Flat]) -> Iterable[bytes]:
+        """The ModelInferResponses of requests whose rows follow each other in the flat outputs of one batch."""
+        answers: list[bytes] = []
+        at, rows, chosen, plan = 0, 0, None, None
+        for request in requests:
+            if plan is None or request.rows != rows or request.outputs != chosen:
+                rows, chosen = request.rows, request.outputs
+                key = (request.lane, rows, chosen)
+                plan = self._plans.get(key) or self._plan(key)
+            pieces: list[Any] = []
+            for index, stride, frame in plan.tensors:
+                flat = outputs[index][at * stride : (at + rows) * stride]
+                if plan.fixed:
+                    pieces += (frame, flat)
+                else:
+                    data = b"".join(flat) if isinstance(flat, list) else flat
+                    pieces += (frame, varint(len(data)), data)
+            if request.id:
+                _append_id(pieces, request.id)
+            answers.append(b"".join(pieces))
+            at += rows
+        return answers
+
+    def encode_shaped(self, request: Request, outputs: Sequence[Flat], shapes: Sequence[Sequence[int]]) -> bytes:
+        """The same for a version that is not batchable: the whole outputs, in the shapes that they have."""
+        chosen = request.outputs or range(len(outputs))
+        pieces: list[Any] = [_header(request.lane, chosen, [shapes[index] for index in chosen])]
+        for index in chosen:
+            _append_tensor(pieces, outputs[index])
         if request.id:
-            encoded = request.id.encode()
-            pieces += (ID_TAG, varint(len(encoded)), encoded)
+            _append_id(pieces, request.id)
         return b"".join(pieces)
+
+    def _plan(self, key: tuple[Lane, int, tuple[int, ...] | None]) -> Plan:
+        lane, rows, wanted = key
+        specs = lane.signature.outputs
+        chosen = tuple(range(len(specs))) if wanted is None else wanted
+        header = _header(lane, chosen, [(rows, *specs[index].shape[1:]) for index in chosen])
+        fixed = all(specs[index].datatype != "BYTES" for index in chosen)
+        frames = [RAW_OUTPUT_TAG + (varint(rows * specs[index].stride) if fixed else b"") for index in chosen]
+        frames[0] = header + frames[0]
+        plan = Plan(tuple((i, specs[i].stride, frame) for i, frame in zip(chosen, frames, strict=True)), fixed)
+        if len(self._plans) >= PLANS_MAX:
+            self._plans.clear()
+        self._plans[key] = plan
+        return plan
 
     def forget(self, lane: Lane) -> None:
         """Drops what is remembered of an unloaded lane."""
-        for key in [key for key in list(self._prefixes) if key[0] is lane]:
-            self._prefixes.pop(key, None)
+        for key in [key for key in list(self._plans) if key[0] is lane]:
+            self._plans.pop(key, None)
+
+
+def _append_tensor(pieces: list[Any], flat: Flat) -> None:
+    data = b"".join(flat) if isinstance(flat, list) else flat
+    pieces += (RAW_OUTPUT_TAG, varint(len(data)), data)
+
+
+def _append_id(pieces: list[Any], id_: str) -> None:
+    encoded = id_.encode()
+    pieces += (ID_TAG, varint(len(encoded)), encoded)
+
+
+def bind(message: ModelInferRequest, size: int, routes: Routes) -> tuple[Request, list[int]]:
+    """The request of a parsed message, checked against the signature of the version that will answer it.
+
+    Also gives the place in the message of each input. Raises like `decode`.
+    """
+    route = routes.route(message.model_name)
+    version = message.model_version
+    if version and not (version.isascii() and version.isdigit() and version[0] != "0"):
+        raise InvalidRequestError(f"model_version must be a positive integer or empty, got {_shown(version)}")
+    lane = route.lane(version)
+    specs = lane.signature.inputs
+    order = _match_inputs(message, specs)
+    raws = message.raw_input_contents
+    if raws:
+        _check_raw(message, raws)
+    rows = _check_shapes([message.inputs[place] for place in order], lane)
+    tensors: list[Flat] = []
+    for place, spec in zip(order, specs, strict=True):
+        tensor = message.inputs[place]
+        count = math.prod(tensor.shape)
+        if raws:
+            tensors.append(_raw(raws[place], spec, count, tensor.shape))
+        else:
+            tensors.append(_typed(tensor.contents, spec, count, tensor.shape))
+    lane.contract.check(tensors)
+    outputs = _match_outputs(message, lane)
+    route_held = None if version else route
+    if lane.signature.batchable:
+        return Request(lane, route_held, rows, tensors, size, None, outputs, message.id), order
+    shapes = [tuple(message.inputs[place].shape) for place in order]
+    return Request(lane, route_held, 1, tensors, size, shapes, outputs, message.id), order
 
 
 def parse(payload: bytes) -> ModelInferRequest:
@@ -112,16 +180,6 @@ def parse(payload: bytes) -> ModelInferRequest:
         return ModelInferRequest.FromString(payload)
     except DecodeError as error:
         raise InvalidRequestError(f"the request of {len(payload)} bytes is not a ModelInferRequest") from error
-
-
-def varint(value: int) -> bytes:
-    """Base-128 encoding of a length (protobuf wire format)."""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
 
 
 def _shown(text: str) -> str:
@@ -199,20 +257,14 @@ def _check_shapes(tensors: Sequence[ModelInferRequest.InferInputTensor], lane: L
     return next(iter(rows.values()), 1)
 
 
-def _elements(shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
 def _raw(raw: bytes, spec: TensorSpec, count: int, shape: Sequence[int]) -> Flat:
     if spec.datatype == "BYTES":
         return _strings(spec.name, split_bytes(spec.name, raw, count))
     expected = count * spec.dtype.itemsize
     if len(raw) != expected:
         raise InvalidRequestError(
-            f"input {spec.name!r} of {spec.datatype} has {len(raw)} raw bytes, expected {expected} for shape {list(shape)}"
+            f"input {spec.name!r} of {spec.datatype} has {len(raw)} raw bytes, "
+            f"expected {expected} for shape {list(shape)}"
         )
     if spec.datatype == "BOOL" and raw.strip(b"\0\1"):
         raise InvalidRequestError(f"input {spec.name!r} has a BOOL byte that is neither 0 nor 1")
@@ -262,11 +314,9 @@ def _typed(contents: InferTensorContents, spec: TensorSpec, count: int, shape: S
         raise InvalidRequestError(f"input {spec.name!r} has a value that is no {spec.datatype}: {error}") from error
 
 
-def _prefix(lane: Lane, rows: int, chosen: Sequence[int] | None, shapes: Sequence[Sequence[int]] | None) -> bytes:
-    specs = lane.signature.outputs
+def _header(lane: Lane, chosen: Sequence[int], shapes: Sequence[Sequence[int]]) -> bytes:
     response = ModelInferResponse(model_name=lane.model, model_version=lane.version)
-    for index in range(len(specs)) if chosen is None else chosen:
-        spec = specs[index]
-        shape = (rows, *spec.shape[1:]) if shapes is None else shapes[index]
+    for index, shape in zip(chosen, shapes, strict=True):
+        spec = lane.signature.outputs[index]
         response.outputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
     return response.SerializeToString()

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from server.errors import DrainingError, TooLargeError
+from server.errors import DrainingError
 from server.serving.request import CALL, CANCEL, Event
-from server.settings import MIB, Settings
 from server.wire.native_front import DRAINING_MESSAGE
 from server.wire.status import status_of
 
@@ -19,15 +18,14 @@ class FutureFront:
     `_waiting` is a thread-safe queue; futures are touched on their loop only.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: SimpleQueue[Event | None] = SimpleQueue()
-        self._message_max = settings.message_mib_max * MIB
         self._draining = False
 
     async def ask(self, payload: bytes, time_remaining: float | None, peer: str) -> bytes:
         """Queues a request and waits for its answer. Raises the OnnxpressError that `fail` was called with."""
-        self.check(payload)
+        self.check()
         call: Call = self._loop.create_future()
         self._waiting.put((CALL, call, 0, payload, None, ((), peer, time_remaining)))
         try:
@@ -36,12 +34,10 @@ class FutureFront:
             self._waiting.put((CANCEL, call, 0, None, None, None))
             raise
 
-    def check(self, payload: bytes) -> None:
-        """Raises DrainingError, TooLargeError."""
+    def check(self) -> None:
+        """Raises DrainingError."""
         if self._draining:
             raise DrainingError(DRAINING_MESSAGE)
-        if len(payload) > self._message_max:
-            raise TooLargeError(f"the request has {len(payload)} bytes, the limit is {self._message_max}")
 
     def receive(self, most: int) -> list[Event] | None:
         first = self._waiting.get()

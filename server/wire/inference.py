@@ -174,7 +174,7 @@ class Inference:
         call: asyncio.Future[bytes] = loop.create_future()
         details = ((), context.peer(), context.time_remaining())
         try:
-            self._front.check(payload)
+            self._front.check()
             event: Event = (CALL, call, 0, payload, None, details)
             await loop.run_in_executor(self._pool, self._pump.handle, self._front, [event])
             answer = await call

@@ -1,0 +1,213 @@
+"""Remembered request headers: a prefix compare in place of parsing, for clients that repeat themselves.
+
+A client sends the same header (model, inputs, shapes, outputs) with every request, and `raw_input_contents` is the last
+field of the message. The protobuf library reads a header once; from then on a request that starts with the same bytes
+means the same. That is sound because a protobuf message may be cut between two fields: each part parses alone, and the
+whole means the parts merged (protobuf encoding, "last one wins" and concatenation). `learn` proves that cut before it
+remembers a header; whatever it cannot prove takes the full path every time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
+
+from protos.inference_pb2 import ModelInferRequest
+from server.serving.lane import Lane
+from server.serving.request import Flat, Request
+from server.serving.routes import Route
+
+RAW_TAG = 0x3A  # raw_input_contents: field 7, length-delimited
+ID_TAG = b"\x1a"  # id: field 3, length-delimited
+ONE_BYTE = 0x80  # lengths below it are one byte long
+BY_LENGTH_MAX = 4096
+FLEXIBLE_MAX = 32
+
+
+@dataclass(slots=True)
+class Template:
+    """What requests with one header have in common.
+
+    head: the bytes up to the id, its tag included; or the whole header, where requests carry no id.
+    tail: what follows the id, up to the first raw tensor.
+    sizes: bytes of each raw tensor in the order of the message; 0 for BYTES, which say themselves.
+    """
+
+    head: bytes
+    tail: bytes
+    has_id: bool
+    sizes: tuple[int, ...]
+    order: tuple[int, ...]  # place in the message of each input of the signature
+    frames: tuple[bytes, ...]  # tag and length before each raw tensor of a fixed size
+    strings: frozenset[int]  # places of BYTES tensors
+    route: Route | None
+    lane: Lane
+    rows: int
+    outputs: tuple[int, ...] | None
+    alone: bool  # the one tensor's tag and length are part of `head`
+
+    def match(self, payload: bytes) -> Request | None:
+        """The request in `payload`, or None when its header is another or anything about it is unusual."""
+        head = self.head
+        if not payload.startswith(head):
+            return None
+        at, id_ = len(head), ""
+        if self.has_id:
+            size = payload[at] if at < len(payload) else ONE_BYTE
+            stop = at + 1 + size
+            raw_id = payload[at + 1 : stop]
+            if size >= ONE_BYTE or not raw_id.isascii() or not payload.startswith(self.tail, stop):
+                return None
+            id_, at = raw_id.decode(), stop + len(self.tail)
+        tensors = self._tensors(payload, at)
+        if tensors is None:
+            return None
+        if self.lane.contract.columns:
+            self.lane.contract.check(tensors)
+        return Request(self.lane, self.route, self.rows, tensors, len(payload), None, self.outputs, id_)
+
+    def _tensors(self, payload: bytes, at: int) -> Sequence[Flat] | None:
+        tensors: list[Flat] = []
+        for place, size in enumerate(self.sizes):
+            if size:
+                frame = self.frames[place]
+                if not payload.startswith(frame, at):
+                    return None
+                start = at + len(frame)
+                at = start + size
+                tensors.append(payload[start:at])
+                continue
+            found = _string(payload, at) if self.rows == 1 and place in self.strings else None
+            if found is None:
+                return None
+            text, at = found
+            tensors.append([text])
+        if at != len(payload):
+            return None
+        return tensors if len(tensors) == 1 else [tensors[place] for place in self.order]
+
+
+def _string(payload: bytes, at: int) -> tuple[str, int] | None:
+    """The one element of a raw BYTES tensor that starts at `at`, and where the next one starts."""
+    if len(payload) < at + 6 or payload[at] != RAW_TAG or payload[at + 1] >= ONE_BYTE:
+        return None
+    start = at + 6
+    stop = at + 2 + payload[at + 1]
+    if payload[at + 2 : start] != (stop - start).to_bytes(4, "little", signed=True):
+        return None
+    try:
+        return payload[start:stop].decode(), stop
+    except UnicodeDecodeError:
+        return None
+
+
+@dataclass(slots=True)
+class Learned:
+    """The templates of one Routes snapshot. Pumps may race to add one; equal headers give equal templates.
+
+    by_length: templates of requests whose length never varies. flexible: with ids or strings.
+    """
+
+    by_length: dict[int, tuple[Template, ...]] = field(default_factory=dict)
+    flexible: tuple[Template, ...] = ()
+
+    def match(self, payload: bytes) -> Request | None:
+        """The request, if its header is known. Raises InvalidRequestError for a value that the model refuses."""
+        for template in self.by_length.get(len(payload), ()):
+            if template.alone:
+                # One tensor of a fixed size, the hottest case of all: equal header, equal length.
+                if payload.startswith(template.head):
+                    tensors = (payload[len(template.head) :],)
+                    return Request(
+                        template.lane, template.route, template.rows, tensors, len(payload), None, template.outputs, ""
+                    )
+                continue
+            request = template.match(payload)
+            if request is not None:
+                return request
+        for template in self.flexible:
+            request = template.match(payload)
+            if request is not None:
+                return request
+        return None
+
+    def add(self, template: Template, length: int) -> None:
+        """Forgets everything when there is too much of it: a client that never repeats itself must not cost memory."""
+        if template.has_id or template.strings:
+            kept = self.flexible if len(self.flexible) < FLEXIBLE_MAX else ()
+            self.flexible = (template, *kept)
+        else:
+            if len(self.by_length) >= BY_LENGTH_MAX:
+                self.by_length.clear()
+            kept = self.by_length.get(length, ())
+            self.by_length[length] = (template, *kept[: FLEXIBLE_MAX - 1])
+
+
+def learn(payload: bytes, message: ModelInferRequest, request: Request, order: Sequence[int]) -> Template | None:
+    """The template of a request that the full path has accepted, or None where none can be proved."""
+    raws = message.raw_input_contents
+    signature = request.lane.signature
+    if not raws or not signature.batchable:
+        return None
+    frames = [bytes([RAW_TAG]) + varint(len(raw)) for raw in raws]
+    suffix = b"".join(frame + raw for frame, raw in zip(frames, raws, strict=True))
+    header = payload[: len(payload) - len(suffix)]
+    if not payload.endswith(suffix):
+        return None
+    datatypes = {place: spec.datatype for place, spec in zip(order, signature.inputs, strict=True)}
+    strings = frozenset(place for place, datatype in datatypes.items() if datatype == "BYTES")
+    if "BOOL" in datatypes.values() or (strings and request.rows != 1):
+        return None  # their bytes need looking at, which the full path does
+    parts = _cut(header, message)
+    if parts is None:
+        return None
+    head, tail = parts
+    alone = not message.id and len(raws) == 1 and not strings and not request.lane.contract.columns
+    return Template(
+        head + frames[0] if alone else head,
+        tail,
+        bool(message.id),
+        tuple(0 if place in strings else len(raw) for place, raw in enumerate(raws)),
+        tuple(order),
+        tuple(frames),
+        strings,
+        request.route,
+        request.lane,
+        request.rows,
+        request.outputs,
+        alone,
+    )
+
+
+def _cut(header: bytes, message: ModelInferRequest) -> tuple[bytes, bytes] | None:
+    """The header before and after the id, or whole and nothing where there is none; None where that is not proved."""
+    rest = ModelInferRequest()
+    rest.CopyFrom(message)
+    rest.ClearField("raw_input_contents")
+    if not message.id:
+        return (header, b"") if _parses_to(header, rest) else None
+    names = ModelInferRequest(model_name=message.model_name, model_version=message.model_version)
+    start = names.SerializeToString()
+    whole_id = ModelInferRequest(id=message.id).SerializeToString()
+    tail = header[len(start) + len(whole_id) :]
+    for name in ("model_name", "model_version", "id"):
+        rest.ClearField(name)
+    proved = header.startswith(start + whole_id) and _parses_to(start, names) and _parses_to(tail, rest)
+    return (start + ID_TAG, tail) if proved else None
+
+
+def _parses_to(part: bytes, expected: ModelInferRequest) -> bool:
+    try:
+        return ModelInferRequest.FromString(part) == expected
+    except DecodeError:
+        return False
+
+
+def varint(value: int) -> bytes:
+    """Base-128 encoding of a length (protobuf wire format)."""
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
