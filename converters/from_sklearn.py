@@ -1,18 +1,20 @@
 """scikit-learn: estimators and whole Pipelines, emitted step by step in float64."""
 
 import sys
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx
 import pandas as pd
-from numpy.typing import NDArray
 from sklearn.base import is_regressor
 
 from converters import sample as samples
 from converters import (
     sklearn_bayes,
     sklearn_bins,
+    sklearn_boosters,
     sklearn_boosting,
     sklearn_compose,
     sklearn_dummy,
@@ -50,6 +52,7 @@ PROBES = 20
 FILES = (
     sklearn_bayes,
     sklearn_bins,
+    sklearn_boosters,
     sklearn_boosting,
     sklearn_compose,
     sklearn_dummy,
@@ -78,6 +81,7 @@ class Sklearn:
     def describe(self, model: Any, sample: pd.DataFrame, layout: str) -> Schema:
         names = getattr(model, "feature_names_in_", None)
         width = getattr(model, "n_features_in_", None)
+        _SPELLINGS.pop(model, None)
         frame = sample if names is None else samples.select(sample, [str(name) for name in names])
         if names is None and width is not None and width != frame.shape[1]:
             raise ConversionRefused(
@@ -187,18 +191,37 @@ def original_rows(model: Any, schema: Schema, rows: pd.DataFrame) -> Any:
     """
     texts = [column.name for column in schema.columns if column.datatype == "BYTES"]
     if texts:
-        g, _ = emitted(model, schema)
-        rows = rows.assign(**{name: _spelled(rows[name], g, name) for name in texts})
+        spelling = _SPELLINGS.get(model)
+        if spelling is None:
+            g, _ = emitted(model, schema)
+            spelling = _SPELLINGS[model] = Spelling(
+                dict(g.missing), {name: set(g.categories.get(name, ())) for name in texts}
+            )
+        rows = rows.assign(**{name: _spelled(rows[name], spelling, name) for name in texts})
     if hasattr(model, "feature_names_in_"):
         return rows
     return rows.to_numpy()
 
 
-def _spelled(values: "pd.Series[Any]", g: Emission, name: str) -> NDArray[Any]:
-    mark = g.missing.get(name, np.nan)
-    empty_is_text = "" in g.categories.get(name, ()) or name not in g.missing
-    cells = values.to_numpy()
-    return np.array([mark if cell is None or (cell == "" and not empty_is_text) else cell for cell in cells], object)
+@dataclass(frozen=True)
+class Spelling:
+    """How a model spells a missing cell of each text column, and which texts it knows."""
+
+    missing: dict[str, Any]
+    categories: dict[str, set[Any]]
+
+
+# Walking over the model takes longer than asking it: what a walk found is kept for the model's lifetime.
+_SPELLINGS: "WeakKeyDictionary[Any, Spelling]" = WeakKeyDictionary()
+
+
+def _spelled(values: "pd.Series[Any]", spelling: Spelling, name: str) -> pd.Series:
+    mark = spelling.missing.get(name, np.nan)
+    empty_is_text = "" in spelling.categories.get(name, ()) or name not in spelling.missing
+    cells = values.to_numpy(dtype=object)
+    absent = pd.isna(cells) | ((cells == "") & (not empty_is_text))
+    # A Series: pandas would make a column of its own text type of an array, and spell None its own way.
+    return pd.Series(np.where(absent, mark, cells), index=values.index, dtype=object)
 
 
 def classes_of(model: Any) -> tuple[int, ...] | tuple[str, ...]:

@@ -32,7 +32,7 @@ def bins(g: Emission, model: Any, value: Value) -> Value:
             place = g.add("Reshape", g.cast(code, INT64), g.int64(-1))
             table = g.add("Gather", g.double(np.eye(width)), place, axis=0)
             parts.append(Part(_unless_nan(g, x, table), (None,) * width))
-    return Value(tuple(parts))
+    return Value(tuple(parts), sparse=model.encode == "onehot")
 
 
 def _counting(edges: Doubles) -> Callable[[Doubles], Doubles]:

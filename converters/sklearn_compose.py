@@ -78,7 +78,8 @@ def column_transformer(g: Emission, model: Any, value: Value) -> Value:
         if not columns or (isinstance(step, str) and step == "drop"):
             continue
         parts.extend(transform(g, step, g.take(value, columns), name).parts)
-    return Value(tuple(parts), tuple(str(name) for name in _names_out(model, parts)))
+    names = tuple(str(name) for name in _names_out(model, parts))
+    return Value(tuple(parts), names, sparse=bool(model.sparse_output_))
 
 
 def _names_out(model: Any, parts: list[Any]) -> list[str]:
@@ -128,6 +129,7 @@ def transformed_target_slack(model: Any, rows: Any) -> Any:
 @transformer("FeatureUnion")
 def feature_union(g: Emission, model: Any, value: Value) -> Value:
     weights = model.transformer_weights or {}
+    sparse = False
     parts: list[Any] = []
     for name, step in model.transformer_list:
         if isinstance(step, str) and step == "drop":
@@ -138,4 +140,5 @@ def feature_union(g: Emission, model: Any, value: Value) -> Value:
             scaled = g.add("Mul", g.whole(made), g.double(weight))
             made = g.mapped(made, scaled, _times(weight))
         parts.extend(made.parts)
-    return Value(tuple(parts))
+        sparse = sparse or made.sparse
+    return Value(tuple(parts), sparse=sparse)

@@ -49,6 +49,7 @@ class Value:
 
     parts: tuple[Part, ...]
     names: tuple[str, ...] = ()  # of a frame's columns
+    sparse: bool = False  # the original holds it as a sparse matrix, which some steps read differently
 
     @property
     def origins(self) -> tuple[Origin | None, ...]:
@@ -103,7 +104,7 @@ class Emission(Graph):
                 parts.append(self._gathered(part, run))
                 run = []
         names = tuple(value.names[column] for column in columns) if value.names else ()
-        return Value(tuple(parts), names)
+        return Value(tuple(parts), names, value.sparse)
 
     def _gathered(self, part: Part, columns: list[int]) -> Part:
         if columns == list(range(len(part.origins))):
@@ -117,7 +118,7 @@ class Emission(Graph):
         for column, origin in enumerate(value.origins):
             function = step(column)
             origins.append(origin.then(function) if origin and function else None)
-        return Value((Part(tensor, tuple(origins)),), value.names)
+        return Value((Part(tensor, tuple(origins)),), value.names, value.sparse)
 
     def opaque(self, tensor: str, width: int) -> Value:
         """`tensor` [rows, width], whose columns no longer belong to one column of the client's."""

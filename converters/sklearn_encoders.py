@@ -4,7 +4,9 @@ The table is not derived from the estimator's options (drop, min_frequency, hand
 itself is asked what it makes of each known category and of one that it does not know. What it refuses is a row of NaN.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,8 @@ UNSEEN_TEXT = "\x00never seen"
 def one_hot(g: Emission, model: Any, value: Value) -> Value:
     widths = [int(width) for width in model._n_features_outs]  # noqa: SLF001 -- the only record of it
     edges = np.concatenate([[0], np.cumsum(widths)])
-    return tabulated(g, model, value, lambda index: slice(int(edges[index]), int(edges[index + 1])))
+    made = tabulated(g, model, value, lambda index: slice(int(edges[index]), int(edges[index + 1])))
+    return replace(made, sparse=bool(model.sparse_output))
 
 
 @transformer("OrdinalEncoder")
@@ -39,13 +42,13 @@ def target(g: Emission, model: Any, value: Value) -> Value:
 def tabulated(g: Emission, model: Any, value: Value, place: Callable[[int], slice]) -> Value:
     """Every column through its table; `place(column)` is where its outputs stand in the estimator's own output."""
     parts = []
+    tables = _tables(model, place)
     for index, categories in enumerate(model.categories_):
         single = g.take(value, [index]).parts[0]
         code = coded(g, single, list(categories))
-        table = _table(model, index, place(index))
-        if table.shape[1]:
-            tensor = g.add("Gather", g.double(table), code, axis=0)
-            parts.append(Part(tensor, (None,) * table.shape[1]))
+        if tables[index].shape[1]:
+            tensor = g.add("Gather", g.double(tables[index]), code, axis=0)
+            parts.append(Part(tensor, (None,) * tables[index].shape[1]))
     if not parts:
         raise g.refused("it gives no columns")
     return Value(tuple(parts))
@@ -102,25 +105,34 @@ def _number_code(g: Emission, tensor: str, categories: Sequence[Any]) -> str:
     return g.cast(g.add("Add", chosen, g.double(float(count))), INT64)
 
 
-def _table(model: Any, index: int, place: slice) -> Doubles:
-    """[categories + 1, outputs]: what the estimator makes of each category of one column, the unknown one last."""
-    cells = [*model.categories_[index], _unseen(model.categories_[index])]
-    rows = [_answer(model, index, cell)[place] for cell in cells]
-    width = max(len(row) for row in rows)
-    return np.array([row if len(row) else np.full(width, np.nan) for row in rows], np.float64).reshape(len(rows), width)
+def _tables(model: Any, place: Callable[[int], slice]) -> list[Doubles]:
+    """For each column [categories + 1, outputs]: what the estimator makes of each category, the unknown one last."""
+    first = [categories[0] for categories in model.categories_]
+    known: list[list[Any]] = []
+    unknown: list[list[Any]] = []
+    for index, categories in enumerate(model.categories_):
+        known.extend([*first[:index], cell, *first[index + 1 :]] for cell in categories)
+        unknown.append([*first[:index], _unseen(categories), *first[index + 1 :]])
+    made = _answers(model, known)
+    ends = np.cumsum([len(categories) for categories in model.categories_])
+    tables = []
+    for index, end in enumerate(ends):
+        seen = made[end - len(model.categories_[index]) : end, place(index)]
+        try:
+            unseen = _answers(model, [unknown[index]])[:, place(index)]
+        except ValueError:  # handle_unknown="error"
+            unseen = np.full((1, seen.shape[1]), np.nan)
+        tables.append(np.vstack([seen, unseen]))
+    return tables
 
 
-def _answer(model: Any, index: int, cell: Any) -> Any:
-    """The estimator's output for a row of first categories with `cell` in column `index`; empty when it refuses it."""
-    row = [cell if column == index else categories[0] for column, categories in enumerate(model.categories_)]
+def _answers(model: Any, rows: list[list[Any]]) -> Doubles:
     kinds = {np.asarray(categories).dtype.kind for categories in model.categories_}
-    dtype = np.float64 if kinds <= set("iufb") else object
-    try:
-        made = model.transform(_framed(model, np.array([row], dtype=dtype)))
-    except ValueError:
-        return np.zeros(0)
-    made = made.toarray() if hasattr(made, "toarray") else made
-    return np.asarray(made, np.float64)[0]
+    dtype: Any = np.float64 if kinds <= set("iufb") else object
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of categories that it does not know
+        made = model.transform(_framed(model, np.array(rows, dtype=dtype)))
+    return np.asarray(made.toarray() if hasattr(made, "toarray") else made, np.float64)
 
 
 def _framed(model: Any, cells: NDArray[Any]) -> Any:

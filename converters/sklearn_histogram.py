@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from converters.graph import INT64
-from converters.sklearn_emission import Emission, Origin, Part, Value
+from converters.sklearn_emission import Emission, Part, Value
 from converters.sklearn_links import INVERSES, carried
 from converters.sklearn_steps import (
     EPS32,
@@ -23,7 +23,7 @@ from converters.sklearn_steps import (
     slack,
     transform,
 )
-from converters.sklearn_trees import summed
+from converters.sklearn_trees import summed, unchanged
 from converters.trees import Tree, largest_leaves
 
 BITS = 32
@@ -48,11 +48,6 @@ def trees_of(model: Any) -> list[Tree]:
                 )
             )
     return trees
-
-
-def unchanged(origin: Origin | None) -> Origin | None:
-    """These trees compare float64 as it is."""
-    return origin
 
 
 def margins(g: Emission, model: Any, value: Value) -> str:

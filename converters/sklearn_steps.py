@@ -6,7 +6,7 @@ that somebody wrote is not its parent: its `predict` may differ, so it is refuse
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -78,7 +78,25 @@ def transform(g: Emission, model: Any, value: Value, name: str = "") -> Value:
     with g.step(name, model):
         if model is None or (isinstance(model, str) and model == "passthrough"):
             return value
-        return _emitter(g, TRANSFORMERS, model, "transformer")(g, model, value)
+        made = _emitter(g, TRANSFORMERS, model, "transformer")(g, model, value)
+        keeps = value.sparse and type(model).__name__ in KEEP_SPARSE
+        return replace(made, sparse=True) if keeps else made
+
+
+# Given a sparse matrix they return one; the rest of the transformers return dense rows, or say so themselves.
+KEEP_SPARSE = {
+    "StandardScaler",
+    "MaxAbsScaler",
+    "RobustScaler",
+    "Normalizer",
+    "Binarizer",
+    "SimpleImputer",
+    "PolynomialFeatures",
+    "VarianceThreshold",
+    "SelectKBest",
+    "SelectPercentile",
+    "SelectFromModel",
+}
 
 
 def classify(g: Emission, model: Any, value: Value, name: str = "") -> Scores:
