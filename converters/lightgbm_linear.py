@@ -57,6 +57,9 @@ def add_linear_trees(graph: Graph, file: Booster, features: str, add_forest: Add
     leaves = graph.add("Where", graph.add("Greater", any_missing, graph.float32(0.0)), plain, linear)
     by_round = graph.add("Reshape", leaves, graph.int64(0, file.rounds, file.groups))
     total = graph.add("ReduceSum", graph.add("Transpose", by_round, perm=[1, 0, 2]), graph.int64(0), keepdims=0)
+    if file.objective == "multiclass":
+        # Linear leaves may outgrow float32: a softmax sees the distances to the largest only.
+        total = graph.add("Sub", total, graph.add("ReduceMax", total, graph.int64(1), keepdims=1))
     return graph.cast(total, FLOAT)
 
 
