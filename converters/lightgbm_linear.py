@@ -59,7 +59,10 @@ def add_linear_trees(graph: Graph, file: Booster, features: str, add_forest: Add
     total = graph.add("ReduceSum", graph.add("Transpose", by_round, perm=[1, 0, 2]), graph.int64(0), keepdims=0)
     if file.objective == "multiclass":
         # Linear leaves may outgrow float32: a softmax sees the distances to the largest only.
-        total = graph.add("Sub", total, graph.add("ReduceMax", total, graph.int64(1), keepdims=1))
+        # (NaN is kept out of the maximum, whose answer to it depends on the batch.)
+        smallest = graph.constant(np.array(-np.inf))
+        numbers = graph.add("Where", graph.add("IsNaN", total), smallest, total)
+        total = graph.add("Sub", total, graph.add("ReduceMax", numbers, graph.int64(1), keepdims=1))
     return graph.cast(total, FLOAT)
 
 
