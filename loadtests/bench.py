@@ -2,86 +2,21 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import gevent
-import numpy as np
 from gevent.queue import Queue
-from numpy.typing import NDArray
 
 from loadtests.answers import Examiner, Outcome
-from loadtests.payloads import Payload, pool
+from loadtests.payloads import Payload
+from loadtests.plan import Plan, Share, Ticket, shares
 from loadtests.samples import Recorder, pack
 from loadtests.settings import Settings
-from loadtests.shapes import Phase, draw, schedule, share
 
 PLAN_MESSAGE = "onnxpress-plan"
 SAMPLES_MESSAGE = "onnxpress-samples"
-FLUSH_SECONDS = 1.0
+FLUSH_SECONDS = 0.5
 IN_FLIGHT_MAX = 20_000  # calls that a process holds at once; one more is not sent, and the measurement is invalid
-ROWS_OF_POOL = 16_384  # rows of all payloads of a class, so that large requests take no more memory than small ones
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What all processes send next.
-
-    `number` counts plans of a test; `zero`: the test's beginning on the machine's monotonic clock, in seconds, which
-    all its processes share; `positions`: of each process among them.
-    """
-
-    number: int
-    zero: float
-    phases: tuple[Phase, ...]
-    connections: int
-    positions: dict[str, int]
-
-    def as_message(self) -> dict[str, Any]:
-        return {**asdict(self), "phases": [asdict(phase) for phase in self.phases]}
-
-    @classmethod
-    def of_message(cls, message: dict[str, Any]) -> "Plan":
-        return cls(**{**message, "phases": tuple(Phase(**phase) for phase in message["phases"])})
-
-
-@dataclass(frozen=True)
-class Share:
-    """The requests of one connection: due times in seconds of the test, classes and payloads; each [requests]."""
-
-    due: NDArray[np.float64]
-    kind: NDArray[np.int64]
-    payload: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """One request on its way: when it was due and when it left, in seconds of the test; its class and payload."""
-
-    due: float
-    sent: float
-    kind: int
-    payload: int
-
-
-def shares(plan: Plan, settings: Settings, position: int, of: int) -> Share:
-    """The share of the connection `position` of `of`: every process computes the same whole and takes its own."""
-    seed = settings.seed + plan.number
-    due = schedule(plan.phases, settings.arrivals, seed)
-    mine = share(len(due), position, of)
-    kinds = draw(len(due), [kind.weight for kind in settings.kinds], seed)
-    return Share(due[mine], kinds[mine], mine)
-
-
-def pools(settings: Settings, size: int = 256) -> list[list[Payload]]:
-    """Up to `size` payloads of every class; classes that differ in priority only share them. Raises UsageError."""
-    made: dict[tuple[str, int], list[Payload]] = {}
-    for kind in settings.kinds:
-        key = (kind.model, kind.rows)
-        if key not in made:
-            count = min(size, max(ROWS_OF_POOL // kind.rows, 16))
-            made[key] = pool(settings.packages_of(kind.model), kind.rows, settings.rows_file, settings.seed, count)
-    return [made[kind.model, kind.rows] for kind in settings.kinds]
 
 
 class Bench:
@@ -161,7 +96,7 @@ class Bench:
 
 
 def flush_forever(bench: Bench, runner: Any) -> None:
-    """Reports to the conductor once a second, in a greenlet of its own."""
+    """Reports to the conductor twice a second, in a greenlet of its own."""
     while True:
         gevent.sleep(FLUSH_SECONDS)
         runner.send_message(SAMPLES_MESSAGE, bench.report())

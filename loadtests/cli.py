@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from loadtests.bench import pools
 from loadtests.errors import UsageError
 from loadtests.payloads import GOLDEN_EVERY
+from loadtests.plan import pools
 from loadtests.settings import SUITES, add_arguments, settings_of
 from loadtests.slo import Exit
 

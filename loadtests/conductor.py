@@ -7,12 +7,14 @@ import sys
 import time
 from typing import Any
 
+import gevent
 from locust import LoadTestShape
 from locust.runners import MasterRunner
 
 from loadtests.admin import Swapper, check_ready
-from loadtests.bench import PLAN_MESSAGE, Plan
+from loadtests.bench import PLAN_MESSAGE
 from loadtests.errors import UnreachableError, UsageError
+from loadtests.plan import Plan
 from loadtests.progress import progress_line
 from loadtests.result import Result
 from loadtests.samples import unpack
@@ -22,6 +24,8 @@ from loadtests.slo import Exit, doubts, phase_checks
 from loadtests.tally import Tally, Usage
 
 LOCAL = "local"  # the name of the only process, where locust has forked none
+LOOK_SECONDS = 0.1
+PROGRESS_SECONDS = 1.0
 LEAD_SECONDS = 0.5  # between a plan's announcement and its first request
 PAUSE_SECONDS = 1.0  # between two steps of a ramp: the queues of the last one must be empty
 CONNECT_SECONDS_MAX = 20.0
@@ -79,7 +83,7 @@ class Conductor:
         self._finished[name] = int(told["finished"])
 
     def go_on(self) -> bool:
-        """One look a second: plans what is next; False when the test is over."""
+        """One look: plans what is next; False when the test is over."""
         if self._number < 0:
             if sum(self._users.values()) < self.connections:
                 if time.monotonic() - self._began < CONNECT_SECONDS_MAX:
@@ -165,26 +169,36 @@ class Conductor:
 
 
 class LoadShape(LoadTestShape):  # type: ignore[misc] # locust has no types that mypy may follow
-    """What locust asks once a second how many users there should be; None ends the test."""
+    """What locust asks how many users there should be; None ends the test."""
 
     conductor: Conductor | None = None
-    failed: Exit | None = None
 
     def tick(self) -> tuple[int, float] | None:
+        """The first look asks for the users, the second conducts the test to its end.
+
+        locust looks once a second only, and a plan should not wait for that.
+        """
         environment = self.runner.environment
         try:
             if self.conductor is None:
                 self.conductor = begin(environment, self.runner)
-            if not self.conductor.go_on():
-                environment.process_exit_code = int(self.conductor.conclude().publish())
-                return None
+                return self.conductor.connections, float(self.conductor.connections)
+            self.conduct(self.conductor, progress=environment.parsed_options.progress)
+            environment.process_exit_code = int(self.conductor.conclude().publish())
         except (UsageError, UnreachableError) as error:
             environment.process_exit_code = int(Exit.USAGE if isinstance(error, UsageError) else Exit.BROKEN)
             sys.stderr.write(f"loadtest: {error}\n")
-            return None
-        if environment.parsed_options.progress:
-            sys.stderr.write(self.conductor.progress())
-        return self.conductor.connections, float(self.conductor.connections)
+        return None
+
+    @staticmethod
+    def conduct(conductor: Conductor, *, progress: bool) -> None:
+        shown = time.monotonic()
+        while conductor.go_on():
+            gevent.sleep(LOOK_SECONDS)
+            if progress and time.monotonic() - shown >= PROGRESS_SECONDS:
+                shown = time.monotonic()
+                sys.stderr.write(conductor.progress())
+                sys.stderr.flush()
 
     def reset_time(self) -> None:
         """A test started anew, from locust's web page, has a conductor of its own."""

@@ -10,9 +10,10 @@ import gevent
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtests.bench import PLAN_MESSAGE, SAMPLES_MESSAGE, Bench, Plan, flush_forever, pools
+from loadtests.bench import PLAN_MESSAGE, SAMPLES_MESSAGE, Bench, flush_forever
 from loadtests.conductor import LOCAL, LoadShape
 from loadtests.errors import UsageError
+from loadtests.plan import Plan, pools
 from loadtests.settings import Settings, add_arguments, settings_of
 from loadtests.slo import Exit
 from loadtests.transport import start_gevent

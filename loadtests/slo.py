@@ -223,6 +223,8 @@ def doubts(tally: Tally, phases: Sequence[int], validity: Validity, objectives: 
             )
     for name, factor in (("p99", 1), ("p999", 10)):
         needed = validity.samples_min * factor
-        if getattr(objectives, f"{name}_ms") and len(pooled.latencies) < needed:
-            found.append(f"{len(pooled.latencies)} samples are too few for a {name}: {needed} are needed")
+        # What the server failed to answer is its own fault, and no lack of samples.
+        samples = pooled.due - pooled.refused - pooled.outcomes[Outcome.UNSENT]
+        if getattr(objectives, f"{name}_ms") and samples < needed:
+            found.append(f"{samples} samples are too few for a {name}: {needed} are needed")
     return found

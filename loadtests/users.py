@@ -7,8 +7,9 @@ import gevent
 from locust import User, task
 
 from loadtests.answers import Outcome, outcome_of
-from loadtests.bench import IN_FLIGHT_MAX, Bench, Share, Ticket
+from loadtests.bench import IN_FLIGHT_MAX, Bench
 from loadtests.errors import UnreachableError
+from loadtests.plan import Share, Ticket
 from loadtests.transport import Reply, Stream, Trailers, Transport, Unary, connect
 
 TIMEOUT_MIN = 0.001  # seconds; grpc takes no timeout of zero
