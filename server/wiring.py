@@ -60,7 +60,10 @@ class Server:
         self._scheduler = Scheduler(self._slots)
         self._codec = Codec(settings.message_mib_max * MIB)
         self._pool = ThreadPoolExecutor(self._slots + 4, thread_name_prefix="control")
-        self._pump = Pump(self._codec, self._scheduler, self._metrics, Admission(settings).refuse)
+        admission = Admission(
+            self._slots, settings.latency_target_ms * 1e3, settings.queue_rows_max, settings.queue_mib_max * MIB
+        )
+        self._pump = Pump(self._codec, self._scheduler, self._metrics, admission)
         self._deployer = Deployer(
             Repository(settings.repository, settings.model_mib_max),
             self._scheduler,
@@ -86,7 +89,9 @@ class Server:
         health = Health()
         futures = FutureFront(loop)
         version = distribution_version("onnxpress")
-        inference = Inference(version, self._scheduler, self._metrics, health, self._pump, futures, self._pool)
+        inference = Inference(
+            version, settings.queue_rows_max, self._scheduler, self._metrics, health, self._pump, futures, self._pool
+        )
         admin = Admin(self._deployer, self._audit, self._gate, self._pool)
         self._deployer.on_change = partial(_tell, loop, admin)
         self._metrics.lanes = self._lanes

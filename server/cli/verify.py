@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     golden = len(next(iter(package.golden.outputs.values()), ())) if package.golden else 0
     print(f"digests   {f'{files} files hold' if files else 'none: no manifest.json'}")
     print(f"golden    {f'{golden} rows answer as the original did' if golden else 'none'}")
-    alone = f"1 row {lane.curve[1]:.0f} us, " if lane.curve else ""
-    print(f"runtime   ONNX Runtime {runtime.VERSION}, {alone}batches of up to {lane.batch_rows} rows")
+    alone = f"1 row {lane.cost.curve[1]:.0f} us, "
+    print(f"runtime   ONNX Runtime {runtime.VERSION}, {alone}batches of up to {lane.cost.batch_rows} rows")
     print(f"model     {package.digest}")
     return 0

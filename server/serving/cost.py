@@ -1,16 +1,22 @@
 """What a batch of b rows costs, and from that how many rows a batch may have."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from time import perf_counter_ns
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 REPEATS_MAX = 20
-# A version is measured for at most about this long; what is slower gets fewer repeats.
+# A size is measured for at most about this long; what is slower gets fewer repeats.
 SECONDS_PER_SIZE = 0.02
 # What the pump adds to every run, in microseconds: assembling, answering, waking up.
 OVERHEAD_US = 40
 CHEAPER_BY = 0.05
-P99_FACTOR = 1.5  # of the median, for sizes with too few repeats to know their own p99
+P99_FACTOR = 1.5  # of the median: a size has too few repeats to know its own p99
+# Live correction: how much one batch moves the scale, how far it may go, how often the batch size follows.
+LEARNING_RATE = 0.02
+SCALE_MIN, SCALE_MAX = 0.5, 50.0
+CORRECT_EVERY = 256  # batches
+HEAVY_US = 1_000
 
 Curve = dict[int, float]  # rows -> microseconds
 
@@ -33,18 +39,65 @@ def measure(run: Callable[[int], object], rows_max: int, budget_us: float) -> Cu
     return curve
 
 
-def batch_rows(curve: Curve, target_us: float) -> int:
+def batch_rows(curve: Curve, target_us: float, scale: float = 1.0) -> int:
     """The largest size that keeps the latency target and is still worth it. Pure.
 
     A request may wait for one whole batch and then run in the next: 2 T(b) + overhead <= half of `target_us`. A
-    size is worth it while it is more than 5 % cheaper per row than half of it.
+    size is worth it while it is more than 5 % cheaper per row than half of it. `scale` is how much slower than the
+    curve the machine is now.
     """
     chosen = 1
-    for rows, micros in curve.items():
+    for rows, measured in curve.items():
+        micros = measured * scale
         if rows > 1 and 2 * micros * P99_FACTOR + OVERHEAD_US > target_us / 2:
             break
         half = curve.get(rows // 2)
-        if half is not None and (micros + OVERHEAD_US) / rows > (1 - CHEAPER_BY) * (half + OVERHEAD_US) / (rows // 2):
-            break
+        if half is not None:
+            before = (half * scale + OVERHEAD_US) / (rows // 2)
+            if (micros + OVERHEAD_US) / rows > (1 - CHEAPER_BY) * before:
+                break
         chosen = rows
     return chosen
+
+
+class CostModel:
+    """The curve of one version, corrected by what its batches really take. Changed under the Scheduler's lock only."""
+
+    def __init__(self, curve: Curve, target_us: float) -> None:
+        """`curve` may be empty, for a version that cannot share runs: then every run is taken as one row."""
+        self.curve = curve or {1: float(OVERHEAD_US)}
+        self.scale = 1.0
+        self._target_us = target_us
+        self._sizes = list(self.curve)
+        self._batches = 0
+        self.batch_rows = batch_rows(curve, target_us) if curve else 1
+
+    def micros(self, rows: int) -> float:
+        """Forecast of one batch, without the correction: between measured sizes a straight line."""
+        place = bisect_left(self._sizes, rows)
+        if place == len(self._sizes):
+            return self.curve[self._sizes[-1]] * rows / self._sizes[-1] + OVERHEAD_US
+        above = self._sizes[place]
+        if above == rows or place == 0:
+            return self.curve[above] + OVERHEAD_US
+        below = self._sizes[place - 1]
+        share = (rows - below) / (above - below)
+        return self.curve[below] + share * (self.curve[above] - self.curve[below]) + OVERHEAD_US
+
+    @property
+    def heavy(self) -> bool:
+        """Whether one batch takes long enough for another model's callers to feel it."""
+        return self.micros(self.batch_rows) * self.scale > HEAVY_US
+
+    def backlog_us(self, rows: int) -> float:
+        """Corrected forecast of working off `rows` rows in batches, one after the other."""
+        whole, rest = divmod(rows, self.batch_rows)
+        return (whole * self.micros(self.batch_rows) + (self.micros(rest) if rest else 0.0)) * self.scale
+
+    def observe(self, rows: int, micros: float) -> None:
+        """A batch of `rows` rows took `micros`, from taken to answered."""
+        ratio = min(max(micros / self.micros(rows), SCALE_MIN), SCALE_MAX)
+        self.scale += (ratio - self.scale) * LEARNING_RATE
+        self._batches += 1
+        if self._batches % CORRECT_EVERY == 0 and self.batch_rows > 1:
+            self.batch_rows = batch_rows(self.curve, self._target_us, self.scale)

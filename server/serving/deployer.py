@@ -265,7 +265,7 @@ class Deployer:
                 f"version {version} of {model.name!r} cannot be loaded: {type(error).__name__}"
             ) from error
         self._enter(model, replace(status, lane=lane), State.READY)
-        logger.info("model %r version %d is ready, batches of up to %d rows", model.name, version, lane.batch_rows)
+        logger.info("model %r version %d is ready, batches of up to %d rows", model.name, version, lane.cost.batch_rows)
         return lane
 
     def _enter(self, model: _Model, status: VersionStatus, state: State) -> VersionStatus:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from server.serving.batching import Part
 from server.serving.contract import Contract
-from server.serving.cost import Curve
+from server.serving.cost import CostModel
 from server.serving.request import Flat, Request
 from server.serving.runtime import RunError, Session
 
@@ -21,11 +21,11 @@ _LENGTH = struct.Struct("<I")
 class Lane:
     """The queue and run slots of one loaded version.
 
-    `queue` and the counts belong to the Scheduler and change under its lock only; the rest never changes.
+    `queue`, `cost` and the counts belong to the Scheduler and change under its lock only; the rest never changes.
     """
 
     def __init__(
-        self, model: str, version: int, session: Session, digest: str, contract: Contract, curve: Curve, batch_rows: int
+        self, model: str, version: int, session: Session, digest: str, contract: Contract, cost: CostModel
     ) -> None:
         self.model = model
         self.version = str(version)
@@ -33,12 +33,13 @@ class Lane:
         self.signature = session.signature
         self.digest = digest
         self.contract = contract
-        self.curve = curve  # rows -> microseconds, measured at load
-        self.batch_rows = batch_rows if self.signature.batchable else 1
+        self.cost = cost
         self.queue: deque[Request] = deque()
         self.queued_rows = 0
+        self.backlog_rows = 0  # of queued_rows what stands before a newcomer: one batch of each large request
         self.queued_bytes = 0
         self.running = 0  # batches
+        self.asked = 0  # monotonic ns of the newest request
         self.held = 0  # leases: requests queued, running or being answered
 
     def __repr__(self) -> str:

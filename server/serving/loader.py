@@ -35,13 +35,13 @@ class Loader:
             check_golden(session, package.golden)
         session.signature = refine_outputs(session)
         contract = read_contract(package.manifest, session.signature.inputs)
+        target_us = self.latency_target_ms * 1e3
         curve: cost.Curve = {}
         if session.signature.batchable:
             feeds = Feeds(session.signature, package.golden)
-            target_us = self.latency_target_ms * 1e3
             curve = cost.measure(lambda rows: session.run(feeds.rows(rows)), self.batch_rows_max, target_us / 2)
-        rows = cost.batch_rows(curve, self.latency_target_ms * 1e3) if curve else 1
-        return Lane(package.model, package.version, session, package.digest, contract, curve, rows)
+        model = cost.CostModel(curve, target_us)
+        return Lane(package.model, package.version, session, package.digest, contract, model)
 
 
 class Feeds:

@@ -2,12 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Any
 
 from server.errors import ExpiredError, OnnxpressError
 from server.facts import BatchFacts, Telemetry
+from server.serving.admission import Admission
 from server.serving.batching import Part
 from server.serving.lane import Lane
 from server.serving.request import CALL, Codec, Event, Flat, Front, Request
@@ -17,20 +18,17 @@ from server.serving.scheduler import Batch, Scheduler, StaleRoutesError
 RECEIVE_MAX = 256
 SECOND_NS = 1_000_000_000
 
-Door = Callable[[Lane, Sequence[Request]], Iterable[tuple[Request, OnnxpressError]]]
-
 logger = logging.getLogger(__name__)
 
 
 class Pump:
     """Turns events of a front into answers. Holds no state of its own: every thread may call every method."""
 
-    def __init__(self, codec: Codec, scheduler: Scheduler, telemetry: Telemetry, door: Door) -> None:
-        """`door` names the requests that are not to be admitted, and why."""
+    def __init__(self, codec: Codec, scheduler: Scheduler, telemetry: Telemetry, admission: Admission) -> None:
         self._codec = codec
         self._scheduler = scheduler
         self._telemetry = telemetry
-        self._door = door
+        self._admission = admission
 
     def serve(self, front: Front) -> None:
         """Until the front closes. Run by one thread more than there are run slots."""
@@ -81,16 +79,17 @@ class Pump:
                 refused.append((call, error))
                 continue
             request.front, request.call, request.arrival = front, call, now
-            left_s = details[2] if details else None
-            if left_s is not None:
-                request.deadline = now + int(left_s * SECOND_NS)
+            if details is not None:
+                request.metadata, _, left_s = details
+                if left_s is not None:
+                    request.deadline = now + int(left_s * SECOND_NS)
             group = admitted.get(request.lane)
             if group is None:
                 admitted[request.lane] = [request]
             else:
                 group.append(request)
         for lane, requests in admitted.items():
-            for request, overload in self._door(lane, requests):
+            for request, overload in self._admission.refuse(lane, requests, self._scheduler.waiting(), now):
                 requests.remove(request)
                 refused.append((request.call, overload))
         return admitted, refused

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Event = tuple[int, Any, int, bytes | None, Any, tuple[Any, str, float | None] | None]
 CALL = 0
 CANCEL = 1
+Metadata = Sequence[tuple[str, str | bytes]]
 # One input of a request, flat and row-major: bytes, or for BYTES a list of str.
 Flat = Any
 
@@ -41,8 +42,22 @@ class Request:
     """
 
     __slots__ = (
-        "arrival", "call", "deadline", "front", "id", "lane", "outputs", "parts", "route", "rows", "shapes", "size",
-        "taken", "tensors",
+        "arrival",
+        "call",
+        "deadline",
+        "front",
+        "id",
+        "lane",
+        "metadata",
+        "outputs",
+        "parts",
+        "route",
+        "rows",
+        "shapes",
+        "size",
+        "taken",
+        "tensors",
+        "weight",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +84,8 @@ class Request:
         self.call: Any
         self.arrival: int
         self.deadline = 0  # none
+        self.metadata: Metadata = ()
+        self.weight = 0  # rows that it adds to its lane's backlog
         self.taken = 0  # rows already given to a batch
         self.parts: list[list[Flat]] = []  # outputs of earlier batches, where the request is split
 

@@ -12,6 +12,8 @@ from server.serving.request import Request
 from server.serving.routes import Route, Routes
 
 CANCELLED_MAX = 4096
+# A lane counts as having callers for this long after its newest request.
+ACTIVE_NS = 1_000_000_000
 
 
 class StaleRoutesError(Exception):
@@ -24,6 +26,7 @@ class Batch:
 
     lane: Lane
     taken: Taken
+    at: int  # when it was taken, monotonic ns
     given_up: bool = False  # the part's request has failed; its other rows will not run
 
 
@@ -57,13 +60,9 @@ class Scheduler:
             for lane, requests in admitted.items():
                 if not lane.queue:
                     self._waiting.append(lane)
+                lane.asked = now
                 lane.queue.extend(requests)
-                lane.held += len(requests)
-                for request in requests:
-                    lane.queued_rows += request.rows
-                    lane.queued_bytes += request.size
-                    if request.route is not None:
-                        request.route.held += 1
+                self._lease(lane, requests)
             if cancelled:
                 self._cancel(cancelled)
             return self._claim(now)
@@ -77,6 +76,7 @@ class Scheduler:
         with self._lock:
             self._running -= 1
             lane.running -= 1
+            lane.cost.observe(batch.taken.rows, (now - batch.at) / 1e3)
             self._release(lane, batch.taken.requests)
             if part is not None:
                 if part.last or batch.given_up:
@@ -87,6 +87,7 @@ class Scheduler:
                     if not lane.queue:
                         self._waiting.append(lane)
                     lane.queue.append(part.request)
+                    lane.backlog_rows += part.request.weight
             if self._watched:
                 self._released.notify_all()
             return self._claim(now)
@@ -97,6 +98,10 @@ class Scheduler:
             former = self.routes.models.get(route.model)
             self.routes = self.routes.replacing(route)
             return former
+
+    def waiting(self) -> tuple[Lane, ...]:
+        """The lanes that have a queue now, for a forecast; taken without the lock."""
+        return tuple(self._waiting)
 
     def wait_released(self, held: Route | Lane, timeout_s: float) -> bool:
         """Waits until a route or a lane holds no request; False when that took too long."""
@@ -119,21 +124,50 @@ class Scheduler:
     def _claim(self, now: int) -> Batch | None:
         if self._running >= self._slots or not self._waiting:
             return None
-        lane = self._waiting.popleft()
-        taken = take(lane.queue, lane.batch_rows, now, self._cancelled)
+        lane = self._next_lane(now)
+        if lane is None:
+            return None
+        taken = take(lane.queue, lane.cost.batch_rows, now, self._cancelled)
         lane.queued_rows -= taken.rows
+        backlog = size = 0
         for request in taken.requests:
-            lane.queued_bytes -= request.size
+            backlog += request.weight
+            size += request.size
+        lane.backlog_rows -= backlog
+        lane.queued_bytes -= size
+        if taken.part is not None:
+            lane.backlog_rows -= taken.part.request.weight
         if taken.expired or taken.cancelled:
             self._forsake(lane, (*taken.expired, *taken.cancelled))
         if lane.queue:
             self._waiting.append(lane)
         self._running += 1
         lane.running += 1
-        return Batch(lane, taken)
+        return Batch(lane, taken, now)
+
+    def _next_lane(self, now: int) -> Lane | None:
+        """The next in turn, but the last free slot is kept from a heavy lane while others have callers too.
+
+        A run cannot be interrupted: without this a heavy model in every slot makes a light one wait for it.
+        """
+        last_slot = self._slots > 1 and self._running == self._slots - 1
+        for _ in range(len(self._waiting)):
+            lane = self._waiting.popleft()
+            if not (last_slot and lane.running and lane.cost.heavy and self._others_active(lane, now)):
+                return lane
+            self._waiting.append(lane)
+        return None
+
+    def _others_active(self, lane: Lane, now: int) -> bool:
+        return any(
+            other is not lane and now - other.asked < ACTIVE_NS
+            for route in self.routes.models.values()
+            for other in route.lanes.values()
+        )
 
     def _forsake(self, lane: Lane, requests: Sequence[Request]) -> None:
         for request in requests:
+            lane.backlog_rows -= request.weight
             lane.queued_rows -= request.rows - request.taken
             lane.queued_bytes -= request.size
         self._release(lane, requests)
@@ -147,6 +181,22 @@ class Scheduler:
         if len(self._cancelled) > CANCELLED_MAX:
             queued = {request.call for lane in self._waiting for request in lane.queue}
             self._cancelled &= queued
+
+    @staticmethod
+    def _lease(lane: Lane, requests: Sequence[Request]) -> None:
+        largest = lane.cost.batch_rows
+        rows = size = backlog = 0
+        for request in requests:
+            rows += request.rows
+            size += request.size
+            request.weight = weight = min(request.rows, largest)
+            backlog += weight
+            if request.route is not None:
+                request.route.held += 1
+        lane.held += len(requests)
+        lane.queued_rows += rows
+        lane.queued_bytes += size
+        lane.backlog_rows += backlog
 
     @staticmethod
     def _release(lane: Lane, requests: Sequence[Request]) -> None:

@@ -38,6 +38,7 @@ class Inference:
     def __init__(
         self,
         version: str,
+        rows_max: int,
         scheduler: Scheduler,
         metrics: Metrics,
         health: Health,
@@ -45,8 +46,9 @@ class Inference:
         front: FutureFront,
         pool: Executor,
     ) -> None:
-        """`front` is where streamed requests wait; `pool` runs their batches."""
+        """`rows_max`: of one request; `front` is where streamed requests wait; `pool` runs their batches."""
         self._version = version
+        self._rows_max = rows_max
         self._scheduler = scheduler
         self._metrics = metrics
         self._health = health
@@ -109,7 +111,7 @@ class Inference:
             name=lane.model,
             platform=PLATFORM,
             backend="onnxruntime",
-            max_batch_size=lane.batch_rows if batchable else 0,
+            max_batch_size=self._rows_max if batchable else 0,
             default_model_filename="model.onnx",
         )
         for spec in lane.signature.inputs:

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from functools import lru_cache
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -46,6 +47,7 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, Metadata]:
     return code, str(error), []
 
 
+@lru_cache(maxsize=1024)  # under overload thousands of callers are told the same
 def _retry(code: grpc.StatusCode, message: str, retry_ms: int) -> Metadata:
     """When to come back, for clients that read google.rpc.RetryInfo and for gRPC's own retries (gRFC A6)."""
     info = AnyMessage()
