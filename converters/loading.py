@@ -4,6 +4,8 @@ import hashlib
 import importlib
 import io
 import pickle
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from converters.family import ConversionRefused
+
+TRIAL_SECONDS = 120
+XGBOOST_TRIAL = "import sys, xgboost; xgboost.Booster().load_model(bytearray(sys.stdin.buffer.read()))"
+LIGHTGBM_TRIAL = "import sys, lightgbm; lightgbm.Booster(model_str=sys.stdin.buffer.read().decode())"
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ def load(path: Path, trust: Trust) -> Loaded:
         content = path.read_bytes()
     except OSError as failure:
         raise ConversionRefused(f"{path}: {failure.strerror}") from failure
+    if not content:
+        raise ConversionRefused(f"{path.name} is empty")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -52,7 +60,20 @@ def load(path: Path, trust: Trust) -> Loaded:
     return Loaded(model, hashlib.sha256(content).hexdigest(), found)
 
 
+def _try_in_child(script: str, content: bytes) -> None:
+    """Refuses a file that kills its own library: native parsers abort on some broken files, and that is a signal."""
+    try:
+        child = subprocess.run(  # noqa: S603 -- this interpreter, a constant script, the file on its standard input
+            [sys.executable, "-c", script], input=content, capture_output=True, timeout=TRIAL_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as late:
+        raise ConversionRefused(f"its library has not read it within {TRIAL_SECONDS} s: the file is broken") from late
+    if child.returncode < 0:
+        raise ConversionRefused(f"its library crashes on it (signal {-child.returncode}): the file is broken")
+
+
 def _xgboost(content: bytes, trust: Trust) -> Any:  # noqa: ARG001 -- one signature for all readers
+    _try_in_child(XGBOOST_TRIAL, content)
     booster = importlib.import_module("xgboost").Booster()
     booster.load_model(bytearray(content))
     return booster
@@ -61,6 +82,7 @@ def _xgboost(content: bytes, trust: Trust) -> Any:  # noqa: ARG001 -- one signat
 def _lightgbm(content: bytes, trust: Trust) -> Any:  # noqa: ARG001 -- one signature for all readers
     if not content.startswith(b"tree\n"):
         raise ConversionRefused("this text is no LightGBM model: `booster.save_model` writes one")
+    _try_in_child(LIGHTGBM_TRIAL, content)
     return importlib.import_module("lightgbm").Booster(model_str=content.decode())
 
 
