@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 import pandas as pd
 from sklearn.base import is_regressor
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from converters import sample as samples
 from converters import (
@@ -112,7 +114,7 @@ class Sklearn:
 
     def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
         """As the original says it of float64 rows; tolerance: one rounding to float32 and the steps' own slack."""
-        given = original_rows(model, schema, rows)
+        model, given = last_step(model, original_rows(model, schema, rows))
         if schema.task != Task.CLASSIFIER:
             made = _original(model, given)
             return Answer({"prediction": made}, {"prediction": _tolerance(model, given, made)})
@@ -235,10 +237,26 @@ def classes_of(model: Any) -> tuple[int, ...] | tuple[str, ...]:
     return whole_classes(classes)
 
 
+def last_step(model: Any, given: Any) -> tuple[Any, Any]:
+    """A Pipeline's last step and the rows as the others hand them to it: predict, predict_proba and slack share them."""
+    while isinstance(model, Pipeline) or hasattr(model, "best_estimator_"):
+        if not isinstance(model, Pipeline):
+            model = model.best_estimator_
+            continue
+        for _, step in model.steps[:-1]:
+            if step is not None and not isinstance(step, str):
+                given = step.transform(given)
+        last = model.steps[-1][1]
+        if last is None or isinstance(last, str):
+            return FunctionTransformer(), given
+        model = last
+    return model, given
+
+
 def _original(model: Any, given: Any) -> Any:
     """What a regressor predicts or a transformer makes: [rows, targets]."""
     made = model.predict(given) if hasattr(model, "predict") else model.transform(given)
-    return dense(made).reshape(len(given), -1)
+    return dense(made).reshape(given.shape[0], -1)
 
 
 def _tolerance(model: Any, given: Any, made: Doubles) -> Doubles:
