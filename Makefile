@@ -3,17 +3,37 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# What converting and serving need, which is all that the demo waits for.
+RUNTIME := $(VENV)/.runtime
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Debian packages, for what is missing only.
+debian = { $(SUDO) apt-get update --quiet=2 && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+	apt-get install --yes --quiet=2 --no-install-recommends $(1); }
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long bench load lint types protos image-check clean
+.PHONY: demo test test-long bench load lint types protos image-check clean install system
 
-$(STAMP): pyproject.toml
+# Debian splits venv's pip off Python; LightGBM links the system's OpenMP runtime.
+system:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'onnxpress needs Python 3.11 or newer; name one: make PYTHON=python3.11' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call debian,python3-venv)
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null || $(call debian,libgomp1)
+
+$(RUNTIME): pyproject.toml | system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[convert]'
+	touch $@
+
+$(STAMP): $(RUNTIME)
 	$(BIN)/python -m pip install --quiet --editable '.[convert,loadtest,dev]'
 	touch $@
 
 install: $(STAMP)
+
+demo: $(RUNTIME)
+	$(BIN)/python -m examples.churn.demo
 
 protos: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. protos/package.proto protos/onnx_graph.proto
