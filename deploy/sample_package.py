@@ -1,0 +1,55 @@
+"""Two small versions of a model, converted as a person would, and a client that compares their served answers."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import numpy as np
+import onnxruntime
+import xgboost
+
+from protos import inference_pb2 as pb
+from protos.inference_pb2_grpc import GRPCInferenceServiceStub
+
+FEATURES = 5
+ROWS = (1, 7, 128)
+TIMEOUT_S = 10
+
+
+def make_packages(repository: Path, model: str) -> None:
+    """Versions 1 and 2 of `model`, by `onnxpress convert`."""
+    generator = np.random.default_rng(7)
+    sample = generator.normal(size=(400, FEATURES)).astype(np.float32)
+    sheet = repository.parent / "rows.csv"
+    names = ",".join(f"f{column}" for column in range(FEATURES))
+    np.savetxt(sheet, sample, delimiter=",", header=names, comments="", fmt="%.9g")
+    for version in (1, 2):
+        booster = xgboost.XGBClassifier(n_estimators=20 * version, max_depth=4, n_jobs=1, random_state=version)
+        booster.fit(sample, sample @ np.arange(FEATURES) > generator.normal(size=len(sample)))
+        file = repository.parent / f"{version}.ubj"
+        booster.save_model(file)
+        convert = [sys.executable, "-m", "onnxpress", "convert", str(file), "--sample", str(sheet), "--name", model]
+        convert += ["--repository", str(repository), "--version", str(version)]
+        subprocess.run(convert, check=True, capture_output=True, text=True)
+
+
+def same_answers(port: int, package: Path, model: str, version: str) -> int:
+    """How many rows were asked; every answer must be the package's own, bit for bit, and name the version.
+
+    Raises AssertionError, grpc.RpcError.
+    """
+    session = onnxruntime.InferenceSession(package / "model.onnx", providers=["CPUExecutionProvider"])
+    generator = np.random.default_rng(11)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+        for count in ROWS:
+            rows = generator.normal(size=(count, FEATURES)).astype(np.float32)
+            request = pb.ModelInferRequest(model_name=model, raw_input_contents=[rows.tobytes()])
+            request.inputs.add(name="input", datatype="FP32", shape=rows.shape)
+            answer = stub.ModelInfer(request, timeout=TIMEOUT_S)
+            assert answer.model_version == version, f"version {answer.model_version} answered, {version} is live"
+            expected = session.run([output.name for output in answer.outputs], {"input": rows})
+            for tensor, raw, array in zip(answer.outputs, answer.raw_output_contents, expected, strict=True):
+                assert raw == array.tobytes(), f"{tensor.name} of {count} rows is not what the package answers"
+    return sum(ROWS)
