@@ -11,6 +11,8 @@ from converters.family import Column, Schema
 from converters.graph import DOUBLE, FLOAT, INT64, ML, Graph
 from protos.package_pb2 import Layout
 
+# Membership tables up to this size are kept as the numbers that trees read, larger ones as bytes, cast row by row.
+TABLE_CELLS_MAX = 250_000
 # The code of a category that the training rows did not have, where the library refuses such rows.
 REFUSED = -1.0
 
@@ -132,7 +134,10 @@ def add_memberships(
         index = graph.add("Where", known, code, graph.constant(np.array(none, number)))
         index = graph.add("Where", graph.add("IsNaN", code), graph.constant(np.array(missing, number)), index)
         flat = graph.add("Reshape", graph.cast(index, INT64), graph.int64(-1))
-        parts.append(graph.cast(graph.add("Gather", graph.constant(table), flat, axis=0), kind))
+        if table.size <= TABLE_CELLS_MAX:
+            parts.append(graph.add("Gather", graph.constant(table.astype(number)), flat, axis=0))
+        else:
+            parts.append(graph.cast(graph.add("Gather", graph.constant(table), flat, axis=0), kind))
     return graph.concat(parts)
 
 
