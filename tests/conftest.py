@@ -1,5 +1,6 @@
 """Real models and real servers, shared as widely as tests allow."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,6 +42,9 @@ def server(
     deploy_on_disk(repository, "numbers", live=2, previous=1)
     for name in ("heavy", "churn", "price"):
         deploy_on_disk(repository, name, live=1)
+    (repository / "broken/1").mkdir(parents=True)
+    (repository / "broken/1/model.onnx").write_bytes(b"no model")
+    shutil.copytree(repository / "price/1", repository / "price/2")
     with ServerProcess(repository, front=request.param) as shared:
         yield shared.ready()
         assert shared.stop() == 0, shared.log

@@ -1,7 +1,7 @@
 """ModelInfer from the tests' side: requests of arrays, answers as arrays, over plain grpc."""
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from protos.admin_pb2_grpc import AdminStub
 from protos.inference_pb2 import ModelInferRequest, ModelInferResponse
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from tests.answers import Arrays, encode_strings
 
-Arrays = Mapping[str, NDArray[Any]]
 DATATYPES = {"f4": "FP32", "f8": "FP64", "i8": "INT64", "b1": "BOOL", "O": "BYTES", "O8": "BYTES"}
 NUMPY = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "BOOL": "?"}
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -25,8 +25,7 @@ OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_leng
 def encode(array: NDArray[Any]) -> bytes:
     """The raw contents of a tensor."""
     if array.dtype == object:
-        elements = [str(element).encode() for element in array.ravel()]
-        return b"".join(struct.pack("<I", len(element)) + element for element in elements)
+        return encode_strings(array)
     return np.ascontiguousarray(array).tobytes()
 
 

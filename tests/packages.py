@@ -1,18 +1,14 @@
-"""Small real models, converted once per test session, and the answers they give outside of any server."""
+"""Small real models, converted once per test session."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 import xgboost
 from google.protobuf import json_format
-from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -20,28 +16,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from converters import convert
 from protos.package_pb2 import Deployment, Manifest
+from tests.answers import CONTRACTS, Answers, churn_rows, number_rows
 
-FEATURES = 30
 SAMPLE_ROWS = 400
-CONTRACTS = ("monthly", "yearly")
-CITIES = ("Köln", "Bonn", "Ulm")
-Arrays = Mapping[str, NDArray[Any]]
-
-
-def number_rows(count: int, seed: int = 1) -> NDArray[np.float32]:
-    """Rows for the model `numbers`, float32 [count, 30]."""
-    return np.random.default_rng(seed).normal(size=(count, FEATURES)).astype(np.float32)
-
-
-def churn_rows(count: int, seed: int = 1) -> dict[str, NDArray[Any]]:
-    """Rows for the model `churn`: one [count, 1] array per column, strings as objects."""
-    rng = np.random.default_rng(seed)
-    return {
-        "contract": rng.choice(CONTRACTS, (count, 1)).astype(object),
-        "city": rng.choice([*CITIES, "", "東京"], (count, 1)).astype(object),
-        "charges": rng.gamma(2, 30, (count, 1)).round(2),
-        "tenure": rng.integers(0, 72, (count, 1)),
-    }
 
 
 @dataclass(frozen=True)
@@ -61,24 +38,8 @@ class Models:
             shutil.copytree(self.root / name, target / name)
         return target
 
-    def answers(self, name: str) -> "Answers":
+    def answers(self, name: str) -> Answers:
         return _answers(self.root / name / "model.onnx")
-
-
-class Answers:
-    """What ONNX Runtime says about rows with nothing around it, configured as a server must configure it."""
-
-    def __init__(self, model: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-    @cached_property
-    def names(self) -> list[str]:
-        return [output.name for output in self._session.get_outputs()]
-
-    def __call__(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
-        return dict(zip(self.names, self._session.run(None, dict(feeds)), strict=True))
 
 
 _SESSIONS: dict[Path, Answers] = {}

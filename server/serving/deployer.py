@@ -12,6 +12,7 @@ from server.errors import (
     NothingToRollBackError,
     OnnxpressError,
     RefusedPackageError,
+    StateWriteError,
     UnknownModelError,
     UnknownVersionError,
 )
@@ -158,12 +159,21 @@ class Deployer:
                 fact = replace(fact, from_version=desired.version, digest=lane.digest)
                 self._commit(model, version, fact)
             except OnnxpressError as error:
-                self._audit.append(replace(fact, epoch=desired.epoch, result=f"refused: {error}"))
+                self._refused(model, replace(fact, epoch=desired.epoch, result=f"refused: {error}"))
                 raise
             former = model.desired
             self._publish(model)
             self._unload_unneeded(model)
             return Outcome(model.name, former.version, former.previous, former.epoch, changed=True)
+
+    def _refused(self, model: _Model, fact: AdminFact) -> None:
+        """A change that did not happen leaves a record and nothing else: what it had loaded goes again."""
+        self._unload_unneeded(model)
+        try:
+            self._audit.append(fact)
+        except StateWriteError as error:
+            # The caller is told the first reason, which is the one to act on.
+            logger.error("model %r: the refusal is not in the audit log: %s", model.name, error)  # noqa: TRY400
 
     def _commit(self, model: _Model, version: int, fact: AdminFact) -> None:
         """Durable before visible: first the audit log, then the deployment; a refused write is told to both."""
@@ -203,12 +213,7 @@ class Deployer:
             desired = model.desired
             self._audit.append(AdminFact(actor, "unload", name, desired.version, 0, desired.epoch, "", "", "ok"))
             model.pinned = frozenset()
-            gone = [status for status in model.versions.values() if status.lane is not None]
-            for status in gone:
-                self._enter(model, status, State.DRAINING)
-            self._publish(model)
-            for status in gone:
-                self._drop(model, status)
+            self._unload(model, [status.version for status in model.versions.values() if status.lane is not None])
 
     def status(self, name: str) -> ModelStatus:
         """Raises UnknownModelError."""
@@ -296,14 +301,16 @@ class Deployer:
 
     def _unload_unneeded(self, model: _Model) -> None:
         loaded = [s.version for s in model.versions.values() if s.state is State.READY]
-        stale = versions_to_unload(loaded, model.desired.version, model.desired.previous, model.pinned)
-        if not stale:
+        self._unload(model, versions_to_unload(loaded, model.desired.version, model.desired.previous, model.pinned))
+
+    def _unload(self, model: _Model, versions: list[int]) -> None:
+        if not versions:
             return
-        for version in stale:
-            self._enter(model, model.versions[version], State.DRAINING)
+        draining = [self._enter(model, model.versions[version], State.DRAINING) for version in versions]
         self._publish(model)
-        for version in stale:
-            self._drop(model, model.versions[version])
+        for status in draining:
+            self._drop(model, status)
+        self._publish(model)
 
     def _drop(self, model: _Model, status: VersionStatus) -> None:
         """Unloads a lane that no route leads to any more, once its last lease is back."""
