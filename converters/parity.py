@@ -80,6 +80,7 @@ class Gate:
             started = time.monotonic()
             part = slice(done, min(done + min(size, most), len(plan)))
             rows = table.frame(plan, part)
+            rows = rows if generator == "D" else sent(rows, self.schema)
             kind = None if plan.kind is None else plan.kind[part]
             answer, kept = self.original.ask(rows, kind, plan.kinds, until)
             if answer is not None:

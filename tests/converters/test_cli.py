@@ -107,7 +107,8 @@ noted = []
 def hook(event, arguments):
     if event.startswith("socket.") and event not in ("socket.__new__",):
         noted.append(f"{event} {arguments}")
-    if event == "open" and isinstance(arguments[0], (str, bytes)) and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+    named = event == "open" and isinstance(arguments[0], (str, bytes)) and isinstance(arguments[1], str)
+    if named and set(arguments[1]) & set("wax+"):
         noted.append(f"write {arguments[0]}")
     if event in ("os.mkdir", "os.rename"):
         noted.append(f"{event} {arguments}")
