@@ -1,0 +1,55 @@
+"""Asking a family's compiled model directly, without `convert` and its gate."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from converters import sample as rows_of
+from converters.family import Family, Schema
+from converters.graph import Graph
+from converters.runtime import Session
+
+Answers = dict[str, NDArray[Any]]
+BATCHES = (1, 2, 49, 50, 51, 128, 129)
+
+
+def compiled(family: Family, model: Any, sample: Any, layout: str = "auto") -> tuple[Schema, Session]:
+    schema = family.describe(model, rows_of.frame_of(sample), layout)
+    return schema, Session(family.compile(model, schema).SerializeToString())
+
+
+def ask(family: Family, model: Any, sample: Any, rows: Any, layout: str = "auto") -> Answers:
+    """What the compiled model says of `rows`, which are typed as clients send them."""
+    schema, session = compiled(family, model, sample, layout)
+    frame = rows_of.typed(rows_of.frame_of(rows), schema)
+    return session.run(rows_of.feeds(frame, schema))
+
+
+def run(graph: Graph, **feeds: NDArray[Any]) -> Answers:
+    return Session(graph.model().SerializeToString()).run(feeds)
+
+
+def differs_by_batch(graph: Graph, rows: NDArray[Any]) -> list[int]:
+    """The batch sizes at which any bit of `output` is another than in one run of all rows."""
+    session = Session(graph.model().SerializeToString())
+    whole = session.run({"input": rows})["output"]
+
+    def parts(size: int) -> NDArray[Any]:
+        starts = range(0, len(rows), size)
+        return np.concatenate([session.run({"input": rows[start : start + size].copy()})["output"] for start in starts])
+
+    return [size for size in BATCHES if parts(size).tobytes() != whole.tobytes()]
+
+
+def around(values: Any) -> NDArray[np.float32]:
+    """Float32 values at each of `values`, just above and just below."""
+    at = np.asarray(values, np.float64).astype(np.float32)
+    return np.concatenate([at, np.nextafter(at, np.float32(np.inf)), np.nextafter(at, np.float32(-np.inf))])
+
+
+def one_column_moves(base: pd.DataFrame, column: str, values: NDArray[Any]) -> pd.DataFrame:
+    """Rows of `base`, in turn, with `column` set to each value."""
+    picked = base.iloc[np.arange(len(values)) % len(base)].reset_index(drop=True)
+    return picked.assign(**{column: values})

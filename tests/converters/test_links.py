@@ -1,0 +1,84 @@
+"""Links: nodes against arithmetic, in every batch, and what they make of lost bits."""
+
+import numpy as np
+import pytest
+
+from converters import links
+from converters.graph import Graph
+from tests.converters.asking import differs_by_batch, run
+
+GROUPS = 7
+LINKS = {
+    "identity": links.identity(),
+    "exponential": links.exponential(),
+    "sigmoid": links.sigmoid(),
+    "sigmoid of 2.5": links.sigmoid(2.5),
+    "softmax": links.softmax(),
+    "softplus": links.softplus(),
+    "signed square": links.signed_square(),
+    "step": links.step(),
+    "ascending": links.ascending(GROUPS),
+    "increments": links.increments(GROUPS),
+}
+
+
+def graph_of(link: links.Link) -> Graph:
+    graph = Graph()
+    graph.output("output", link.emit(graph, graph.input("input", "FP32", GROUPS)), "FP32", GROUPS)
+    return graph
+
+
+def margins(rows: int = 300) -> np.ndarray:
+    random = np.random.default_rng(0)
+    return (random.normal(size=(rows, GROUPS)) * random.choice([1e-3, 1.0, 25.0], (rows, 1))).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_nodes_and_arithmetic_agree(name: str) -> None:
+    """The emitted nodes stay within float32 rounding of their margins, tails of the logistic included."""
+    link, given = LINKS[name], margins()
+    wide = given.astype(np.float64)
+    found = run(graph_of(link), input=given)["output"].astype(np.float64)
+    allowed = link.tolerance(wide, links.EPSILON * np.abs(wide))
+    assert (np.abs(found - link.apply(wide)) <= allowed).all()
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_answers_are_the_same_bits_in_every_batch(name: str) -> None:
+    """No link's bits depend on who else is in the batch."""
+    assert differs_by_batch(graph_of(LINKS[name]), margins()) == []
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_tolerance_covers_margins_that_lost_bits(name: str) -> None:
+    """Answers of margins moved by what may be lost are inside, wherever between the two ends they lie."""
+    link, given = LINKS[name], margins().astype(np.float64)
+    lost = np.full_like(given, 1e-4)
+    allowed = link.tolerance(given, lost)
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        moved = link.apply(given + lost * random.uniform(-1, 1, given.shape))
+        assert (np.abs(moved - link.apply(given)) <= allowed).all()
+
+
+def test_tolerance_is_tight() -> None:
+    """Ten times what may be lost is outside for most rows: the tolerance would see it."""
+    given = np.linspace(-3, 3, 100).reshape(-1, 1)
+    lost = np.full_like(given, 1e-4)
+    link = links.sigmoid()
+    assert (np.abs(link.apply(given + 10 * lost) - link.apply(given)) > link.tolerance(given, lost)).all()
+
+
+def test_an_overflow_is_no_excuse() -> None:
+    """Where an answer is infinite, nothing finite counts as near."""
+    assert np.isfinite(links.exponential().tolerance(np.array([[1000.0]]), np.array([[1.0]]))).all()
+
+
+def test_a_half_is_the_first_class() -> None:
+    """A tie is no majority."""
+    graph = Graph()
+    index = links.above_half(graph, graph.input("input", "FP32", 1))
+    graph.output("output", links.label(graph, index, ("nein", "ja")), "BYTES")
+    half = np.float32(0.5)
+    given = np.array([[half], [np.nextafter(half, np.float32(1))], [np.nan]], np.float32)
+    assert run(graph, input=given)["output"].tolist() == ["nein", "ja", "nein"]
