@@ -39,6 +39,7 @@ def server(
 ) -> Iterator[ServerProcess]:
     """One server per front for every test that leaves it as it was: no deploys, no stop."""
     repository = models.copy(tmp_path_factory.mktemp("shared"), "numbers", "heavy", "churn", "price", "bare")
+    shutil.rmtree(repository / "numbers/3")
     deploy_on_disk(repository, "numbers", live=2, previous=1)
     for name in ("heavy", "churn", "price"):
         deploy_on_disk(repository, name, live=1)

@@ -25,7 +25,7 @@ SAMPLE_ROWS = 400
 class Models:
     """The converted packages on disk; tests copy what they serve and never write here.
 
-    numbers: XGBClassifier on 30 floats, versions 1 and 2 answer every row differently. heavy: the same with enough
+    numbers: XGBClassifier on 30 floats, versions 1, 2 and 3 answer every row differently. heavy: the same with enough
     trees that a run takes a while. churn: a pipeline with text columns. price: a regressor of 4 floats. bare: the
     model.onnx of numbers/1 alone, as Triton's users have it.
     """
@@ -54,7 +54,7 @@ def build(root: Path) -> Models:
     rng = np.random.default_rng(0)
     rows = number_rows(SAMPLE_ROWS, seed=0)
     target = (rows[:, 0] + rows[:, 1] * rows[:, 2] > 0).astype(int)
-    for version, (trees, depth, rate) in enumerate(((20, 3, 0.3), (12, 4, 0.21)), 1):
+    for version, (trees, depth, rate) in enumerate(((20, 3, 0.3), (12, 4, 0.21), (15, 2, 0.4)), 1):
         classifier = xgboost.XGBClassifier(n_estimators=trees, max_depth=depth, learning_rate=rate, n_jobs=1)
         convert(classifier.fit(rows, target), rows, name="numbers").save(root, version)
     heavy = xgboost.XGBClassifier(n_estimators=600, max_depth=6, n_jobs=1).fit(rows, target)

@@ -30,6 +30,7 @@ class ServerProcess:
         command: Sequence[str] = SERVE,
     ) -> None:
         """`command` replaces `python -m server` for children with a fault planted before they start."""
+        self.repository = repository
         arguments = [
             *command, "--repository", str(repository), "--front", front, "--host", "127.0.0.1",
             "--grpc-port", "0", "--http-port", "0", "--admin-address", "127.0.0.1:0", *flags,

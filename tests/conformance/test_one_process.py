@@ -13,7 +13,7 @@ from tests.server_process import PATIENCE_S, ROOT, ServerProcess
 @pytest.mark.parametrize("front", FRONTS)
 def test_deploys_and_asks(start: Callable[..., ServerProcess], front: str) -> None:
     """What it deploys through our stubs is what its tritonclient is answered by; loads and unloads work too."""
-    server = start("numbers", front=front)
+    server = start("numbers/1", "numbers/2", front=front)
     command = [sys.executable, "-m", "tests.conformance.one_process", server.grpc, server.admin]
     child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert child.returncode == 0, child.stderr
