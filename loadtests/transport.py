@@ -20,7 +20,7 @@ from protos.inference_pb2 import ModelInferResponse, ModelStreamInferResponse
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
 SWEEP_SECONDS = 0.05  # how often a stream looks for requests whose deadline has passed
 OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # a connection of its own, not one shared by equal channels
