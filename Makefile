@@ -11,7 +11,7 @@ debian = { $(SUDO) apt-get update --quiet=2 && $(SUDO) env DEBIAN_FRONTEND=nonin
 	apt-get install --yes --quiet=2 --no-install-recommends $(1); }
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long bench load lint types protos image-check clean install system
+.PHONY: demo test test-long bench load lint types protos lock image-check clean install system
 
 # Debian splits venv's pip off Python; LightGBM links the system's OpenMP runtime.
 system:
@@ -51,6 +51,23 @@ test: lint types
 
 test-long: $(STAMP)
 	$(BIN)/pytest
+
+# What the image installs: the versions that this environment was tested with, as names, versions and hashes.
+# Run it after a change of pyproject's dependencies.
+LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	--no-emit-find-links --only-binary :all: --python-version 3.11 --python-platform x86_64-manylinux_2_28
+REQUIRES = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+
+lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet 'uv>=0.8,<1'
+	mkdir -p build
+	$(BIN)/python -m pip freeze --exclude-editable > build/constraints.txt
+	$(LOCK) --constraints build/constraints.txt --output-file deploy/requirements.lock pyproject.toml
+	$(BIN)/python -c '$(REQUIRES)' | $(LOCK) --output-file deploy/build.lock -
+
+# Builds the image and runs it without a Docker engine; as root, since it mounts and changes roots.
+image-check: $(STAMP)
+	$(BIN)/python -m deploy.image_check
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -19,7 +19,7 @@ from dockerfile_parse import DockerfileParser
 from deploy import contents
 from deploy.engine import Engine, EngineError, Mount, call, install_programs, read_only_command
 from deploy.running import Running, free_ports
-from deploy.sample_package import make_packages, same_answers
+from deploy.sample_package import make_package, same_answers
 from deploy.stand_in import make_base, pip_mounts
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +62,6 @@ def _check(folder: Path) -> None:
             "config", f"user {configuration['User']}, entrypoint {configuration['Entrypoint']}, {configuration['Cmd']}"
         )
         _say("contents", contents.check_contents(engine, container, root, USER))
-        make_packages(folder / "models", MODEL)
         _writable_run(engine, container, configuration, folder)
         _read_only_run(root, configuration, folder)
     finally:
@@ -73,6 +72,7 @@ def _writable_run(engine: Engine, container: str, configuration: dict[str, Any],
     """As a person starts it first: the image's own command, /models writable, a deploy typed inside."""
     ports = free_ports()
     models = folder / "models"
+    make_package(models, MODEL, 1)
     _give(models)
     mounts: list[Mount] = [(models, "/models", "rw")]
 
@@ -83,6 +83,8 @@ def _writable_run(engine: Engine, container: str, configuration: dict[str, Any],
         took = server.wait_ready()
         call(inside(configuration["Healthcheck"]["Test"][1:]))
         rows = same_answers(ports.grpc, models / MODEL / "1", MODEL, "1")
+        make_package(models, MODEL, 2)
+        _give(models)
         deploy = ["onnxpress", "deploy", MODEL, "2", "--reason", "checked", "--server", f"127.0.0.1:{ports.admin}"]
         said = call(inside(deploy)).strip()
         rows += same_answers(ports.grpc, models / MODEL / "2", MODEL, "2")
