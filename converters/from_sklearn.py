@@ -14,10 +14,12 @@ from sklearn.preprocessing import FunctionTransformer
 
 from converters import sample as samples
 from converters import (
+    sklearn_adaboost,
     sklearn_bayes,
     sklearn_bins,
     sklearn_boosters,
     sklearn_boosting,
+    sklearn_calibration,
     sklearn_compose,
     sklearn_dummy,
     sklearn_encoders,
@@ -27,8 +29,10 @@ from converters import (
     sklearn_imputers,
     sklearn_linear,
     sklearn_neural,
+    sklearn_outputs,
     sklearn_scalers,
     sklearn_trees,
+    sklearn_votes,
 )
 from converters.family import Answer, ConversionRefused, Schema
 from converters.graph import DOUBLE, FLOAT, ML
@@ -52,10 +56,12 @@ from protos.package_pb2 import Layout, Task
 PROBES = 20
 # Importing a family's file fills the tables of sklearn_steps.
 FILES = (
+    sklearn_adaboost,
     sklearn_bayes,
     sklearn_bins,
     sklearn_boosters,
     sklearn_boosting,
+    sklearn_calibration,
     sklearn_compose,
     sklearn_dummy,
     sklearn_encoders,
@@ -65,8 +71,10 @@ FILES = (
     sklearn_imputers,
     sklearn_linear,
     sklearn_neural,
+    sklearn_outputs,
     sklearn_scalers,
     sklearn_trees,
+    sklearn_votes,
 )
 
 
@@ -172,18 +180,22 @@ def emitted(model: Any, schema: Schema) -> tuple[Emission, Scores]:
 def client_columns(g: Emission, schema: Schema) -> Value:
     """The inputs of the compiled model as DOUBLE (text as STRING), one origin for each column."""
     names = tuple(column.name for column in schema.columns)
-    origins = tuple(Origin(name, lambda values: values) for name in names)
     if schema.layout == Layout.MATRIX:
         tensor = g.cast(g.input("input", "FP32", len(names)), DOUBLE)
+        origins = tuple(Origin(name, g.columns(tensor, [place]), _same) for place, name in enumerate(names))
         return Value((Part(tensor, origins),), names)
     parts = []
-    for column, origin in zip(schema.columns, origins, strict=True):
+    for column in schema.columns:
         tensor = g.input(column.name, column.datatype, 1)
         text = column.datatype == "BYTES"
         if not text and column.datatype != "FP64":
             tensor = g.cast(tensor, DOUBLE)
-        parts.append(Part(tensor, (origin,), text))
+        parts.append(Part(tensor, (Origin(column.name, "" if text else tensor, _same),), text))
     return Value(tuple(parts), names)
+
+
+def _same(values: Doubles) -> Doubles:
+    return values
 
 
 def original_rows(model: Any, schema: Schema, rows: pd.DataFrame) -> Any:
@@ -238,7 +250,7 @@ def classes_of(model: Any) -> tuple[int, ...] | tuple[str, ...]:
 
 
 def last_step(model: Any, given: Any) -> tuple[Any, Any]:
-    """A Pipeline's last step and the rows as the others hand them to it: predict, predict_proba and slack share them."""
+    """A Pipeline's last step and the rows as the others hand them to it: every question is asked behind them."""
     while isinstance(model, Pipeline) or hasattr(model, "best_estimator_"):
         if not isinstance(model, Pipeline):
             model = model.best_estimator_
@@ -260,7 +272,14 @@ def _original(model: Any, given: Any) -> Any:
 
 
 def _tolerance(model: Any, given: Any, made: Doubles) -> Doubles:
-    return np.broadcast_to(EPS32 * np.abs(made) + np.finfo(np.float32).tiny + slack_of(model, given), made.shape)
+    try:
+        steps = slack_of(model, given)
+    except Exception as broken:  # no answer of the original: it must not pass for one of its refusals
+        raise ConversionRefused(
+            f"step {type(model).__name__}: the error of float arithmetic cannot be bounded: "
+            f"{type(broken).__name__}: {broken}"
+        ) from broken
+    return np.broadcast_to(EPS32 * np.abs(made) + np.finfo(np.float32).tiny + steps, made.shape)
 
 
 def _plain(value: Any) -> Any:

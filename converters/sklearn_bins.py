@@ -91,7 +91,7 @@ def quantile(g: Emission, model: Any, value: Value) -> Value:
         made = g.add("Where", g.add("Equal", x, g.double(quantiles[0])), g.double(0.0), made)
         made = g.add("Where", g.add("Greater", x, g.double(quantiles[-1])), g.double(1.0), made)
         made = g.add("Where", g.add("Less", x, g.double(quantiles[0])), g.double(0.0), made)
-        parts.append(Part(made, (origin.then(_quantile(model, quantiles)) if origin else None,)))
+        parts.append(Part(made, (origin.then(_quantile(model, quantiles), exact=False) if origin else None,)))
         g.split(origin, np.array([quantiles[0], quantiles[-1]]))
     return Value(tuple(parts), value.names)
 

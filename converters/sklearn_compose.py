@@ -1,11 +1,10 @@
 """Estimators behind and beside each other: Pipeline, ColumnTransformer, FeatureUnion, and searches for the best."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from converters.sklearn_emission import Doubles, Emission, Value
+from converters.sklearn_emission import Emission, Value
 from converters.sklearn_functions import called
 from converters.sklearn_steps import (
     EPS64,
@@ -73,11 +72,13 @@ def search_slack(model: Any, rows: Any) -> Any:
 def column_transformer(g: Emission, model: Any, value: Value) -> Value:
     """The transformers' outputs side by side, in the order that scikit-learn stacks them."""
     parts: list[Any] = []
+    weights = model.transformer_weights or {}
     for name, step, _ in model.transformers_:
         columns = [int(column) for column in np.atleast_1d(model._transformer_to_input_indices[name])]  # noqa: SLF001
         if not columns or (isinstance(step, str) and step == "drop"):
             continue
-        parts.extend(transform(g, step, g.take(value, columns), name).parts)
+        made = transform(g, step, g.take(value, columns), name)
+        parts.extend(times(g, made, weights[name]).parts if name in weights else made.parts)
     names = tuple(str(name) for name in _names_out(model, parts))
     return Value(tuple(parts), names, sparse=bool(model.sparse_output_))
 
@@ -92,8 +93,10 @@ def _names_out(model: Any, parts: list[Any]) -> list[str]:
     return names if len(names) == width else []
 
 
-def _times(weight: float) -> Callable[[int], Callable[[Doubles], Doubles]]:
-    return lambda _: lambda values: values * weight
+def times(g: Emission, value: Value, weight: float) -> Value:
+    """The columns multiplied by a transformer's weight."""
+    scaled = g.add("Mul", g.whole(value), g.double(float(weight)))
+    return g.mapped(value, scaled, lambda _: lambda values: values * weight)
 
 
 @regressor("TransformedTargetRegressor")
@@ -136,9 +139,7 @@ def feature_union(g: Emission, model: Any, value: Value) -> Value:
             continue
         made = transform(g, step, value, name)
         if name in weights:
-            weight = float(weights[name])
-            scaled = g.add("Mul", g.whole(made), g.double(weight))
-            made = g.mapped(made, scaled, _times(weight))
+            made = times(g, made, weights[name])
         parts.extend(made.parts)
         sparse = sparse or made.sparse
     return Value(tuple(parts), sparse=sparse)

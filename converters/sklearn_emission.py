@@ -19,6 +19,8 @@ from converters.graph import Graph
 Doubles = NDArray[np.float64]
 # What a cell of text becomes when a client has nothing to say: a BYTES element cannot be None.
 MISSING_TEXT = ""
+# Thresholds are looked for between plus and minus this.
+EDGE = 1e300
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,15 @@ class Origin:
     """The client's column that a number comes from, and how: `forward` is monotone in float64."""
 
     column: str
+    tensor: str  # the column itself, DOUBLE [rows, 1]; empty for text
     forward: Callable[[Doubles], Doubles]
+    # Whether the graph computes `forward` to the same bits: sums and quotients yes, logarithms not.
+    exact: bool = True
 
-    def then(self, step: Callable[[Doubles], Doubles]) -> "Origin":
+    def then(self, step: Callable[[Doubles], Doubles], *, exact: bool = True) -> "Origin":
         """The same origin with one more step behind it."""
         before = self.forward
-        return Origin(self.column, lambda values: step(before(values)))
+        return Origin(self.column, self.tensor, lambda values: step(before(values)), self.exact and exact)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ class Emission(Graph):
         self.categories: dict[str, list[Any]] = {}
         self.missing: dict[str, Any] = {}
         self.path: list[str] = []
+        # Another estimator's thresholds stand behind this one's answers: sums of leaves must not be rounded to float32.
+        self.exact = False
         self._memory: dict[tuple[Any, ...], str] = {}
 
     def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
@@ -112,12 +119,19 @@ class Emission(Graph):
         tensor = self.columns(part.tensor, columns)
         return Part(tensor, tuple(part.origins[column] for column in columns), part.text)
 
-    def mapped(self, value: Value, tensor: str, step: Callable[[int], Callable[[Doubles], Doubles] | None]) -> Value:
+    def mapped(
+        self,
+        value: Value,
+        tensor: str,
+        step: Callable[[int], Callable[[Doubles], Doubles] | None],
+        *,
+        exact: bool = True,
+    ) -> Value:
         """`tensor`, each of whose columns comes from the same column of `value` by the monotone `step(column)`."""
         origins: list[Origin | None] = []
         for column, origin in enumerate(value.origins):
             function = step(column)
-            origins.append(origin.then(function) if origin and function else None)
+            origins.append(origin.then(function, exact=exact) if origin and function else None)
         return Value((Part(tensor, tuple(origins)),), value.names, value.sparse)
 
     def opaque(self, tensor: str, width: int) -> Value:
@@ -127,7 +141,8 @@ class Emission(Graph):
     def split(self, origin: Origin | None, thresholds: Doubles) -> None:
         """Records where a step changes its mind, carried back to the client's column."""
         if origin is not None and len(thresholds):
-            self.splits.setdefault(origin.column, []).append(carried_back(origin, np.unique(thresholds)))
+            found = carried_back(origin, np.unique(thresholds))
+            self.splits.setdefault(origin.column, []).append(found[np.isfinite(found)])
 
     def known(self, origin: Origin | None, categories: Sequence[Any]) -> None:
         """Records the values that a step knows as categories of a client's column."""
@@ -146,6 +161,15 @@ class Emission(Graph):
             raise self.refused(f"it cannot be read: {type(broken).__name__}: {broken}") from broken
         finally:
             self.path.pop()
+
+    @contextmanager
+    def exactly(self) -> Iterator[None]:
+        """What is emitted meanwhile is not rounded to float32 on its way."""
+        before, self.exact = self.exact, True
+        try:
+            yield
+        finally:
+            self.exact = before
 
     def refused(self, reason: str) -> ConversionRefused:
         """A refusal that names the step."""
@@ -166,8 +190,11 @@ class Emission(Graph):
 
 
 def carried_back(origin: Origin, thresholds: Doubles) -> Doubles:
-    """The largest x with forward(x) <= threshold (smallest, where forward falls), by bisection over all doubles."""
-    low, high = (np.full(len(thresholds), _ordered(np.array([edge]))[0]) for edge in (-1e300, 1e300))
+    """The largest x with forward(x) <= threshold (smallest, where forward falls), by bisection over all doubles.
+
+    Infinite where no x, or every x, is below. Where forward says NaN, left of its domain, x counts as below.
+    """
+    low, high = (np.full(len(thresholds), _ordered(np.array([edge]))[0]) for edge in (-EDGE, EDGE))
     with np.errstate(all="ignore"):
         sign = 1.0
         if np.any(origin.forward(_double(low)) > origin.forward(_double(high))):
@@ -175,10 +202,10 @@ def carried_back(origin: Origin, thresholds: Doubles) -> Doubles:
         target = sign * thresholds
         for _ in range(66):
             middle = low // 2 + high // 2 + (low % 2 + high % 2) // 2
-            below = sign * origin.forward(_double(middle)) <= target
+            below = ~(sign * origin.forward(_double(middle)) > target)
             low, high = np.where(below, middle, low), np.where(below, high, middle)
     found = _double(low)
-    return found[np.abs(found) < 1e299]
+    return np.where(np.abs(found) < EDGE / 10, found, np.copysign(np.inf, found))
 
 
 def _ordered(values: Doubles) -> NDArray[np.int64]:

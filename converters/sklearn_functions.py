@@ -78,13 +78,19 @@ FUNCTIONS: dict[Any, tuple[Emit, bool]] = {
 }
 
 
+# To the same bits in numpy and in the graph.
+EXACT = {np.sqrt, np.negative, np.floor, np.ceil, np.rint, np.deg2rad, np.radians}
+
+
 @transformer("FunctionTransformer")
 def function(g: Emission, model: Any, value: Value) -> Value:
     inner = getattr(model.func, "func", model.func)
     if inner is None or inner is check_array:  # the latter: how HistGradientBoosting hands its numbers through
         return value
     tensor = called(g, model.func, model.kw_args, g.whole(value))
-    return g.mapped(value, tensor, lambda _: model.func if FUNCTIONS[model.func][1] else None)
+    return g.mapped(
+        value, tensor, lambda _: model.func if FUNCTIONS[model.func][1] else None, exact=model.func in EXACT
+    )
 
 
 def called(g: Emission, function: Any, arguments: Any, tensor: str) -> str:
@@ -117,7 +123,7 @@ def power(g: Emission, model: Any, value: Value) -> Value:
     columns = []
     for index, exponent in enumerate(model.lambdas_):
         columns.append(emit(g, g.whole(g.take(value, [index])), float(exponent)))
-    made = g.mapped(value, g.concat(columns), lambda index: _forward(model, index))
+    made = g.mapped(value, g.concat(columns), lambda index: _forward(model, index), exact=False)
     if not model.standardize:
         return made
     scaler = model._scaler  # noqa: SLF001 -- the only place of the fitted scaler

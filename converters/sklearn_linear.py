@@ -133,8 +133,10 @@ def logistic(g: Emission, model: Any, value: Value) -> Scores:
 
 @slack(*LOGISTIC)
 def logistic_slack(model: Any, rows: Any) -> Any:
-    """A link whose slope is at most 1 of margins that are right within `product_slack`."""
-    return 2 * product_slack(model, rows).max(axis=1, keepdims=True)
+    """The link of margins that are right within `product_slack`."""
+    lost = product_slack(model, rows)
+    decision = np.asarray(model.decision_function(rows), np.float64).reshape(lost.shape)
+    return carried("LogitLink" if lost.shape[1] == 1 else "MultinomialLogit", decision, lost)
 
 
 @classifier(*MARGINS)

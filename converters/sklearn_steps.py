@@ -117,6 +117,18 @@ def slack_of(model: Any, rows: Any) -> Any:
     return SLACKS.get(type(model).__name__, _no_slack)(model, rows)
 
 
+def below(model: Any, rows: Any) -> Any:
+    """The slack of what answers in float32 even where steps follow it: boosters of other libraries; 0 for the rest."""
+    if type(model).__module__.startswith("sklearn."):
+        steps = getattr(model, "steps", None)
+        if not steps or type(model).__name__ != "Pipeline":
+            return 0.0
+        for _, step in steps[:-1]:
+            rows = rows if step is None or isinstance(step, str) else step.transform(rows)
+        return below(steps[-1][1], rows)
+    return slack_of(model, rows)
+
+
 def gives_probabilities(model: Any) -> bool:
     """Whether a classifier has `predict_proba`; those without are answered with 1 for their label."""
     return hasattr(model, "predict_proba")

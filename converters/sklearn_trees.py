@@ -5,12 +5,14 @@ doubles that hold float32 values with the thresholds as they are, so nothing is 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from converters.graph import DOUBLE, FLOAT
-from converters.sklearn_emission import Doubles, Emission, Origin, Value
+from converters.graph import DOUBLE, FLOAT, INT64
+from converters.sklearn_emission import Doubles, Emission, Origin, Value, carried_back
 from converters.sklearn_steps import EPS32, Scores, classifier, regressor, row_sum, slack
 from converters.trees import AT_MOST, Tree, add_trees
 
@@ -50,8 +52,63 @@ def summed(g: Emission, tensor: str, trees: Sequence[Tree], value: Value, seen: 
     for feature in range(value.width):
         thresholds = [tree.threshold[(tree.feature == feature) & ~tree.leaf] for tree in trees]
         g.split(seen(value.origins[feature]), np.concatenate(thresholds))
+    tensor, trees = _untransformed(g, tensor, trees, value, seen)
     targets = max(tree.first_target + tree.weights.shape[1] for tree in trees)
+    if g.exact:
+        return _added(g, tensor, trees, targets)
     return g.cast(add_trees(g, trees, tensor, targets, mode=AT_MOST, double=True), DOUBLE)
+
+
+def _untransformed(
+    g: Emission, tensor: str, trees: Sequence[Tree], value: Value, seen: Seen
+) -> tuple[str, Sequence[Tree]]:
+    """Trees that compare the client's own numbers where the way from them is a logarithm or the like.
+
+    The graph's logarithm may differ from numpy's in its last bit, and a split would notice. So the thresholds are
+    carried back through numpy's own function, and the column before it is compared with them: the same side always.
+    """
+    columns = [tensor]
+    thresholds = [tree.threshold.copy() for tree in trees]
+    features = [tree.feature.copy() for tree in trees]
+    for feature, plain in enumerate(value.origins):
+        origin = seen(plain)
+        if origin is None or origin.exact or not any((tree.feature[~tree.leaf] == feature).any() for tree in trees):
+            continue
+        made = g.columns(tensor, [feature])
+        columns.append(g.add("Where", g.add("IsNaN", made), made, origin.tensor))
+        for tree, threshold, numbers in zip(trees, thresholds, features, strict=True):
+            here = (tree.feature == feature) & ~tree.leaf
+            threshold[here] = carried_back(origin, tree.threshold[here])
+            numbers[here] = value.width + len(columns) - 2
+    changed = zip(trees, features, thresholds, strict=True)
+    return g.concat(columns), [replace(tree, feature=f, threshold=t) for tree, f, t in changed]
+
+
+def numbered(g: Emission, tensor: str, trees: Sequence[Tree]) -> tuple[str, NDArray[np.int64]]:
+    """INT64 [rows, trees]: the number of the leaf that each row reaches in each tree, counted through all trees.
+
+    Also the node of each of these leaves, tree after tree.
+    """
+    marked, nodes, count = [], [], 0
+    for number, tree in enumerate(trees):
+        leaf = np.flatnonzero(tree.leaf)
+        marks = np.zeros((len(tree.left), 1))
+        marks[leaf, 0] = count + np.arange(len(leaf))
+        count += len(leaf)
+        nodes.append(leaf)
+        marked.append(replace(tree, weights=marks, first_target=number))
+    return g.cast(add_trees(g, marked, tensor, len(trees), mode=AT_MOST, double=True), INT64), np.concatenate(nodes)
+
+
+def _added(g: Emission, tensor: str, trees: Sequence[Tree], targets: int) -> str:
+    """The sums of leaves in float64 throughout: the numbers of the leaves, then a table of what they say."""
+    places, _ = numbered(g, tensor, trees)
+    said = []
+    for tree in trees:
+        wide = np.zeros((len(tree.left), targets))
+        wide[:, tree.first_target : tree.first_target + tree.weights.shape[1]] = tree.weights
+        said.append(wide[tree.leaf])
+    return g.add("ReduceSum", g.add("Gather", g.double(np.concatenate(said)), places, axis=0), g.int64(1), keepdims=0)
 
 
 def as_float32(g: Emission, tensor: str) -> str:

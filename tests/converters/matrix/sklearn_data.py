@@ -145,3 +145,16 @@ def transformed(model: Any, rows: pd.DataFrame) -> dict[str, Array]:
     """What a transformer makes of the rows."""
     made = model.transform(rows.to_numpy())
     return {"prediction": np.asarray(made.toarray() if hasattr(made, "toarray") else made, np.float64)}
+
+
+def frozen(freeze: Any, calibrate: Any, model: Any) -> tuple[Any, Array]:
+    """A classifier trained first, calibrated afterwards."""
+    rows = numbers()
+    half = model.fit(rows[::2], binary(rows)[::2])
+    return calibrate(freeze(half)).fit(rows, binary(rows)), rows
+
+
+def encoded_targets(model: Any, target: Callable[[Array], Array]) -> tuple[Any, pd.DataFrame]:
+    """Customers with a target of numbers."""
+    frame = customers()
+    return model.fit(frame, target(frame[["tenure", "Größe in m²", "monthly"]].to_numpy())), frame
