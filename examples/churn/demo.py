@@ -47,7 +47,11 @@ class Demo:
 
     def run(self) -> Figures:
         started = time.monotonic()
-        say(f"\n1. Train on {train.DATA.name}: 7,043 customers, 19 columns, 15 of them text")
+        rows, _ = train.read()
+        texts = len(train.texts(rows))
+        say(
+            f"1. Train on {train.DATA.name}: {len(rows):,} customers, {len(rows.columns)} columns, {texts} of them text"
+        )
         self.quality = train.train(self.folder)
         self.holdout = pd.read_csv(self.folder / "holdout.csv").iloc[:CUSTOMERS]
         say("\n2. Convert version 1, with proof")

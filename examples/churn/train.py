@@ -33,11 +33,15 @@ def read() -> tuple[pd.DataFrame, "pd.Series[int]"]:
     return table.drop(columns=[IDENTIFIER, TARGET]), (table[TARGET] == "Yes").astype(int)
 
 
+def texts(rows: pd.DataFrame) -> list[str]:
+    """The columns that hold text."""
+    return [str(column) for column in rows if not pd.api.types.is_numeric_dtype(rows[column])]
+
+
 def build(name: str, rows: pd.DataFrame) -> Pipeline:
     """An untrained pipeline for `rows`: text columns one-hot, numbers as they are, then the classifier `name`."""
-    text = [column for column in rows if not pd.api.types.is_numeric_dtype(rows[column])]
     encode = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    columns = ColumnTransformer([("text", encode, text)], remainder="passthrough")
+    columns = ColumnTransformer([("text", encode, texts(rows))], remainder="passthrough")
     classifier = {
         "xgboost": XGBClassifier(n_estimators=100, max_depth=4, learning_rate=0.1, n_jobs=1, random_state=SEED),
         "sklearn": HistGradientBoostingClassifier(max_iter=60, learning_rate=0.1, max_leaf_nodes=15, random_state=SEED),
