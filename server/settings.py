@@ -36,6 +36,12 @@ class Settings:
     admin_address: str = option("127.0.0.1:8003", "admin gRPC; beyond loopback only with admin_token_file")
     admin_token_file: Path = option(Path(), "file with the bearer token that admin calls must carry; empty: none")
     front: str = option("native", "what speaks HTTP/2 on the data port", choices=("native", "grpcio"))
+    tls_cert_file: Path = option(Path(), "PEM certificate chain of the data port; needs front grpcio")
+    tls_key_file: Path = option(Path(), "PEM private key of the certificate")
+    tls_client_ca_file: Path = option(Path(), "PEM authorities that client certificates must come from (mTLS)")
+    keepalive_s: int = option(300, "the server pings a silent connection this often")
+    keepalive_timeout_s: int = option(20, "a connection whose ping stays unanswered this long is closed")
+    connection_age_s: int = option(0, "connections are told to reconnect after this; 0: never; needs front grpcio")
     run_slots: int = option(0, "batches that may run at once; 0: one per core")
     batch_rows_max: int = option(1024, "upper bound of rows in one batch; each version finds its own below it")
     latency_target_ms: int = option(100, "what batching and admission aim to stay under")
@@ -58,9 +64,21 @@ class Settings:
         host = self.admin_host_port()[0]
         if host not in LOOPBACK and self.admin_token_file == Path():
             raise UsageError(f"admin_address {self.admin_address} is not loopback: set admin_token_file too")
+        self._check_tls()
         for setting in fields(self):
             if isinstance(getattr(self, setting.name), int | float) and getattr(self, setting.name) < 0:
                 raise UsageError(f"{setting.name} must not be negative, got {getattr(self, setting.name)}")
+
+    def _check_tls(self) -> None:
+        tls, key = self.tls_cert_file != Path(), self.tls_key_file != Path()
+        if tls != key:
+            raise UsageError("tls_cert_file and tls_key_file go together")
+        if self.tls_client_ca_file != Path() and not tls:
+            raise UsageError("tls_client_ca_file needs tls_cert_file and tls_key_file")
+        if tls and self.front == "native":
+            raise UsageError("front native speaks no TLS: take --front grpcio, or end TLS before this server")
+        if self.connection_age_s and self.front == "native":
+            raise UsageError("front native cannot age connections: take --front grpcio, or connection_age_s 0")
 
     def admin_host_port(self) -> tuple[str, int]:
         host, _, port = self.admin_address.rpartition(":")

@@ -4,9 +4,7 @@ import asyncio
 import gc
 import logging
 import os
-import shutil
 import signal
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version as distribution_version
@@ -30,6 +28,7 @@ from server.telemetry.metrics import Metrics
 from server.wire.admin import Admin, Gate
 from server.wire.codec import Codec
 from server.wire.control import AdminServer, DataServer
+from server.wire.control_socket import control_socket
 from server.wire.futures import FutureFront
 from server.wire.health import Health
 from server.wire.http import HttpServer
@@ -78,13 +77,10 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        sockets = Path(tempfile.mkdtemp(prefix="onnxpress-"))
-        try:
-            await self._serve(loop, sockets)
-        finally:
-            shutil.rmtree(sockets, ignore_errors=True)
+        with control_socket(self._settings.state_dir) as socket:
+            await self._serve(loop, socket)
 
-    async def _serve(self, loop: asyncio.AbstractEventLoop, sockets: Path) -> None:
+    async def _serve(self, loop: asyncio.AbstractEventLoop, socket: Path) -> None:
         settings = self._settings
         health = Health()
         futures = FutureFront(loop)
@@ -97,8 +93,8 @@ class Server:
         self._metrics.lanes = self._lanes
         self._metrics.epochs = lambda: [(r.model, r.epoch) for r in self._scheduler.routes.models.values()]
 
-        native = NativeFront(settings, str(sockets / "control")) if settings.front == "native" else None
-        data = DataServer(settings, health, inference, str(sockets / "control") if native else "")
+        native = NativeFront(settings, str(socket)) if settings.front == "native" else None
+        data = DataServer(settings, health, inference, str(socket) if native else "")
         http = HttpServer(settings.host, settings.http_port, _registry(self._metrics), lambda: health.serving)
         admin_server = AdminServer(settings, admin)
         http.start()

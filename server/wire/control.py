@@ -1,6 +1,7 @@
 """The grpc.aio servers of the control plane: behind the data port, and on the admin port."""
 
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -13,6 +14,7 @@ from server.wire.admin import Admin
 from server.wire.health import Health
 from server.wire.inference import SERVICE as INFERENCE_SERVICE
 from server.wire.inference import Inference
+from server.wire.tls import server_credentials
 
 # grpc.aio's stop hands CANCELLED to calls that outlive its grace: watches and streams get this long to end.
 GRACE_S = 1.0
@@ -28,7 +30,10 @@ class DataServer:
         self._server.add_generic_rpc_handlers((inference.handlers(infer=not socket),))
         names = (INFERENCE_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        self.port = _bind(self._server, f"unix:{socket}" if socket else f"{settings.host}:{settings.grpc_port}")
+        if socket:
+            self.port = _bind(self._server, f"unix:{quote(socket)}")
+        else:
+            self.port = _bind(self._server, f"{settings.host}:{settings.grpc_port}", server_credentials(settings))
 
     async def start(self) -> None:
         await self._server.start()
@@ -55,19 +60,25 @@ class AdminServer:
 
 
 def _server(settings: Settings) -> Any:
-    limit = settings.message_mib_max * MIB
-    return grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", limit),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_concurrent_streams", settings.streams_per_connection_max),
-            ("grpc.so_reuseport", 0),
-        ]
-    )
+    options = [
+        ("grpc.max_receive_message_length", settings.message_mib_max * MIB),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", settings.streams_per_connection_max),
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", settings.keepalive_s * 1000),
+        ("grpc.keepalive_timeout_ms", settings.keepalive_timeout_s * 1000),
+        # Clients may ping as often as the server does.
+        ("grpc.http2.min_ping_interval_without_data_ms", settings.keepalive_s * 1000),
+    ]
+    if settings.connection_age_s:
+        options.append(("grpc.max_connection_age_ms", settings.connection_age_s * 1000))
+    return grpc.aio.server(options=options)
 
 
-def _bind(server: Any, address: str) -> int:
+def _bind(server: Any, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
     try:
+        if credentials is not None:
+            return int(server.add_secure_port(address, credentials))
         return int(server.add_insecure_port(address))
     except RuntimeError as error:
         raise UsageError(f"cannot listen on {address}: it is taken or not an address of this machine") from error

@@ -28,6 +28,8 @@ class NativeFront:
                 [(INFER_METHOD, False)],
                 call_details=True,
                 max_concurrent_streams=settings.streams_per_connection_max,
+                keepalive_time_ms=settings.keepalive_s * 1000,
+                keepalive_timeout_ms=settings.keepalive_timeout_s * 1000,
             )
         except OSError as error:
             raise UsageError(f"cannot listen on {address}: {error.strerror or error}") from error

@@ -1,0 +1,72 @@
+"""TLS and mTLS of the grpcio front: certificates come from files and are read again when these change."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import grpc
+
+from server.errors import UsageError
+from server.settings import Settings
+
+
+@dataclass(frozen=True)
+class Files:
+    """Paths of the PEM files; `client_ca` is the empty path where clients need no certificate."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path
+
+    def stamp(self) -> tuple[int, ...]:
+        """Changes whenever one of the files is replaced or rewritten. Raises OSError."""
+        return tuple(path.stat().st_mtime_ns for path in self._paths())
+
+    def read(self) -> grpc.ServerCertificateConfiguration:
+        """Raises OSError."""
+        contents = [path.read_bytes() for path in self._paths()]
+        return grpc.ssl_server_certificate_configuration(
+            [(contents[1], contents[0])], root_certificates=contents[2] if len(contents) > 2 else None
+        )
+
+    def _paths(self) -> list[Path]:
+        return [self.certificate, self.key, *([self.client_ca] if self.client_ca != Path() else [])]
+
+
+class Reloader:
+    """Asked by grpc at every handshake, one at a time: a new configuration when the files have changed, else None.
+
+    A broken or half-written set keeps the old one: grpc goes on with what it has.
+    """
+
+    def __init__(self, files: Files, stamp: tuple[int, ...]) -> None:
+        self._files = files
+        self._stamp = stamp
+
+    def __call__(self) -> grpc.ServerCertificateConfiguration | None:
+        try:
+            stamp = self._files.stamp()
+            if stamp == self._stamp:
+                return None
+            configuration = self._files.read()
+        except OSError:
+            return None
+        self._stamp = stamp
+        return configuration
+
+
+def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """What the data port is secured with; None without TLS. Raises UsageError when a file cannot be read."""
+    if settings.tls_cert_file == Path():
+        return None
+    files = Files(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+    try:
+        stamp, configuration = files.stamp(), files.read()
+    except OSError as error:
+        raise UsageError(f"cannot read the TLS file {error.filename}: {error.strerror}") from error
+    return grpc.dynamic_ssl_server_credentials(
+        configuration,
+        cast("Callable[[], grpc.ServerCertificateConfiguration]", Reloader(files, stamp)),  # None is fine, says grpc
+        require_client_authentication=files.client_ca != Path(),
+    )

@@ -1,0 +1,106 @@
+"""The forecast that admits or refuses, as sums."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from server.serving.admission import Admission
+from server.serving.cost import CostModel
+
+MS = 1_000_000
+TARGET_US = 100_000.0
+# One row and a batch of 100 rows both take 10 ms, overhead included.
+CURVE = {1: 9_960.0, 100: 9_960.0}
+
+
+def lane(*, backlog: int = 0, running: int = 0, batch: int = 100) -> Any:
+    cost = CostModel(CURVE, TARGET_US)
+    cost.batch_rows = batch
+    return SimpleNamespace(cost=cost, backlog_rows=backlog, queued_rows=backlog, queued_bytes=backlog, running=running)
+
+
+def request(rows: int = 100, *, deadline: int = 0, priority: str = "") -> Any:
+    metadata = (("x-onnxpress-priority", priority),) if priority else ()
+    return SimpleNamespace(rows=rows, size=rows, deadline=deadline, metadata=metadata)
+
+
+def rule(slots: int = 1, rows_max: int = 10**6) -> Admission:
+    return Admission(slots, TARGET_US, rows_max, 10**9)
+
+
+def admitted(one: Any, *requests: Any, now: int = 0, slots: int = 1, waiting: tuple[Any, ...] = ()) -> list[bool]:
+    refused = [id(refusal[0]) for refusal in rule(slots).refuse(one, requests, waiting, now)]
+    return [id(request) not in refused for request in requests]
+
+
+@pytest.mark.parametrize(
+    ("backlog", "priority", "welcome"),
+    [
+        (0, "", True),
+        (400, "", True),  # 40 ms ahead and 10 own: half of the target
+        (500, "", False),
+        (100, "sheddable", True),  # 20 ms: less than a quarter of the target
+        (200, "sheddable", False),
+        (600, "critical", True),  # 70 ms: less than three quarters
+        (700, "critical", False),
+        (400, "no such priority", True),
+    ],
+)
+def test_patience_by_priority(backlog: int, priority: str, welcome: bool) -> None:
+    """What waits longer than its priority may is refused, the lowest priority first."""
+    assert admitted(lane(backlog=backlog), request(priority=priority)) == [welcome]
+
+
+def test_those_that_come_together_wait_for_each_other() -> None:
+    """Of ten that arrive at once the first five are admitted: each adds its own batch."""
+    assert admitted(lane(), *(request() for _ in range(10))) == [True] * 5 + [False] * 5
+
+
+def test_slots_work_side_by_side() -> None:
+    """Two slots work off twice as much in the same time."""
+    assert admitted(lane(), *(request() for _ in range(12)), slots=2) == [True] * 10 + [False] * 2
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
+    """40 ms of waiting are fine for most, and hopeless for a caller who leaves in 30."""
+    busy = lane(backlog=300)
+    assert admitted(busy, request(deadline=30 * MS), request(deadline=90 * MS), request()) == [False, True, True]
+
+
+def test_other_lanes_take_their_turns() -> None:
+    """A lane that waits too gets a batch for each of ours."""
+    other = lane(backlog=1000)
+    assert admitted(lane(backlog=200), request(), waiting=(other,)) == [False]
+    assert admitted(lane(backlog=100), request(), waiting=(other,)) == [True]
+
+
+def test_of_a_large_request_only_one_batch_stands_before_the_next() -> None:
+    """10,000 rows take a second in all; a single row behind them waits for one batch."""
+    large, small = request(10_000), request(1)
+    assert admitted(lane(), large, small) == [True, True]
+
+
+def test_an_idle_lane_takes_what_nobody_could_do_in_time() -> None:
+    """A request that alone is slower than the target is answered where nothing waits, deadline or not."""
+    slow = lane()
+    slow.cost.scale = 50.0
+    assert admitted(slow, request(deadline=5 * MS)) == [True]
+    assert admitted(slow, request(), request()) == [True, False]
+
+
+def test_hard_caps_hold_whatever_the_forecast_says() -> None:
+    """Rows and bytes that wait are bounded even when they would be quick."""
+    quick = lane()
+    quick.cost.scale = 0.0
+    requests = [request() for _ in range(4)]
+    refused = rule(rows_max=250).refuse(quick, requests, (), 0)
+    assert [refusal[0] for refusal in refused] == requests[2:]
+
+
+def test_a_refusal_says_when_to_come_back() -> None:
+    """The forecast is the retry time, in whole tens of milliseconds."""
+    ((_, error),) = rule().refuse(lane(backlog=700), [request()], (), 0)
+    assert error.retry_ms == 80
+    assert "about 80 ms" in str(error)
+    assert "limit is 50 ms" in str(error)
