@@ -62,8 +62,10 @@ class Oracle:
         )
 
     def original(self, rows: pd.DataFrame) -> Answers | None:
-        """None when the original refuses the rows."""
-        given: Any = rows.to_numpy(dtype=self.dtype) if self.array else rows
+        """None when the original refuses the rows. It is asked in doubles, as docs/conversion.md says."""
+        narrow = dict.fromkeys(rows.select_dtypes(include="float32").columns, np.float64)
+        rows = rows.astype(narrow)
+        given: Any = rows.to_numpy(dtype=np.float64 if self.dtype == np.float32 else self.dtype) if self.array else rows
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
