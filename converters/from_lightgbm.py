@@ -105,8 +105,6 @@ def _classes(model: Any, file: Booster) -> tuple[int, ...] | tuple[str, ...]:
     values = np.asarray(model.classes_)
     if values.dtype.kind in "OUS":
         return tuple(str(value) for value in values)
-    if values.dtype.kind == "f" and not (values == np.floor(values)).all():
-        raise ConversionRefused(f"class labels that are fractions have no datatype: {values[:5].tolist()}")
     return tuple(int(value) for value in values)
 
 
