@@ -56,8 +56,12 @@ def write_deployment(folder: Path, deployment: Deployment) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Writes `data` to a temporary name beside `path`, fsyncs it and renames it over `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Writes `data` to a temporary name beside `path`, fsyncs it and renames it over `path`.
+
+    The name is always the same, so that what a crash leaves behind is overwritten by the next write; the caller
+    holds the folder's lock.
+    """
+    temporary = path.with_name(f".{path.name}.new")
     try:
         with temporary.open("wb") as file:
             file.write(data)

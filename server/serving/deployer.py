@@ -29,6 +29,7 @@ from server.serving.scheduler import Scheduler
 RELEASE_S = 30.0
 # What a caller reads of a version that nobody has asked to be loaded.
 UNLOADED = "on disk but not loaded: deploy it or load it"
+GONE = "what the deployment wants live, but not in the repository"
 
 logger = logging.getLogger(__name__)
 
@@ -291,9 +292,12 @@ class Deployer:
             for s in model.versions.values()
             if s.state is not State.AVAILABLE
         }
+        live = str(model.desired.version)
+        if model.desired.version and live not in unready:
+            unready[live] = GONE
         for version in lanes:
             unready.pop(version, None)
-        route = Route(model.name, model.desired.epoch, lanes.get(str(model.desired.version)), lanes, unready)
+        route = Route(model.name, model.desired.epoch, lanes.get(live), lanes, unready)
         former = self._scheduler.replace_route(route)
         self.on_change(model.name)
         if former is not None and not self._scheduler.wait_released(former, RELEASE_S):
