@@ -28,10 +28,13 @@ from converters import (
     sklearn_histogram,
     sklearn_imputers,
     sklearn_linear,
+    sklearn_neighbors,
     sklearn_neural,
+    sklearn_outliers,
     sklearn_outputs,
     sklearn_scalers,
     sklearn_trees,
+    sklearn_vectors,
     sklearn_votes,
 )
 from converters.family import Answer, ConversionRefused, Schema
@@ -70,10 +73,13 @@ FILES = (
     sklearn_histogram,
     sklearn_imputers,
     sklearn_linear,
+    sklearn_neighbors,
     sklearn_neural,
+    sklearn_outliers,
     sklearn_outputs,
     sklearn_scalers,
     sklearn_trees,
+    sklearn_vectors,
     sklearn_votes,
 )
 

@@ -184,6 +184,8 @@ class Emission(Graph):
             if needed.intersection(node.output):
                 kept.append(node)
                 needed.update(node.input)
+                bodies = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+                needed.update(name for body in bodies for inner in body.node for name in inner.input)
         self.nodes = kept[::-1]
         self.initializers = [constant for constant in self.initializers if constant.name in needed]
         return super().model(name)

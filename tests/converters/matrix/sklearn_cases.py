@@ -2,6 +2,7 @@
 
 from tests.converters.matrix import (
     sklearn_column_cases,
+    sklearn_distance_cases,
     sklearn_group_cases,
     sklearn_model_cases,
     sklearn_step_cases,
@@ -15,4 +16,5 @@ CASES: tuple[Case, ...] = (
     *sklearn_step_cases.CASES,
     *sklearn_group_cases.CASES,
     *sklearn_column_cases.CASES,
+    *sklearn_distance_cases.CASES,
 )
