@@ -94,10 +94,11 @@ class Running:
         return time.monotonic() - started
 
     def _server(self) -> psutil.Process:
-        """The process whose program is Python and whose script is the console script."""
+        """The process whose program is Python and whose script is the console script; an engine only names the latter."""
         outer = psutil.Process(self._process.pid)
         for process in (outer, *outer.children(recursive=True)):
-            if any(part.endswith("/bin/onnxpress") for part in process.cmdline()[:2]):
+            program, script = (*process.cmdline(), "", "")[:2]
+            if Path(program).name.startswith("python") and Path(script).name == "onnxpress":
                 return process
         raise EngineError(f"no process of the server:\n{self._tail()}")
 

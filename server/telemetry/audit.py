@@ -33,7 +33,9 @@ class FileAuditLog:
             self._cut_torn_record()
             self._records = list(self._read())
         except OSError as error:
-            raise StateWriteError(f"the audit log cannot be opened: {error.strerror}") from error
+            raise StateWriteError(
+                f"the audit log cannot be opened: {error.strerror}; state_dir names a folder for it"
+            ) from error
         self._hash = self._records[-1]["hash"] if self._records else NO_HASH
 
     def append(self, fact: AdminFact) -> None:
