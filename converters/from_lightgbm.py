@@ -252,7 +252,8 @@ class LightGBMFamily:
                 "label": np.array(reading.classes)[index] if label.dtype.kind in "OUSbf" else label.astype(np.int64),
                 "probabilities": links.in_float32(probabilities),
             },
-            {"probabilities": np.asarray(np.broadcast_to(tolerance, probabilities.shape))},
+            # The complement of a small probability is rounded where it is large: near one.
+            {"probabilities": tolerance + links.EPSILON * np.abs(probabilities)},
         )
 
     def splits(self, model: Any, schema: Schema) -> dict[str, Floats]:

@@ -30,7 +30,8 @@ def answer(model: Any, reading: Reading, schema: Schema, rows: pd.DataFrame) -> 
     probabilities, label = _classified(model, frame, reading)
     return Answer(
         {"label": label, "probabilities": probabilities},
-        {"probabilities": np.asarray(np.broadcast_to(tolerance, probabilities.shape))},
+        # The complement of a small probability is rounded where it is large: near one.
+        {"probabilities": tolerance + links.EPSILON * np.abs(probabilities)},
     )
 
 
