@@ -40,7 +40,7 @@ def main() -> int:
     try:
         room = importlib.import_module(module)
     except ModuleNotFoundError as missing:
-        if not extra or (missing.name or "").split(".")[0] == module.split(".")[0]:
+        if not extra or (missing.name or "").startswith(module.split(".")[0] + "."):
             raise
         print(
             f"onnxpress: {command} needs {missing.name}, which is not installed: pip install 'onnxpress[{extra}]'",

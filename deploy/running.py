@@ -94,7 +94,7 @@ class Running:
         return time.monotonic() - started
 
     def _server(self) -> psutil.Process:
-        """The process whose program is Python and whose script is the console script; an engine only names the latter."""
+        """The process whose program is Python and whose script is the console script."""
         outer = psutil.Process(self._process.pid)
         for process in (outer, *outer.children(recursive=True)):
             program, script = (*process.cmdline(), "", "")[:2]

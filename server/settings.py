@@ -5,6 +5,7 @@ A field `grpc_port` is the flag `--grpc-port`, the variable `ONNXPRESS_GRPC_PORT
 
 import argparse
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -14,6 +15,10 @@ from typing import Any
 from server.errors import UsageError
 
 ENVIRONMENT_PREFIX = "ONNXPRESS_"
+# What Kubernetes tells every container about a Service that is named onnxpress: not meant for us.
+SERVICE_LINKS = re.compile(
+    r"service_host=.*|service_port(_\w+)?=\d+|port=\w+://.*|port_\d+_(tcp|udp|sctp)(_(proto|port|addr))?=.*"
+)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KIB = 1024
 MIB = 1024 * KIB
@@ -131,7 +136,8 @@ def _read_file(path: Path | None) -> dict[str, Any]:
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, str]:
     start = len(ENVIRONMENT_PREFIX)
-    return {name[start:].lower(): value for name, value in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
+    found = {name[start:].lower(): value for name, value in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
+    return {name: value for name, value in found.items() if not SERVICE_LINKS.fullmatch(f"{name}={value}")}
 
 
 def _convert(name: str, raw: Any, kind: Any, choices: Sequence[str] | None, source: str) -> Any:

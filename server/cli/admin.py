@@ -28,14 +28,22 @@ def main(argv: Sequence[str]) -> int:
         token = arguments.token_file.read_text().strip() if arguments.token_file else ""
     except OSError as error:
         return _fail(command, f"cannot read the token file: {error.strerror}", USAGE)
-    actor = f"{getpass.getuser()}@{os.uname().nodename}"
     run = {"deploy": _deploy, "rollback": _rollback, "status": _status, "history": _history}[command]
-    with AdminClient(arguments.server, token, actor) as client:
+    with AdminClient(arguments.server, token, _actor()) as client:
         try:
             run(client, arguments)
         except AdminCallError as error:
             return _fail(command, str(error), REFUSED if error.refused else 1)
     return 0
+
+
+def _actor() -> str:
+    """Who types, for the audit log: in a container the user may be a number without a name."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = f"uid {os.getuid()}"
+    return f"{name}@{os.uname().nodename}"
 
 
 def _parser(command: str) -> argparse.ArgumentParser:

@@ -1,0 +1,20 @@
+import os
+
+import pytest
+
+from server.cli.admin import _actor
+
+NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
+
+
+def test_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch):
+    """Kubernetes may run the image as any number, which no passwd file knows; the audit log still says who."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 1_234_567)
+    assert _actor() == f"uid 1234567@{os.uname().nodename}"
+
+
+def test_user_with_a_name_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOGNAME", "ada")
+    assert _actor() == f"ada@{os.uname().nodename}"
