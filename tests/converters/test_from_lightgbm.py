@@ -135,7 +135,7 @@ def test_text_categories_come_as_text() -> None:
     schema, session = compiled(FAMILY, model, frame)
     rows = rows_of.typed(frame, schema)
     colours = rows["colour"].to_list()
-    colours[:3] = ["mauve", None, "größer"]
+    colours[:3] = ["mauve", None, "grün"]
     rows["colour"] = pd.Series(colours, dtype=object)
     rows.loc[3:6, "shop"] = 8
     original = frame.assign(

@@ -48,6 +48,18 @@ def test_margins_are_bit_for_bit_those_of_xgboost() -> None:
     assert ask(FAMILY, model, rows, hard)["prediction"].tobytes() == model.predict(hard)[:, np.newaxis].tobytes()
 
 
+@pytest.mark.parametrize(
+    "objective", ["count:poisson", "reg:gamma", "reg:tweedie", "reg:logistic", "reg:absoluteerror"]
+)
+def test_base_scores_are_in_the_units_of_the_objective(objective: str) -> None:
+    """A base score of 0.7 is a margin of its log, its logit or itself."""
+    rows, filled = numbers()
+    target = 1.0 / (1.0 + np.exp(-margin(filled)))
+    model = xgb.XGBRegressor(objective=objective, base_score=0.7, **FAST).fit(rows, target)
+    hard = hard_rows(model, rows)
+    np.testing.assert_allclose(ask(FAMILY, model, rows, hard)["prediction"][:, 0], model.predict(hard), rtol=2e-6)
+
+
 @pytest.mark.parametrize("strategy", ["one_output_per_tree", "multi_output_tree"])
 def test_each_target_has_its_own_sum(strategy: str) -> None:
     """Targets on scales far apart keep their own trees and base scores."""
