@@ -69,5 +69,9 @@ lock: $(STAMP)
 image-check: $(STAMP)
 	$(BIN)/python -m deploy.image_check
 
+# 1,000 requests/s for a minute against a server of its own; `ci/load.sh` runs the other suites.
+load: $(STAMP)
+	PYTHON="$(abspath $(BIN))/python" ci/load.sh light steady --rps 1000 --duration 60
+
 clean:
 	rm -rf $(VENV) build *.egg-info
