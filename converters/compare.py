@@ -101,5 +101,6 @@ def sum_difference(answer: Answer, compiled: Tensors) -> Difference:
     with np.errstate(invalid="ignore"):
         normal = np.abs(original.astype(np.float64).sum(axis=1) - 1) <= SUM_SLACK
         size = np.where(normal, np.abs(copy.sum(axis=1) - 1), 0.0)
-    tolerance = allowed + SUM_SLACK
+    # Where a family's arithmetic overflowed there is no tolerance to add.
+    tolerance = np.nan_to_num(allowed, nan=0.0, posinf=np.inf) + SUM_SLACK
     return Difference("probabilities", ~(size <= tolerance), size, tolerance)

@@ -8,6 +8,7 @@ from converters import ConversionRefused, convert
 from tests.converters.matrix.case import Case
 from tests.converters.matrix.check import wrong_rows
 from tests.converters.matrix.collect import all_cases
+from tests.converters.matrix.document import PATH, document
 
 CASES = all_cases()
 PARAMETERS = [pytest.param(case, id=case.id, marks=[] if case.short else [pytest.mark.long]) for case in CASES]
@@ -25,6 +26,11 @@ def test_converts_exactly_or_is_refused_with_the_reason(case: Case) -> None:
             return
         package = convert(model, sample, name="case", layout=case.layout)
         assert not wrong_rows(case, model, sample, package)
+
+
+def test_the_document_is_what_the_matrix_says() -> None:
+    """docs/conversion.md lists exactly these configurations: `python -m tests.converters.matrix.document` writes it."""
+    assert PATH.read_text() == document()
 
 
 def test_every_configuration_has_a_name_of_its_own() -> None:

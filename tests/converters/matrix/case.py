@@ -19,6 +19,8 @@ class Case:
     build: Callable[[], tuple[Any, Sample]]
     # A substring of the refusal's message; empty: must convert exactly.
     refused: str = ""
+    # The reason in a sentence for docs/conversion.md, where `refused` alone does not tell it.
+    why: str = ""
     layout: str = "auto"
     # The runner's own oracle: rows (a frame named like the sample) -> output name -> answers. None: `predict_proba`
     # and `predict` for what has them, else `predict`.
