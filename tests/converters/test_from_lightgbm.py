@@ -69,6 +69,36 @@ def test_values_within_1e_35_of_zero_are_zero() -> None:
     check(model, rows)
 
 
+def test_zero_itself_is_on_its_side_of_the_thresholds_beside_it() -> None:
+    """Splits between zero and its neighbours stand at plus and minus 1e-35, and those values themselves are zeros."""
+    rows = np.repeat(np.array([[-2.0], [0.0], [3.0]]), 40, axis=0)
+    for target in (rows[:, 0] < 0, rows[:, 0] <= 0):
+        model = lgb.LGBMRegressor(**FAST).fit(rows, target.astype(float))
+        schema = FAMILY.describe(model, rows_of.frame_of(rows), "matrix")
+        assert np.abs(FAMILY.splits(model, schema)["f0"]).max() <= np.nextafter(ZERO, 1)
+        asked = np.concatenate([EXTREME, around([-ZERO, ZERO])]).astype(np.float64).reshape(-1, 1)
+        found = ask(FAMILY, model, rows, asked, "matrix")["prediction"][:, 0]
+        np.testing.assert_allclose(found, model.predict(asked), rtol=1e-6)
+
+
+def test_a_booster_answers_with_its_best_round() -> None:
+    """A Booster kept for more training holds more rounds than its predict uses."""
+    rows = data.rows()
+    target = margin(np.nan_to_num(rows))
+    training = lgb.Dataset(rows, target)
+    booster = lgb.train(
+        {"verbose": -1, "num_threads": 1, "learning_rate": 0.5},
+        training,
+        40,
+        valid_sets=[lgb.Dataset(rows[:80], target[:80][::-1], reference=training)],
+        callbacks=[lgb.early_stopping(2, verbose=False)],
+        keep_training_booster=True,
+    )
+    assert booster.best_iteration < booster.num_trees()
+    found = ask(FAMILY, booster, rows, rows, "columns")["prediction"][:, 0]
+    np.testing.assert_allclose(found, booster.predict(rows), rtol=1e-6)
+
+
 def test_float64_columns_are_compared_in_float64() -> None:
     """In columns layout a float64 value one step from a threshold is on its own side of it."""
     frame = data.named(data.rows())
