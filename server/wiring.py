@@ -144,7 +144,7 @@ class Server:
 
     def _lanes(self) -> list[tuple[str, str, int]]:
         routes = self._scheduler.routes.models.values()
-        return [(lane.model, lane.version, lane.queued_rows) for route in routes for lane in route.lanes.values()]
+        return [(lane.model, lane.version, lane.queue.rows) for route in routes for lane in route.lanes.values()]
 
     def _unloaded(self, lane: Lane) -> None:
         self._codec.forget(lane)

@@ -19,6 +19,15 @@ RETRY_MS_MIN, RETRY_MS_MAX = 10, 5_000
 Refused = tuple[Request, OverloadedError]
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What waits before a newcomer: rows of small requests, rows of large ones (see Queue), bytes of both."""
+
+    small: int
+    large: int
+    bytes: int
+
+
 @dataclass(frozen=True)
 class Admission:
     """The rule, and the hard caps on what may wait in one lane whatever the forecast says."""
@@ -33,47 +42,65 @@ class Admission:
 
         `waiting`: the lanes that have a queue; slots go to them in turn.
         """
+        ahead = Ahead(lane.queue.rows - lane.queue.large_rows, lane.queue.large_rows, lane.queue.bytes)
         others = [other for other in waiting if other is not lane]
-        if self._all_welcome(lane, requests, others, now):
+        if self._all_welcome(lane, requests, ahead, others, now):
             return ()
-        backlog, rows, size = lane.backlog_rows, lane.queued_rows, lane.queued_bytes
         refused: list[Refused] = []
         for request in requests:
-            # Of a request larger than a batch only one batch stands before the next: the rest goes to the back.
-            weight = min(request.rows, lane.cost.batch_rows)
-            wait_us = self.wait_us(lane, backlog + weight, others)
+            large = request.rows > lane.cost.batch_rows
+            wait_us = self.wait_us(lane, request.rows, ahead, others)
             limit_us = self._limit_us(request, wait_us, now)
+            rows, size = ahead.small + ahead.large, ahead.bytes
             full = rows + request.rows > self.rows_max or size + request.size > self.bytes_max
-            if rows and (full or wait_us > limit_us):
+            # A large request may take longer than anybody would wait; where none is before it, it need not wait.
+            if (full and rows) or (wait_us > limit_us and (ahead.large if large else rows)):
                 refused.append((request, _overloaded(wait_us, limit_us)))
             else:
-                backlog += weight
-                rows += request.rows
-                size += request.size
+                ahead = Ahead(
+                    ahead.small + (0 if large else request.rows),
+                    ahead.large + large * request.rows,
+                    size + request.size,
+                )
         return refused
 
-    def _all_welcome(self, lane: Lane, requests: Sequence[Request], others: Sequence[Lane], now: int) -> bool:
+    def _all_welcome(
+        self, lane: Lane, requests: Sequence[Request], ahead: Ahead, others: Sequence[Lane], now: int
+    ) -> bool:
         """Whether even the last of `requests` waits less than anybody minds: the usual case, told with one forecast."""
-        rows = sum([request.rows for request in requests])
+        counts = [request.rows for request in requests]
         size = sum([request.size for request in requests])
-        if lane.queued_rows + rows > self.rows_max or lane.queued_bytes + size > self.bytes_max:
+        rows = sum(counts)
+        if (
+            max(counts) > lane.cost.batch_rows
+            or ahead.small + ahead.large + rows > self.rows_max
+            or ahead.bytes + size > self.bytes_max
+        ):
             return False
-        wait_us = self.wait_us(lane, lane.backlog_rows + rows, others)
+        wait_us = self._turns_us(lane, ahead.small + rows, ahead.large, others)
         if wait_us > self.target_us * LEAST_PATIENCE:
             return False
         latest = now + wait_us * 1e3
         return all(not request.deadline or request.deadline > latest for request in requests)
 
-    def wait_us(self, lane: Lane, rows: int, others: Sequence[Lane]) -> float:
-        """Forecast of the time until `rows` rows of `lane`, the last of them ours, are answered."""
+    def wait_us(self, lane: Lane, rows: int, ahead: Ahead, others: Sequence[Lane]) -> float:
+        """Forecast of the time until a request of `rows` rows with that much ahead of it is answered."""
+        if rows > lane.cost.batch_rows:
+            return self._turns_us(lane, ahead.large + rows, ahead.small, others)
+        return self._turns_us(lane, ahead.small + rows, ahead.large, others)
+
+    def _turns_us(self, lane: Lane, rows: int, other_kind: int, others: Sequence[Lane]) -> float:
+        """Working off `rows` rows of one kind, small or large, while the other kind and other lanes take turns."""
         batch = lane.cost.batch_rows
         batches = -(-rows // batch)
-        own = lane.cost.backlog_us(rows)
+        micros = lane.cost.backlog_us(rows)
+        if other_kind:
+            micros += lane.cost.backlog_us(min(other_kind, batches * batch))
         for other in others:
-            own += other.cost.backlog_us(min(other.backlog_rows, batches * other.cost.batch_rows))
+            micros += other.cost.backlog_us(min(other.queue.rows, batches * other.cost.batch_rows))
         # What runs already is on average half done.
-        running = lane.running * lane.cost.backlog_us(batch) / 2
-        return (own + running) / min(self.slots, batches + lane.running + len(others))
+        micros += lane.running * lane.cost.backlog_us(batch) / 2
+        return micros / min(self.slots, batches + lane.running + len(others))
 
     def _limit_us(self, request: Request, wait_us: float, now: int) -> float:
         limit = self.target_us * LEAST_PATIENCE

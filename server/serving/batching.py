@@ -1,10 +1,10 @@
-"""Which waiting rows run together. Pure: no clock, no threads, no I/O.
+"""What waits in a lane, and which rows of it run together. Pure: no clock, no threads, no I/O.
 
 Greedy and without a timer: whatever waits when a slot is free goes now. Rows are counted, not requests.
 """
 
 from collections import deque
-from collections.abc import Container
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from server.serving.request import Request
@@ -26,7 +26,7 @@ class Part:
 
 @dataclass(slots=True)
 class Taken:
-    """What leaves a lane's queue: whole requests and at most one part that run together in this order."""
+    """What leaves a queue: whole requests and at most one part that run together in this order."""
 
     requests: list[Request] = field(default_factory=list)
     part: Part | None = None
@@ -35,31 +35,101 @@ class Taken:
     cancelled: list[Request] = field(default_factory=list)
 
 
-def take(queue: deque[Request], rows_max: int, now: int, cancelled: Container[int]) -> Taken:
-    """Removes the next batch of at most `rows_max` rows from `queue`.
+class Queue:
+    """The requests that wait in one lane: those that fit into a batch, and large ones, which are split.
 
-    A request that fits is never split. One larger than a whole batch gives what fits; the rest goes to the back of
-    the queue when that has run, so that small requests behind it wait for one batch of it, not for all, and it
-    never takes more than one slot.
+    Small and large requests take turns, so that a large one costs a small one at most one batch of waiting, and small
+    ones never starve a large one. Within each kind first come is first served. A large request is in one batch at a
+    time: its next rows are put back in front when these have run.
     """
-    taken = Taken()
-    requests, room = taken.requests, rows_max
-    while queue and room:
-        request = queue[0]
-        if cancelled and request.call in cancelled:
-            taken.cancelled.append(queue.popleft())
-        elif request.deadline and request.deadline <= now:
-            taken.expired.append(queue.popleft())
-        elif request.rows <= room:
-            requests.append(queue.popleft())
-            room -= request.rows
-        elif request.rows > rows_max:
-            start = request.taken
-            request.taken = stop = min(start + room, request.rows)
-            taken.part = Part(queue.popleft(), start, stop)
-            room -= stop - start
-            break
-        else:
-            break
-    taken.rows = rows_max - room
-    return taken
+
+    def __init__(self) -> None:
+        self._small: deque[Request] = deque()
+        self._large: deque[Request] = deque()
+        self._large_turn = False
+        self.rows = 0  # that wait, of both kinds
+        self.large_rows = 0
+        self.bytes = 0  # of payloads with rows that wait
+
+    def __bool__(self) -> bool:
+        return bool(self._small or self._large)
+
+    def calls(self) -> Iterator[object]:
+        """The calls of all requests that wait."""
+        return (request.call for queue in (self._small, self._large) for request in queue)
+
+    def put(self, requests: Sequence[Request], rows_max: int) -> None:
+        """Adds newcomers; more than `rows_max` rows are large."""
+        rows = size = 0
+        for request in requests:
+            rows += request.rows
+            size += request.size
+            if request.rows > rows_max:
+                self._large.append(request)
+                self.large_rows += request.rows
+            else:
+                self._small.append(request)
+        self.rows += rows
+        self.bytes += size
+
+    def put_back(self, request: Request) -> None:
+        """Adds the rows of a large request that have not run yet, before all others."""
+        left = request.rows - request.taken
+        self._large.appendleft(request)
+        self.rows += left
+        self.large_rows += left
+        self.bytes += request.size
+
+    def take(self, rows_max: int, now: int, cancelled: Container[object]) -> Taken:
+        """Removes the next batch, of at most `rows_max` rows, and whatever nobody waits for any more.
+
+        A small request is never split, even when `rows_max` has shrunk since it came: then it runs alone.
+        """
+        taken = Taken()
+        large_first = self._large_turn and bool(self._large)
+        if not large_first:
+            self._take_small(taken, rows_max, now, cancelled)
+        if taken.rows < rows_max:
+            self._take_large(taken, rows_max - taken.rows, now, cancelled)
+        if large_first and taken.part is None:
+            self._take_small(taken, rows_max, now, cancelled)
+        self._large_turn = taken.part is None
+        return taken
+
+    def _take_small(self, taken: Taken, rows_max: int, now: int, cancelled: Container[object]) -> None:
+        small, requests, room = self._small, taken.requests, rows_max
+        size = 0
+        while small:
+            request = small[0]
+            if (cancelled and request.call in cancelled) or (request.deadline and request.deadline <= now):
+                self._forsake(small.popleft(), taken, cancelled)
+            elif request.rows <= room or not requests:
+                requests.append(small.popleft())
+                room -= request.rows
+                size += request.size
+            else:
+                break
+        taken.rows = rows_max - room
+        self.rows -= taken.rows
+        self.bytes -= size
+
+    def _take_large(self, taken: Taken, room: int, now: int, cancelled: Container[object]) -> None:
+        while self._large:
+            request = self._large.popleft()
+            left = request.rows - request.taken
+            self.large_rows -= left
+            if (cancelled and request.call in cancelled) or (request.deadline and request.deadline <= now):
+                self._forsake(request, taken, cancelled)
+                continue
+            start, rows = request.taken, min(room, left)
+            request.taken = start + rows
+            taken.part = Part(request, start, start + rows)
+            taken.rows += rows
+            self.rows -= left
+            self.bytes -= request.size
+            return
+
+    def _forsake(self, request: Request, taken: Taken, cancelled: Container[object]) -> None:
+        (taken.cancelled if request.call in cancelled else taken.expired).append(request)
+        self.rows -= request.rows - request.taken
+        self.bytes -= request.size

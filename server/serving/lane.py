@@ -1,7 +1,6 @@
 """A loaded version: its session, its queue and what it holds."""
 
 import struct
-from collections import deque
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.serving.batching import Part
+from server.serving.batching import Part, Queue
 from server.serving.contract import Contract
 from server.serving.cost import CostModel
 from server.serving.request import Flat, Request
@@ -34,16 +33,13 @@ class Lane:
         self.digest = digest
         self.contract = contract
         self.cost = cost
-        self.queue: deque[Request] = deque()
-        self.queued_rows = 0
-        self.backlog_rows = 0  # of queued_rows what stands before a newcomer: one batch of each large request
-        self.queued_bytes = 0
+        self.queue = Queue()
         self.running = 0  # batches
         self.asked = 0  # monotonic ns of the newest request
         self.held = 0  # leases: requests queued, running or being answered
 
     def __repr__(self) -> str:
-        return f"Lane({self.model}/{self.version}, queued={self.queued_rows}, running={self.running}, held={self.held})"
+        return f"Lane({self.model}/{self.version}, queued={self.queue.rows}, running={self.running}, held={self.held})"
 
     def assemble(self, requests: Sequence[Request], part: Part | None) -> dict[str, NDArray[Any]]:
         """The inputs of one run: the rows of every request, one after the other, then those of `part`."""

@@ -60,7 +60,10 @@ class Pump:
             except StaleRoutesError:
                 continue
             for call, reason in refused:
-                self._telemetry.refused("", "", front.fail(call, reason), 1)
+                try:
+                    self._telemetry.refused("", "", front.fail(call, reason), 1)
+                except Exception:  # the batch in our hands is others' requests: it must not be lost for one
+                    logger.exception("a call could not be refused")
             return batch
 
     def _bind(

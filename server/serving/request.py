@@ -57,7 +57,6 @@ class Request:
         "size",
         "taken",
         "tensors",
-        "weight",
     )  # fmt: skip
 
     def __init__(
@@ -85,7 +84,6 @@ class Request:
         self.arrival: int
         self.deadline = 0  # none
         self.metadata: Metadata = ()
-        self.weight = 0  # rows that it adds to its lane's backlog
         self.taken = 0  # rows already given to a batch
         self.parts: list[list[Flat]] = []  # outputs of earlier batches, where the request is split
 

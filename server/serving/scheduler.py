@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.serving.batching import Taken, take
+from server.serving.batching import Taken
 from server.serving.lane import Lane
 from server.serving.request import Request
 from server.serving.routes import Route, Routes
@@ -58,11 +58,14 @@ class Scheduler:
             if routes is not self.routes:
                 raise StaleRoutesError
             for lane, requests in admitted.items():
-                if not lane.queue:
+                if requests and not lane.queue:
                     self._waiting.append(lane)
                 lane.asked = now
-                lane.queue.extend(requests)
-                self._lease(lane, requests)
+                lane.queue.put(requests, lane.cost.batch_rows)
+                lane.held += len(requests)
+                for request in requests:
+                    if request.route is not None:
+                        request.route.held += 1
             if cancelled:
                 self._cancel(cancelled)
             return self._claim(now)
@@ -70,7 +73,7 @@ class Scheduler:
     def finish(self, batch: Batch, now: int) -> Batch | None:
         """Gives back the slot and the leases of requests that are answered, and takes the next batch if any waits.
 
-        A part's request goes to the back of its queue, unless it is complete or `given_up`.
+        A part's request goes back into the queue, unless it is complete or `given_up`.
         """
         lane, part = batch.lane, batch.taken.part
         with self._lock:
@@ -78,16 +81,12 @@ class Scheduler:
             lane.running -= 1
             lane.cost.observe(batch.taken.rows, (now - batch.at) / 1e3)
             self._release(lane, batch.taken.requests)
-            if part is not None:
-                if part.last or batch.given_up:
-                    lane.queued_rows -= part.request.rows - part.stop
-                    lane.queued_bytes -= part.request.size
-                    self._release(lane, (part.request,))
-                else:
-                    if not lane.queue:
-                        self._waiting.append(lane)
-                    lane.queue.append(part.request)
-                    lane.backlog_rows += part.request.weight
+            if part is not None and (part.last or batch.given_up):
+                self._release(lane, (part.request,))
+            elif part is not None:
+                if not lane.queue:
+                    self._waiting.append(lane)
+                lane.queue.put_back(part.request)
             if self._watched:
                 self._released.notify_all()
             return self._claim(now)
@@ -127,18 +126,9 @@ class Scheduler:
         lane = self._next_lane(now)
         if lane is None:
             return None
-        taken = take(lane.queue, lane.cost.batch_rows, now, self._cancelled)
-        lane.queued_rows -= taken.rows
-        backlog = size = 0
-        for request in taken.requests:
-            backlog += request.weight
-            size += request.size
-        lane.backlog_rows -= backlog
-        lane.queued_bytes -= size
-        if taken.part is not None:
-            lane.backlog_rows -= taken.part.request.weight
+        taken = lane.queue.take(lane.cost.batch_rows, now, self._cancelled)
         if taken.expired or taken.cancelled:
-            self._forsake(lane, (*taken.expired, *taken.cancelled))
+            self._release(lane, (*taken.expired, *taken.cancelled))
         if lane.queue:
             self._waiting.append(lane)
         self._running += 1
@@ -165,13 +155,6 @@ class Scheduler:
             for other in route.lanes.values()
         )
 
-    def _forsake(self, lane: Lane, requests: Sequence[Request]) -> None:
-        for request in requests:
-            lane.backlog_rows -= request.weight
-            lane.queued_rows -= request.rows - request.taken
-            lane.queued_bytes -= request.size
-        self._release(lane, requests)
-
     def _cancel(self, calls: Sequence[Any]) -> None:
         """Remembers calls whose callers have left; most are running or answered already and match nothing."""
         if not self._waiting and not self._running:
@@ -179,24 +162,8 @@ class Scheduler:
             return
         self._cancelled.update(calls)
         if len(self._cancelled) > CANCELLED_MAX:
-            queued = {request.call for lane in self._waiting for request in lane.queue}
+            queued = {call for lane in self._waiting for call in lane.queue.calls()}
             self._cancelled &= queued
-
-    @staticmethod
-    def _lease(lane: Lane, requests: Sequence[Request]) -> None:
-        largest = lane.cost.batch_rows
-        rows = size = backlog = 0
-        for request in requests:
-            rows += request.rows
-            size += request.size
-            request.weight = weight = min(request.rows, largest)
-            backlog += weight
-            if request.route is not None:
-                request.route.held += 1
-        lane.held += len(requests)
-        lane.queued_rows += rows
-        lane.queued_bytes += size
-        lane.backlog_rows += backlog
 
     @staticmethod
     def _release(lane: Lane, requests: Sequence[Request]) -> None:

@@ -5,7 +5,7 @@ from pygrpc_native import NativeGrpcFront
 from server.errors import DrainingError, UsageError
 from server.serving.request import CALL, Event
 from server.settings import Settings
-from server.wire.status import status_of
+from server.wire.status import PUSHBACK_KEY, status_of
 
 INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
 DRAINING_MESSAGE = "the server is draining"
@@ -53,7 +53,9 @@ class NativeFront:
 
     def fail(self, call: int, error: BaseException) -> str:
         code, message, metadata = status_of(error)
-        self._front.fail(call, code.value[0], message, metadata or None)
+        # pygrpc-native 0.5 reserves the pushback key for itself; RetryInfo in the status details says the same.
+        passed = [pair for pair in metadata if pair[0] != PUSHBACK_KEY]
+        self._front.fail(call, code.value[0], message, passed or None)
         return code.name
 
     def drain(self) -> None:

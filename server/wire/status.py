@@ -30,6 +30,7 @@ STATUS: dict[type[errors.OnnxpressError], grpc.StatusCode] = {
     errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
 }
+PUSHBACK_KEY = "grpc-retry-pushback-ms"  # gRFC A6
 Metadata = list[tuple[str, str | bytes]]
 
 logger = logging.getLogger(__name__)
@@ -53,4 +54,4 @@ def _retry(code: grpc.StatusCode, message: str, retry_ms: int) -> Metadata:
     info = AnyMessage()
     info.Pack(RetryInfo(retry_delay=Duration(seconds=retry_ms // 1000, nanos=retry_ms % 1000 * 1_000_000)))
     status = Status(code=code.value[0], message=message, details=[info])
-    return [("grpc-retry-pushback-ms", str(retry_ms)), ("grpc-status-details-bin", status.SerializeToString())]
+    return [(PUSHBACK_KEY, str(retry_ms)), ("grpc-status-details-bin", status.SerializeToString())]

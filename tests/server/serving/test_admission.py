@@ -14,10 +14,12 @@ TARGET_US = 100_000.0
 CURVE = {1: 9_960.0, 100: 9_960.0}
 
 
-def lane(*, backlog: int = 0, running: int = 0, batch: int = 100) -> Any:
+def lane(*, backlog: int = 0, large: int = 0, running: int = 0, batch: int = 100) -> Any:
     cost = CostModel(CURVE, TARGET_US)
     cost.batch_rows = batch
-    return SimpleNamespace(cost=cost, backlog_rows=backlog, queued_rows=backlog, queued_bytes=backlog, running=running)
+    return SimpleNamespace(
+        cost=cost, queue=SimpleNamespace(rows=backlog + large, large_rows=large, bytes=0), running=running
+    )
 
 
 def request(rows: int = 100, *, deadline: int = 0, priority: str = "") -> Any:
@@ -75,10 +77,16 @@ def test_other_lanes_take_their_turns() -> None:
     assert admitted(lane(backlog=100), request(), waiting=(other,)) == [True]
 
 
-def test_of_a_large_request_only_one_batch_stands_before_the_next() -> None:
-    """10,000 rows take a second in all; a single row behind them waits for one batch."""
+def test_of_a_large_request_only_one_batch_stands_before_a_small_one() -> None:
+    """10,000 rows take a second in all; a single row behind them waits for one batch, not for all."""
     large, small = request(10_000), request(1)
     assert admitted(lane(), large, small) == [True, True]
+    assert admitted(lane(large=9_000), small, large) == [True, False]
+
+
+def test_large_requests_wait_for_each_other() -> None:
+    """The first is taken however long it takes, the next only when it can be done in time."""
+    assert admitted(lane(), *(request(200) for _ in range(4))) == [True, True, False, False]
 
 
 def test_an_idle_lane_takes_what_nobody_could_do_in_time() -> None:
