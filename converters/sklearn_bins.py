@@ -4,10 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
+from sklearn.preprocessing._data import BOUNDS_THRESHOLD
 
 from converters.graph import DOUBLE, INT64
 from converters.sklearn_emission import Doubles, Emission, Part, Value
+from converters.sklearn_normal import inverse_normal
 from converters.sklearn_steps import regressor, row_sum, slack, transformer
+
+SPACING = float(np.spacing(1))
 
 
 def reached(g: Emission, x: str, edges: Any) -> str:
@@ -77,23 +82,31 @@ def _first(points: Doubles, heights: Doubles) -> float:
 @transformer("QuantileTransformer")
 def quantile(g: Emission, model: Any, value: Value) -> Value:
     """The mean of an interpolation from the left and one from the right, so that repeated quantiles meet halfway."""
-    if model.output_distribution != "uniform":
-        raise g.refused("its output_distribution is normal, whose inverse no graph operator has: use uniform")
     parts = []
-    references = model.references_
     for index, origin in enumerate(value.origins):
         quantiles = model.quantiles_[:, index]
         x = g.whole(g.take(value, [index]))
-        rising = interpolated(g, x, quantiles, references)
-        falling = interpolated(g, g.add("Neg", x), -quantiles[::-1], -references[::-1])
-        made = g.add("Mul", g.double(0.5), g.add("Sub", rising, falling))
-        made = g.add("Where", g.add("Equal", x, g.double(quantiles[-1])), g.double(1.0), made)
-        made = g.add("Where", g.add("Equal", x, g.double(quantiles[0])), g.double(0.0), made)
-        made = g.add("Where", g.add("Greater", x, g.double(quantiles[-1])), g.double(1.0), made)
-        made = g.add("Where", g.add("Less", x, g.double(quantiles[0])), g.double(0.0), made)
+        made = _unless_nan(g, x, _quantiles(g, model, x, quantiles))
         parts.append(Part(made, (origin.then(_quantile(model, quantiles), exact=False) if origin else None,)))
         g.split(origin, np.array([quantiles[0], quantiles[-1]]))
     return Value(tuple(parts), value.names)
+
+
+def _quantiles(g: Emission, model: Any, x: str, quantiles: Doubles) -> str:
+    references = model.references_
+    low, high = g.double(quantiles[0]), g.double(quantiles[-1])
+    rising = interpolated(g, x, quantiles, references)
+    falling = interpolated(g, g.add("Neg", x), -quantiles[::-1], -references[::-1])
+    made = g.add("Mul", g.double(0.5), g.add("Sub", rising, falling))
+    if model.output_distribution == "uniform":
+        made = g.add("Where", g.add("GreaterOrEqual", x, high), g.double(1.0), made)
+        return g.add("Where", g.add("LessOrEqual", x, low), g.double(0.0), made)
+    edge = g.double(BOUNDS_THRESHOLD)
+    made = g.add("Where", g.add("Greater", g.add("Add", x, edge), high), g.double(1.0), made)
+    made = g.add("Where", g.add("Less", g.add("Sub", x, edge), low), g.double(0.0), made)
+    # scikit-learn keeps what comes out finite.
+    least, most = (float(norm.ppf(end)) for end in (BOUNDS_THRESHOLD - SPACING, 1 - (BOUNDS_THRESHOLD - SPACING)))
+    return g.add("Min", g.add("Max", inverse_normal(g, made), g.double(least)), g.double(most))
 
 
 def _quantile(model: Any, quantiles: Doubles) -> Callable[[Doubles], Doubles]:

@@ -86,7 +86,6 @@ CASES: tuple[Case, ...] = (
             make_pipeline(preprocessing.QuantileTransformer(n_quantiles=50, output_distribution="normal"), Ridge()),
             data.margin,
         ),
-        refused="quantiletransformer",
     ),
     *(
         Case(f"Normalizer, {norm}", trained(make_pipeline(preprocessing.Normalizer(norm), Ridge()), data.margin))
@@ -220,10 +219,20 @@ CASES: tuple[Case, ...] = (
             data.margin,
         ),
     ),
-    Case(
-        "SplineTransformer",
-        trained(make_pipeline(preprocessing.SplineTransformer(), Ridge()), data.margin),
-        refused="SplineTransformer",
+    *(
+        Case(
+            f"SplineTransformer, {extrapolation}, degree {degree}",
+            scaled(
+                make_pipeline(
+                    preprocessing.SplineTransformer(
+                        degree=degree, extrapolation=extrapolation, include_bias=degree > 2
+                    ),
+                    Ridge(),
+                ),
+                data.margin,
+            ),
+        )
+        for extrapolation, degree in (("constant", 3), ("linear", 3), ("linear", 2), ("continue", 2), ("error", 3))
     ),
     Case("IsotonicRegression", data.single(IsotonicRegression(out_of_bounds="clip"), data.margin)),
     Case("IsotonicRegression, NaN beyond", data.single(IsotonicRegression(increasing=False), data.margin)),

@@ -203,7 +203,14 @@ CASES: tuple[Case, ...] = (
     Case(
         "GradientBoostingRegressor, init LinearRegression",
         trained(GradientBoostingRegressor(init=LinearRegression(), n_estimators=3), data.margin),
-        refused="init",
+    ),
+    Case(
+        "GradientBoostingClassifier, init of its own, binary",
+        trained(GradientBoostingClassifier(init=ExtraTreesClassifier(**FEW), n_estimators=3, **SEED), data.binary),
+    ),
+    Case(
+        "GradientBoostingClassifier, init of its own, 3 classes",
+        trained(GradientBoostingClassifier(init=RandomForestClassifier(**FEW), n_estimators=3, **SEED), data.classes),
     ),
     Case("HistGradientBoostingClassifier, binary", trained(HistGradientBoostingClassifier(**HIST), data.binary)),
     Case(
