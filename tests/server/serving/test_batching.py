@@ -1,0 +1,101 @@
+"""Which waiting rows run together, told with requests that are nothing but rows."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.serving.batching import Queue, Taken
+
+
+def request(call: int, rows: int, deadline: int = 0) -> Any:
+    return SimpleNamespace(call=call, rows=rows, deadline=deadline, taken=0, size=rows)
+
+
+def queue(*requests: Any, rows_max: int = 10) -> Queue:
+    waiting = Queue()
+    waiting.put(requests, rows_max)
+    return waiting
+
+
+def shown(taken: Taken) -> str:
+    """`1:3 2:4 9[0-3]`: whole requests with their rows, then the part."""
+    whole = [f"{request.call}:{request.rows}" for request in taken.requests]
+    part = taken.part
+    return " ".join([*whole, *([f"{part.request.call}[{part.start}-{part.stop}]"] if part else [])])
+
+
+def run(waiting: Queue, rows_max: int = 10, now: int = 0, cancelled: frozenset[int] = frozenset()) -> list[str]:
+    """Every batch until nothing waits; a part's request is put back as the scheduler does."""
+    batches = []
+    while waiting:
+        taken = waiting.take(rows_max, now, cancelled)
+        batches.append(shown(taken))
+        if taken.part is not None and not taken.part.last:
+            waiting.put_back(taken.part.request)
+    assert (waiting.rows, waiting.large_rows, waiting.bytes) == (0, 0, 0)
+    return batches
+
+
+@pytest.mark.parametrize(
+    ("rows", "batches"),
+    [
+        ([1], ["1:1"]),  # idle: a batch of one at once
+        ([3, 4, 3], ["1:3 2:4 3:3"]),  # what waits goes together
+        ([3, 4, 4], ["1:3 2:4", "3:4"]),  # a request that fits is never split
+        ([25], ["1[0-10]", "1[10-20]", "1[20-25]"]),  # one larger than a batch is
+        ([4, 25], ["1:4 2[0-6]", "2[6-16]", "2[16-25]"]),  # and fills up what the small ones leave
+        ([25, 10, 10], ["2:10", "1[0-10]", "3:10", "1[10-20]", "1[20-25]"]),  # small and large take turns
+        ([12, 13], ["1[0-10]", "1[10-12]", "2[0-10]", "2[10-13]"]),  # large ones one after the other
+    ],
+)
+def test_batches(rows: list[int], batches: list[str]) -> None:
+    """Batches of at most ten rows, in the order in which they run."""
+    assert run(queue(*(request(call, count) for call, count in enumerate(rows, 1)))) == batches
+
+
+def test_expired_and_cancelled_never_run() -> None:
+    """Whoever left or whose deadline has passed is taken out, small or large, and told apart."""
+    waiting = queue(request(1, 2, deadline=5), request(2, 2), request(3, 2, deadline=9), request(4, 30, deadline=5))
+    taken = waiting.take(10, 5, {2})
+    assert shown(taken) == "3:2"
+    assert [request.call for request in taken.expired] == [1, 4]
+    assert [request.call for request in taken.cancelled] == [2]
+    assert (waiting.rows, waiting.bytes, bool(waiting)) == (0, 0, False)
+
+
+def test_a_queue_of_cancelled_calls_gives_an_empty_batch() -> None:
+    """Nothing runs for callers who have all left."""
+    taken = queue(request(1, 2), request(2, 20)).take(10, 0, {1, 2})
+    assert (taken.rows, taken.requests, taken.part, len(taken.cancelled)) == (0, [], None, 2)
+
+
+def test_a_small_request_outlives_a_smaller_batch_size() -> None:
+    """When the batch size shrinks while a request waits, it still runs whole."""
+    assert run(queue(request(1, 8), request(2, 1)), rows_max=4) == ["1:8", "2:1"]
+
+
+@given(st.lists(st.integers(1, 60), max_size=12), st.integers(1, 20), st.sets(st.integers(0, 11)))
+def test_every_row_runs_once(rows: list[int], rows_max: int, cancelled: set[int]) -> None:
+    """Whatever comes, each row of each caller who stayed is in exactly one batch, and no batch is too large."""
+    waiting = queue(*(request(call, count) for call, count in enumerate(rows)), rows_max=rows_max)
+    ran: dict[int, list[tuple[int, int]]] = {}
+    while waiting:
+        taken = waiting.take(rows_max, 0, cancelled)
+        assert taken.rows <= rows_max
+        assert taken.rows == sum(one.rows for one in taken.requests) + (
+            taken.part.stop - taken.part.start if taken.part else 0
+        )
+        for one in taken.requests:
+            ran.setdefault(one.call, []).append((0, one.rows))
+        if taken.part is not None:
+            ran.setdefault(taken.part.request.call, []).append((taken.part.start, taken.part.stop))
+            if not taken.part.last:
+                waiting.put_back(taken.part.request)
+    expected = {call: count for call, count in enumerate(rows) if call not in cancelled}
+    assert set(ran) == set(expected)
+    for call, pieces in ran.items():
+        assert [start for start, _ in pieces] == [0, *(stop for _, stop in pieces[:-1])]
+        assert pieces[-1][1] == expected[call]
