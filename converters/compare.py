@@ -67,31 +67,33 @@ def float_difference(answer: Answer, compiled: Tensors) -> Difference:
     return Difference(name, outside.any(axis=1), size[index, worst], tolerance[index, worst])
 
 
-def label_difference(answer: Answer, compiled: Tensors) -> Difference:
-    """Where the labels differ, unless the two largest probabilities tie within their tolerance.
+def label_difference(answer: Answer, compiled: Tensors, schema: Schema) -> Difference:
+    """Where the labels differ, unless their two probabilities tie within their tolerance.
 
     A tie that is exact on both sides excuses nothing: there the label is a rule of the model, not of rounding.
     """
     labels = answer.outputs["label"]
     copy = compiled["label"].astype(labels.dtype) if labels.dtype.kind in "iu" else compiled["label"].astype(str)
     differs = labels.astype(copy.dtype) != copy
-    gap, slack = _margin(answer.outputs["probabilities"].astype(np.float64), answer.tolerance["probabilities"])
-    copied, _ = _margin(compiled["probabilities"].astype(np.float64), answer.tolerance["probabilities"])
-    excused = (gap <= slack) & ~((gap == 0) & (copied == 0))
-    return Difference("label", differs & ~excused, differs.astype(np.float64), np.zeros(len(labels)))
+    outside = differs.copy()
+    for row in np.flatnonzero(differs):
+        outside[row] = not _excused(answer, compiled, int(row), _places(labels[row], copy[row], schema))
+    return Difference("label", outside, outside.astype(np.float64), np.zeros(len(labels)))
 
 
-def _margin(
-    values: NDArray[np.float64], tolerance: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How far the largest of each row is above the second, and the sum of both tolerances."""
-    if values.shape[1] < 2:
-        return np.full(len(values), np.inf), np.zeros(len(values))
-    order = np.argsort(values, axis=1)[:, -2:]
-    top = np.take_along_axis(values, order, axis=1)
-    slack = np.take_along_axis(np.broadcast_to(tolerance, values.shape), order, axis=1).sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return top[:, 1] - top[:, 0], slack
+def _places(original: object, copy: object, schema: Schema) -> list[int]:
+    """The columns of two labels, fewer when one is no class."""
+    texts = [str(value) for value in schema.classes]
+    return [texts.index(str(label)) for label in (original, copy) if str(label) in texts]
+
+
+def _excused(answer: Answer, compiled: Tensors, row: int, places: list[int]) -> bool:
+    if len(places) < 2:
+        return False
+    mine, other = answer.outputs["probabilities"][row, places].astype(np.float64)
+    slack = np.broadcast_to(answer.tolerance["probabilities"], answer.outputs["probabilities"].shape)[row, places].sum()
+    one, two = compiled["probabilities"][row, places]
+    return bool(abs(mine - other) <= slack and not (mine == other and one == two))
 
 
 def sum_difference(answer: Answer, compiled: Tensors) -> Difference:

@@ -109,7 +109,10 @@ class Gate:
             # What labels and sums do is O's to find, but for D: there a double alone may change the label.
             order = found if found.generator == "D" else self.findings("O")
             order.rows += 0 if order is found else len(rows)
-            for difference in (compare.label_difference(answer, copy), compare.sum_difference(answer, copy)):
+            for difference in (
+                compare.label_difference(answer, copy, self.schema),
+                compare.sum_difference(answer, copy),
+            ):
                 order.add(difference, rows, answer, copy)
 
 
