@@ -52,8 +52,8 @@ def initial(g: Emission, model: Any, value: Value) -> str:
         return g.double(np.asarray(model._raw_predict_init(nothing), np.float64))  # noqa: SLF001 -- no public way to it
     if type(model.init_).__name__ not in (PLAIN if not hasattr(model, "classes_") else ()) + AVERAGES:
         raise g.refused(
-            f"its `init` is a {type(model.init_).__name__}, which scikit-learn computes in float32: use a tree, a forest, "
-            f"for numbers a linear model, or leave `init` at its default"
+            f"its `init` is a {type(model.init_).__name__}, which scikit-learn computes in float32: "
+            f"use a tree or a forest, for numbers a linear model, or leave `init` at its default"
         )
     seen = g.opaque(as_float32(g, g.whole(value)), value.width)
     with g.exactly():
