@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from numpy.typing import NDArray
 
 from loadtests.packages import DTYPES, Package
@@ -169,17 +171,16 @@ def golden_problem(values: Mapping[str, NDArray[Any]], expected: Expected | None
     return ""
 
 
-RETRY_INFO = b"type.googleapis.com/google.rpc.RetryInfo"
-
-
 def polite(trailers: Sequence[tuple[str, str | bytes]] | None) -> bool:
-    """Whether a refusal says when to try again: RetryInfo in its details and a pushback in milliseconds."""
-    found = dict(trailers or ())
-    details = found.get("grpc-status-details-bin", b"")
-    pushback = found.get("grpc-retry-pushback-ms", "")
-    details = details.encode() if isinstance(details, str) else details
-    pushback = pushback.decode(errors="replace") if isinstance(pushback, bytes) else pushback
-    return RETRY_INFO in details and pushback.isdecimal()
+    """Whether a refusal says when to try again: a google.rpc.RetryInfo with a delay in its status details."""
+    details = dict(trailers or ()).get("grpc-status-details-bin", b"")
+    status, info = Status(), RetryInfo()
+    try:
+        status.ParseFromString(details if isinstance(details, bytes) else details.encode())
+        found = any(detail.Unpack(info) for detail in status.details)
+    except DecodeError:
+        return False
+    return found and (info.retry_delay.seconds > 0 or info.retry_delay.nanos > 0)
 
 
 def outcome_of(code: str, trailers: Sequence[tuple[str, str | bytes]] | None) -> Outcome:

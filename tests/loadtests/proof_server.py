@@ -14,28 +14,20 @@ import grpc
 import numpy as np
 import onnxruntime
 import uvloop
-from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 
 from protos import admin_pb2, admin_pb2_grpc, inference_pb2, inference_pb2_grpc
 
 RETRY_MS = 250
 
 
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
 def retry_trailers() -> tuple[tuple[str, str | bytes], ...]:
-    """google.rpc.Status with a RetryInfo, encoded by its field numbers, and the pushback."""
-    duration = b"\x10" + varint(RETRY_MS * 1_000_000)  # Duration.nanos
-    info = b"\x0a" + varint(len(duration)) + duration  # RetryInfo.retry_delay
-    detail = AnyMessage(type_url="type.googleapis.com/google.rpc.RetryInfo", value=info).SerializeToString()
-    status = b"\x08\x08" + b"\x1a" + varint(len(detail)) + detail
-    return (("grpc-retry-pushback-ms", str(RETRY_MS)), ("grpc-status-details-bin", status))
+    """A google.rpc.Status with a RetryInfo."""
+    status = Status(code=8, message="queue full")
+    status.details.add().Pack(RetryInfo(retry_delay=Duration(nanos=RETRY_MS * 1_000_000)))
+    return (("grpc-status-details-bin", status.SerializeToString()),)
 
 
 # ruff: noqa: N802 -- grpc's generated base classes name the methods

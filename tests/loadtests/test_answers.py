@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 
 from loadtests.answers import Examiner, Outcome, decode, outcome_of
 from loadtests.packages import read_package
@@ -156,14 +159,20 @@ def test_text_outputs_are_read_by_their_framing():
     assert "expected 3" in decode([3], "BYTES", raw)[0]
 
 
+def details(delay: Duration | None) -> tuple[tuple[str, bytes], ...]:
+    status = Status(code=8)
+    if delay is not None:
+        status.details.add().Pack(RetryInfo(retry_delay=delay))
+    return (("grpc-status-details-bin", status.SerializeToString()),)
+
+
 def test_only_a_refusal_with_a_retry_time_is_polite():
-    """RESOURCE_EXHAUSTED needs RetryInfo in its details and a pushback in milliseconds."""
-    details = ("grpc-status-details-bin", b"..type.googleapis.com/google.rpc.RetryInfo..")
-    pushback = ("grpc-retry-pushback-ms", "120")
-    assert outcome_of("RESOURCE_EXHAUSTED", (details, pushback)) is Outcome.REFUSED
-    assert outcome_of("RESOURCE_EXHAUSTED", (details,)) is Outcome.RUDE
-    assert outcome_of("RESOURCE_EXHAUSTED", (pushback,)) is Outcome.RUDE
-    assert outcome_of("RESOURCE_EXHAUSTED", (details, ("grpc-retry-pushback-ms", "soon"))) is Outcome.RUDE
+    """RESOURCE_EXHAUSTED needs a RetryInfo with a delay in its status details."""
+    assert outcome_of("RESOURCE_EXHAUSTED", details(Duration(nanos=20_000_000))) is Outcome.REFUSED
+    assert outcome_of("RESOURCE_EXHAUSTED", details(Duration(seconds=1))) is Outcome.REFUSED
+    assert outcome_of("RESOURCE_EXHAUSTED", details(Duration())) is Outcome.RUDE
+    assert outcome_of("RESOURCE_EXHAUSTED", details(None)) is Outcome.RUDE
+    assert outcome_of("RESOURCE_EXHAUSTED", (("grpc-status-details-bin", b"\xff"),)) is Outcome.RUDE
     assert outcome_of("RESOURCE_EXHAUSTED", None) is Outcome.RUDE
     assert outcome_of("DEADLINE_EXCEEDED", ()) is Outcome.DEADLINE
     assert outcome_of("INTERNAL", ()) is Outcome.ERROR
