@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version as distribution_version
@@ -15,13 +16,13 @@ import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from server.models.repository import Repository
-from server.serving import trial
 from server.serving.admission import Admission
 from server.serving.deployer import Deployer
 from server.serving.lane import Lane
 from server.serving.loader import Loader
 from server.serving.pump import Pump, start_pumps
 from server.serving.scheduler import Scheduler
+from server.serving.trial import Trials
 from server.settings import MIB, Settings
 from server.telemetry.audit import FileAuditLog
 from server.telemetry.metrics import Metrics
@@ -36,6 +37,8 @@ from server.wire.inference import Inference
 from server.wire.native_front import NativeFront
 
 FOLD_S = 0.25
+POOL_NAME = "control"
+HANDS_S = 0.05
 # What stopping may take beyond drain_wait_s and drain_finish_s: closing ports, flushing, joining threads.
 STOP_MARGIN_S = 5.0
 
@@ -44,7 +47,9 @@ logger = logging.getLogger(__name__)
 
 def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT. Raises OnnxpressError when it cannot start."""
-    uvloop.run(Server(settings).run())
+    server = Server(settings)
+    uvloop.run(server.run())
+    server.leave()
 
 
 class Server:
@@ -58,17 +63,18 @@ class Server:
         self._metrics = Metrics()
         self._scheduler = Scheduler(self._slots)
         self._codec = Codec(settings.message_mib_max * MIB)
-        self._pool = ThreadPoolExecutor(self._slots + 4, thread_name_prefix="control")
+        self._pool = ThreadPoolExecutor(self._slots + 4, thread_name_prefix=POOL_NAME)
         admission = Admission(
             self._slots, settings.latency_target_ms * 1e3, settings.queue_rows_max, settings.queue_mib_max * MIB
         )
         self._pump = Pump(self._codec, self._scheduler, self._metrics, admission)
+        self._trials = Trials(settings)
         self._deployer = Deployer(
             Repository(settings.repository, settings.model_mib_max),
             self._scheduler,
             Loader(settings.latency_target_ms, settings.batch_rows_max),
             self._audit,
-            lambda model, version: trial.try_load(settings, model, version),
+            self._trials.load,
             self._unloaded,
         )
         self._stop = asyncio.Event()
@@ -108,9 +114,9 @@ class Server:
         ports = f"grpc {native.port if native else data.port}, http {http.port}, admin {admin_server.port}"
         logger.info("listening: %s (front %s, %d run slots)", ports, settings.front, self._slots)
 
-        starting = asyncio.create_task(asyncio.to_thread(self._deployer.start))
+        starting = loop.run_in_executor(self._pool, self._deployer.start)
         stopping = asyncio.create_task(self._stop.wait())
-        tasks: set[asyncio.Task[Any]] = {starting, stopping}
+        tasks: set[asyncio.Future[Any]] = {starting, stopping}
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not self._stop.is_set():
             starting.result()
@@ -122,10 +128,13 @@ class Server:
             await stopping
 
         await health.set(serving=False)
+        self._trials.stop()
         logger.info("stopping: not serving, %.1f s for balancers to notice", settings.drain_wait_s)
         await asyncio.sleep(settings.drain_wait_s)
         futures.drain()
         front.drain()
+        # What a pump had in its hands at that moment is on its way into a lane.
+        await asyncio.sleep(HANDS_S)
         finished = await loop.run_in_executor(None, self._scheduler.wait_idle, settings.drain_finish_s)
         logger.info("stopping: held work %s", "is finished" if finished else "did not finish in time")
         admin.wake_watchers(closing=True)
@@ -136,6 +145,20 @@ class Server:
             await loop.run_in_executor(None, pump.join, STOP_MARGIN_S / len(pumps))
         self._pool.shutdown(wait=False, cancel_futures=True)
         logger.info("stopped")
+
+    def leave(self) -> None:
+        """Ends the process although a load may still run that cannot be interrupted: nothing it does is worth keeping.
+
+        What must last is on disk already, so leaving without the interpreter's own goodbye loses nothing.
+        """
+        self._pool.shutdown(wait=False)
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith(POOL_NAME)]
+        for thread in threads:
+            thread.join(STOP_MARGIN_S / 5 / len(threads))
+        if any(thread.is_alive() for thread in threads):
+            logger.warning("stopped in the middle of a load")
+            logging.shutdown()
+            os._exit(0)
 
     async def _fold(self) -> None:
         while True:

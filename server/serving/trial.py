@@ -8,50 +8,90 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import NoReturn
 
-from server.errors import OnnxpressError, RefusedPackageError
+from server.errors import DrainingError, OnnxpressError, RefusedPackageError
 from server.settings import MIB, Settings
 
 OK, REFUSED = 0, 3
 NICE = 10  # the trial must not slow the requests that are being answered
 
 
-def try_load(settings: Settings, model: str, version: int) -> None:
-    """Returns when the version loads, answers its golden rows and stays in its limits. Raises RefusedPackageError."""
-    order = {
-        "folder": str((settings.repository / model / str(version)).resolve()),  # the child works elsewhere
-        "model": model,
-        "version": version,
-        "latency_target_ms": settings.latency_target_ms,
-        "batch_rows_max": settings.batch_rows_max,
-        "model_mib_max": settings.model_mib_max,
-        "load_mib_max": settings.load_mib_max,
-    }
-    command = [sys.executable, "-m", "server.serving.trial"]
-    try:
-        child = subprocess.run(  # noqa: S603 -- our own module, the order goes in by standard input
-            command,
-            input=json.dumps(order),
-            capture_output=True,
-            text=True,
-            timeout=settings.load_seconds_max,
-            check=False,
-            cwd=Path(__file__).parents[2],
-        )
-    except subprocess.TimeoutExpired as error:
+class Trials:
+    """Loads versions in child processes; may be called from any thread. `_children` are those alive, under `_lock`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._children: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+
+    def load(self, model: str, version: int) -> None:
+        """Returns when the version loads, answers its golden rows and stays in its limits.
+
+        Raises RefusedPackageError, and DrainingError once `stop` was called.
+        """
+        settings = self._settings
+        order = {
+            "folder": str(settings.repository / model / str(version)),
+            "model": model,
+            "version": version,
+            "latency_target_ms": settings.latency_target_ms,
+            "batch_rows_max": settings.batch_rows_max,
+            "model_mib_max": settings.model_mib_max,
+            "load_mib_max": settings.load_mib_max,
+        }
+        child = self._start()
+        try:
+            told, complaints = child.communicate(json.dumps(order), settings.load_seconds_max)
+        except subprocess.TimeoutExpired as error:
+            raise RefusedPackageError(
+                f"version {version} took longer than {settings.load_seconds_max} s to load"
+            ) from error
+        finally:
+            self._end(child)
+        if child.returncode != OK:
+            self._refuse(version, child.returncode, told.strip(), complaints.strip().splitlines())
+
+    def _refuse(self, version: int, code: int, told: str, complaints: list[str]) -> NoReturn:
+        if self._stopped:
+            raise DrainingError(f"the server is stopping, so version {version} was not loaded")
+        if code == REFUSED:
+            raise RefusedPackageError(told or "refused without a reason")
+        how = f"signal {-code}" if code < 0 else f"exit {code}"
         raise RefusedPackageError(
-            f"version {version} took longer than {settings.load_seconds_max} s to load"
-        ) from error
-    if child.returncode == REFUSED:
-        raise RefusedPackageError(child.stdout.strip() or "refused without a reason")
-    if child.returncode != OK:
-        why = child.stderr.strip().splitlines()
-        how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit {child.returncode}"
-        raise RefusedPackageError(
-            f"version {version} ended its trial process ({how}; memory limit {settings.load_mib_max} MiB)"
-            + (f": {why[-1]}" if why else "")
+            f"version {version} ended its trial process ({how}; memory limit {self._settings.load_mib_max} MiB)"
+            + (f": {complaints[-1]}" if complaints else "")
         )
+
+    def _start(self) -> "subprocess.Popen[str]":
+        with self._lock:
+            if self._stopped:
+                raise DrainingError("the server is stopping, so no version is loaded")
+            child = subprocess.Popen(
+                [sys.executable, "-m", "server.serving.trial"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=Path(__file__).parents[2],
+            )
+            self._children.add(child)
+            return child
+
+    def _end(self, child: "subprocess.Popen[str]") -> None:
+        with child, self._lock:
+            child.kill()
+            self._children.discard(child)
+
+    def stop(self) -> None:
+        """Ends every trial: nobody will need what it finds out."""
+        with self._lock:
+            self._stopped = True
+            for child in self._children:
+                child.kill()
 
 
 def main() -> int:
