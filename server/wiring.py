@@ -99,6 +99,7 @@ class Server:
         self._metrics.lanes = self._lanes
         self._metrics.epochs = lambda: [(r.model, r.epoch) for r in self._scheduler.routes.models.values()]
 
+        await loop.run_in_executor(self._pool, self._deployer.announce)
         native = NativeFront(settings, str(socket)) if settings.front == "native" else None
         data = DataServer(settings, health, inference, str(socket) if native else "")
         http = HttpServer(settings.host, settings.http_port, _registry(self._metrics), lambda: health.serving)

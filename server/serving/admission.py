@@ -54,7 +54,9 @@ class Admission:
             rows, size = ahead.small + ahead.large, ahead.bytes
             full = rows + request.rows > self.rows_max or size + request.size > self.bytes_max
             # A large request may take longer than anybody would wait; where none is before it, it need not wait.
-            if (full and rows) or (wait_us > limit_us and (ahead.large if large else rows)):
+            if full and rows:
+                refused.append((request, self._full(ahead, wait_us)))
+            elif wait_us > limit_us and (ahead.large if large else rows):
                 refused.append((request, _overloaded(wait_us, limit_us)))
             else:
                 ahead = Ahead(
@@ -63,6 +65,13 @@ class Admission:
                     size + request.size,
                 )
         return refused
+
+    def _full(self, ahead: Ahead, wait_us: float) -> OverloadedError:
+        message = (
+            f"{ahead.small + ahead.large} rows and {ahead.bytes} bytes wait already, "
+            f"the limits are {self.rows_max} and {self.bytes_max}"
+        )
+        return OverloadedError(message, _retry_ms(wait_us))
 
     def _all_welcome(
         self, lane: Lane, requests: Sequence[Request], ahead: Ahead, others: Sequence[Lane], now: int
@@ -112,6 +121,14 @@ class Admission:
 
 def _overloaded(wait_us: float, limit_us: float) -> OverloadedError:
     # Whole tens of milliseconds: equal messages are written once for thousands of callers.
-    wait_ms = max(RETRY_MS_MIN, round(wait_us / 1e4) * 10)
+    wait_ms = _wait_ms(wait_us)
     message = f"it would wait about {wait_ms} ms, the limit is {max(0, round(limit_us / 1e4) * 10)} ms"
-    return OverloadedError(message, min(wait_ms, RETRY_MS_MAX))
+    return OverloadedError(message, _retry_ms(wait_us))
+
+
+def _wait_ms(wait_us: float) -> int:
+    return max(RETRY_MS_MIN, round(wait_us / 1e4) * 10)
+
+
+def _retry_ms(wait_us: float) -> int:
+    return min(_wait_ms(wait_us), RETRY_MS_MAX)

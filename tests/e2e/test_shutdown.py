@@ -1,0 +1,177 @@
+"""The end of a server's life: SIGTERM, and starts that cannot succeed."""
+
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from protos import admin_pb2
+from server.settings import Settings
+from server.wiring import STOP_MARGIN_S
+from tests.answers import number_rows
+from tests.conftest import FRONTS
+from tests.inference_calls import DEADLINE_S, administered, connected, decode, request, same
+from tests.packages import Models, deploy_on_disk
+from tests.server_process import ServerProcess
+
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+HELD = 4
+HEAVY_ROWS = 20_000
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_held_work_finishes(start: Callable[..., ServerProcess], models: Models, front: str) -> None:
+    """At SIGTERM health turns while calls are held, each of them is answered right, and the exit code is 0."""
+    server = start("heavy", front=front, flags=("--latency-target-ms", "60000"))
+    feeds = [{"input": number_rows(HEAVY_ROWS, n)} for n in range(HELD)]
+    expected = [models.answers("heavy/1")(feed) for feed in feeds]
+    with grpc.insecure_channel(server.grpc) as channel, connected(server.grpc) as stub:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        next(watch)
+        # The small one behind them shows that the others have arrived: one connection keeps its order.
+        calls = [stub.ModelInfer.future(request(feed, "heavy"), timeout=DEADLINE_S) for feed in feeds]
+        stub.ModelInfer(request({"input": number_rows(1)}, "heavy"), timeout=DEADLINE_S)
+        held = [call for call in calls if not call.done()]
+        server.send(signal.SIGTERM)
+        assert next(watch).status == NOT_SERVING
+        answers = [call.result() for call in calls]
+    assert held, "everything was answered before the signal: nothing was tested"
+    assert all(same(decode(answer), wanted) for answer, wanted in zip(answers, expected, strict=True))
+    assert server.wait() == 0
+    assert "held work is finished" in server.log
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_new_work_while_draining(start: Callable[..., ServerProcess], front: str) -> None:
+    """While balancers are given time new calls are still answered; afterwards they are UNAVAILABLE until the end."""
+    server = start("bare", front=front, flags=("--drain-wait-s", "1"))
+    asked = request({"input": number_rows(1)}, "bare")
+    with connected(server.grpc) as stub, grpc.insecure_channel(server.grpc) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        next(watch)
+        server.send(signal.SIGTERM)
+        assert next(watch).status == NOT_SERVING
+        assert stub.ModelInfer(asked, timeout=DEADLINE_S).model_version == "1"
+        call = stub.ModelInfer.future(asked, timeout=DEADLINE_S)
+        while (error := call.exception()) is None:
+            call = stub.ModelInfer.future(asked, timeout=DEADLINE_S)
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_open_streams_and_watches_do_not_hold_it_up(start: Callable[..., ServerProcess], front: str) -> None:
+    """Idle streams, health watches and deployment watches end with the server, within its budget."""
+    budget_s = 2.0 + STOP_MARGIN_S
+    server = start("bare", front=front, flags=("--drain-finish-s", "2"))
+    with (
+        grpc.insecure_channel(server.grpc) as channel,
+        connected(server.grpc) as stub,
+        administered(server.admin) as admin,
+    ):
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        next(watch)
+        deployments = admin.WatchDeployments(admin_pb2.WatchDeploymentsRequest())
+        assert next(deployments).model == "bare"
+        stream = stub.ModelStreamInfer(iter(lambda: next(watch) and request({"input": number_rows(1)}, "bare"), None))
+        begun = monotonic()
+        assert server.stop() == 0
+        assert monotonic() - begun < budget_s
+        stream.cancel()
+    assert "Traceback" not in server.log
+    assert "held work is finished" in server.log
+
+
+def test_stopped_while_loading(tmp_path: Path, models: Models) -> None:
+    """SIGTERM during a load that would take minutes ends the server, and the trial process, within its budget."""
+    from tests.e2e.broken_versions import BROKEN
+
+    repository = models.copy(tmp_path, "numbers/1")
+    next(broken for broken in BROKEN if broken.name == "run without an end").spoil(repository / "numbers/1")
+    with ServerProcess(repository) as server:
+        server.wait_for("listening")
+        begun = monotonic()
+        assert server.stop() == 0
+        assert monotonic() - begun < STOP_MARGIN_S
+    assert "Traceback" not in server.log
+
+
+def test_stopped_while_deploying(start: Callable[..., ServerProcess]) -> None:
+    """SIGTERM during a deploy whose trial would take minutes ends both within the budget; the deploy has failed."""
+    from tests.e2e.broken_versions import BROKEN
+
+    server = start("numbers/1")
+    (server.repository / "numbers/2").mkdir()
+    next(broken for broken in BROKEN if broken.name == "run without an end").spoil(server.repository / "numbers/2")
+    with administered(server.admin) as admin:
+        watch = admin.WatchDeployments(admin_pb2.WatchDeploymentsRequest(model="numbers"), timeout=DEADLINE_S)
+        call = admin.Deploy.future(admin_pb2.DeployRequest(model="numbers", version=2), timeout=DEADLINE_S)
+        while not any(v.state == admin_pb2.VERSION_STATE_LOADING for v in next(watch).versions):
+            pass
+        begun = monotonic()
+        assert server.stop() == 0
+        assert monotonic() - begun < STOP_MARGIN_S
+        assert call.exception(DEADLINE_S).code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    assert not (server.repository / "numbers/deployment.json").exists()
+    assert "Traceback" not in server.log
+
+
+def test_stops_are_quick(start: Callable[..., ServerProcess]) -> None:
+    """An idle server stops without waiting for any of its budgets: every thread is woken."""
+    server = start("bare")
+    server.send(signal.SIGTERM)
+    assert server.wait(STOP_MARGIN_S) == 0
+    assert "did not" not in server.log
+
+
+def test_second_signal_changes_nothing(start: Callable[..., ServerProcess]) -> None:
+    """SIGINT is SIGTERM, and a second one is no crash."""
+    server = start("bare")
+    server.send(signal.SIGINT)
+    server.send(signal.SIGTERM)
+    assert server.wait() == 0
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("flag", ["--grpc-port", "--http-port", "--admin-address"])
+def test_port_in_use(tmp_path: Path, models: Models, front: str, flag: str) -> None:
+    """A port that is taken is one line that names it, and exit 2."""
+    repository = models.copy(tmp_path, "bare")
+    deploy_on_disk(repository, "bare", live=1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        value = f"127.0.0.1:{port}" if flag == "--admin-address" else port
+        with ServerProcess(repository, flag, value, front=front) as server:
+            assert server.wait() == 2
+    assert "Traceback" not in server.log
+    assert server.lines[-1].startswith(f"onnxpress serve: cannot listen on 127.0.0.1:{port}")
+
+
+def test_no_repository(tmp_path: Path) -> None:
+    """A repository that is not there is one line, and exit 2."""
+    with ServerProcess(tmp_path / "nowhere") as server:
+        assert server.wait() == 2
+    assert len(server.lines) == 1
+    assert "nowhere" in server.lines[0]
+
+
+def test_defaults_fit_the_grace_of_an_orchestrator() -> None:
+    """Every wait of a stop together is less than the 30 s that Kubernetes grants by default."""
+    settings = Settings(repository=Path())
+    assert settings.drain_wait_s + settings.drain_finish_s + STOP_MARGIN_S < 30
+
+
+def test_module_is_the_command() -> None:
+    """`python -m server` and `onnxpress serve` are one thing."""
+    from server.__main__ import main
+    from server.cli.serve import main as serve
+
+    assert main is serve
+    assert sys.modules["server.cli.serve"].main is serve
