@@ -22,12 +22,12 @@ system:
 
 $(RUNTIME): pyproject.toml | system
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[convert]'
+	$(BIN)/python -m pip install --quiet --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --quiet --editable '.[convert]'
 	touch $@
 
 $(STAMP): $(RUNTIME)
-	$(BIN)/python -m pip install --quiet --editable '.[convert,loadtest,dev]'
+	$(BIN)/python -m pip install --quiet --quiet --editable '.[convert,loadtest,dev]'
 	touch $@
 
 install: $(STAMP)

@@ -3,6 +3,11 @@
 `python -m examples.churn.train FOLDER` writes both pipelines and the rows they were trained on.
 """
 
+import os
+
+# Small models: threads of OpenMP would spend the time waiting for each other. Read when the libraries are loaded.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
+
 import argparse
 from pathlib import Path
 
