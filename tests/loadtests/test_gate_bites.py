@@ -22,6 +22,7 @@ def test_a_good_server_is_held(proof, loadtest):
     assert total["answered"] == total["due"] > 400
     assert run.report["versions"] == [{"model": "churn", "version": 1, "answers": run.report["versions"][0]["answers"]}]
     assert not run.broken()
+    assert run.err == "", "a headless run is silent"
 
 
 def test_a_server_stopped_for_a_second_shows_every_request_that_waited(proof, begin):
