@@ -118,7 +118,7 @@ def _link(file: Booster) -> links.Link:
     if file.objective == "multiclass":
         return links.softmax()
     if file.objective == "cross_entropy_lambda":
-        return links.softplus()
+        return links.softplus(overflows=True)
     raise ConversionRefused(f"LightGBM objective {file.objective!r}: its link function is not known")
 
 
@@ -130,7 +130,8 @@ def emit(graph: Graph, model: Any, features: str, *, double: bool = False) -> Em
     """
     reading = read(model)
     file = reading.booster
-    if any(leaves is not None for leaves in file.linear):
+    linear = any(leaves is not None for leaves in file.linear)
+    if linear:
         margin = lightgbm_linear.add_linear_trees(graph, file, features, _add_forest, double=double)
     else:
         margin = _add_forest(graph, file, file.trees, features, targets=file.groups, double=double)
@@ -140,7 +141,7 @@ def emit(graph: Graph, model: Any, features: str, *, double: bool = False) -> Em
     if reading.task != Task.CLASSIFIER:
         return Emitted(prediction=answer)
     if file.groups > 1:
-        return Emitted(links.label(graph, links.largest(graph, answer), reading.classes), answer)
+        return Emitted(links.label(graph, links.largest(graph, answer, nan_wins=linear), reading.classes), answer)
     return Emitted(
         links.label(graph, links.above_half(graph, answer), reading.classes), links.two_columns(graph, answer)
     )

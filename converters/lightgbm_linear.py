@@ -1,6 +1,6 @@
 """LightGBM's linear trees: a leaf is a linear model of some features, or its plain value where one of those is NaN."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -21,19 +21,20 @@ class AddForest(Protocol):
     ) -> str: ...
 
 
-# Each row looks at every feature of every tree: 512 rows of this are 80 MB.
+# Each row computes this many numbers at most: 512 rows of them are 80 MB.
 CELLS_MAX = 20_000
 
 
 def add_linear_trees(graph: Graph, file: Booster, features: str, add_forest: AddForest, *, double: bool) -> str:
     """The sums of the trees' leaves, float32 [rows, groups], computed in float64 as LightGBM does.
 
-    One ensemble says which leaf each tree chose; the leaf's model is looked up and applied.
+    One ensemble says which leaf each tree chose; then the leaves' terms are looked up and added one by one.
     """
-    width, count = len(file.feature_names), len(file.trees)
-    if width * count > CELLS_MAX:
+    count, terms = len(file.trees), _terms(file)
+    if terms * count > CELLS_MAX:
         raise ConversionRefused(
-            f"linear trees: {count} trees of {width} features need {width * count} numbers a row, more than {CELLS_MAX}"
+            f"linear trees: {count} trees with up to {terms} terms a leaf need {terms * count} numbers a row, "
+            f"more than {CELLS_MAX}"
         )
     numbered, first = [], 0
     for position, tree in enumerate(file.trees):
@@ -41,67 +42,85 @@ def add_linear_trees(graph: Graph, file: Booster, features: str, add_forest: Add
         numbered.append(replace(tree, weights=weights.reshape(-1, 1), first_target=position))
         first += int(tree.leaf.sum())
     chosen = graph.cast(add_forest(graph, file, tuple(numbered), features, targets=count, double=double), INT64)
-    tables = _tables(file, width)
-    used = graph.add("Gather", graph.constant(tables.used), chosen, axis=1)  # [features, rows, trees]
-    slopes = graph.add("Gather", graph.constant(tables.slopes), chosen, axis=1)
+    tables = _tables(file, len(file.feature_names))
     wide = features if double else graph.cast(features, DOUBLE)
-    turned = graph.add("Unsqueeze", graph.add("Transpose", wide, perm=[1, 0]), graph.int64(2))
-    zero = graph.constant(np.zeros(()))
-    products = graph.add("Where", used, graph.add("Mul", slopes, turned), zero)
-    missing = graph.cast(graph.add("And", used, graph.add("IsNaN", turned)), FLOAT)
-    any_missing = graph.add("ReduceMax", missing, graph.int64(0), keepdims=0)
-    # Reductions over the first axis have one order, whatever the batch.
-    sloped = graph.add("ReduceSum", products, graph.int64(0), keepdims=0)
-    linear = graph.add("Add", graph.add("Gather", graph.constant(tables.constants), chosen, axis=0), sloped)
-    plain = graph.add("Gather", graph.constant(tables.plain), chosen, axis=0)
-    leaves = graph.add("Where", graph.add("Greater", any_missing, graph.float32(0.0)), plain, linear)
+    # Leaves with fewer terms look at one more column, of zeros.
+    nothing = graph.add("Mul", graph.cast(graph.add("IsNaN", graph.columns(wide, [0])), DOUBLE), _number(graph, 0.0))
+    wide = graph.concat([wide, nothing])
+    linear = graph.add("Gather", graph.constant(tables.constants), chosen, axis=0)
+    missing = ""
+    for which, slopes in zip(tables.features, tables.slopes, strict=True):
+        place = graph.add("Gather", graph.constant(which), chosen, axis=0)
+        value = graph.add("GatherElements", wide, place, axis=1)
+        slope = graph.add("Gather", graph.constant(slopes), chosen, axis=0)
+        linear = graph.add("Add", linear, graph.add("Mul", slope, value))
+        absent = graph.add("IsNaN", value)
+        missing = graph.add("Or", missing, absent) if missing else absent
+    if missing:
+        linear = graph.add("Where", missing, graph.add("Gather", graph.constant(tables.plain), chosen, axis=0), linear)
+    return _sums(graph, file, linear)
+
+
+def _number(graph: Graph, value: float) -> str:
+    return graph.constant(np.array(value))
+
+
+def _sums(graph: Graph, file: Booster, leaves: str) -> str:
+    """The leaves [rows, trees] added by group; a reduction over the first axis has one order, whatever the batch."""
     by_round = graph.add("Reshape", leaves, graph.int64(0, file.rounds, file.groups))
     total = graph.add("ReduceSum", graph.add("Transpose", by_round, perm=[1, 0, 2]), graph.int64(0), keepdims=0)
     if file.objective == "multiclass":
         # Linear leaves may outgrow float32: a softmax sees the distances to the largest only.
         # (NaN is kept out of the maximum, whose answer to it depends on the batch.)
-        smallest = graph.constant(np.array(-np.inf))
-        numbers = graph.add("Where", graph.add("IsNaN", total), smallest, total)
+        numbers = graph.add("Where", graph.add("IsNaN", total), _number(graph, -np.inf), total)
         total = graph.add("Sub", total, graph.add("ReduceMax", numbers, graph.int64(1), keepdims=1))
     return graph.cast(total, FLOAT)
 
 
-class _Tables:
-    """The leaves of all trees side by side."""
+def _terms(file: Booster) -> int:
+    return max((len(terms) for leaves in file.linear if leaves for terms in leaves.features), default=0)
 
-    def __init__(self, width: int, leaves: int) -> None:
-        self.used = np.zeros((width, leaves), np.bool_)
-        self.slopes = np.zeros((width, leaves))
-        self.constants = np.zeros(leaves)
-        self.plain = np.zeros(leaves)
+
+@dataclass(frozen=True)
+class _Tables:
+    """The leaves of all trees side by side: term by term their features and slopes, and what stands alone."""
+
+    features: NDArray[np.int64]  # [terms, leaves]; the number of features: no term
+    slopes: Floats  # [terms, leaves]
+    constants: Floats  # [leaves]
+    plain: Floats  # [leaves]
 
 
 def _tables(file: Booster, width: int) -> _Tables:
-    tables = _Tables(width, sum(int(tree.leaf.sum()) for tree in file.trees))
+    leaves, terms = sum(int(tree.leaf.sum()) for tree in file.trees), _terms(file)
+    features, slopes = np.full((terms, leaves), width), np.zeros((terms, leaves))
+    constants, plain = np.zeros(leaves), np.zeros(leaves)
     leaf = 0
     for tree, linear in zip(file.trees, file.linear, strict=True):
         for node in np.flatnonzero(tree.leaf):
-            tables.plain[leaf] = tree.weights[node, 0]
-            tables.constants[leaf] = tree.weights[node, 0] if linear is None else linear.constants[node]
+            plain[leaf] = constants[leaf] = tree.weights[node, 0]
             if linear is not None:
-                for feature, slope in zip(linear.features[node], linear.coefficients[node], strict=True):
-                    tables.used[feature, leaf] = True
-                    tables.slopes[feature, leaf] += slope
+                constants[leaf] = linear.constants[node]
+                size = len(linear.features[node])
+                features[:size, leaf], slopes[:size, leaf] = linear.features[node], linear.coefficients[node]
             leaf += 1
-    return tables
+    return _Tables(features, slopes, constants, plain)
 
 
 def sizes(file: Booster, leaves: NDArray[np.int64], frame: pd.DataFrame) -> Floats:
     """Per row and group the sum of |terms| in the leaves that the trees chose; `leaves` is [rows, trees]."""
     with np.errstate(all="ignore"):
-        values = np.nan_to_num(np.abs(_numbers(frame)))
+        numbers = np.nan_to_num(np.abs(_numbers(frame)))
+        values = np.concatenate([numbers, np.zeros((len(frame), 1))], axis=1)
         total = np.zeros((len(frame), file.groups))
-        tables = _tables(file, values.shape[1])
+        tables = _tables(file, numbers.shape[1])
         first = 0
         for position, tree in enumerate(file.trees):
             at = first + leaves[:, position]
             terms = np.abs(tables.constants[at]) + np.abs(tables.plain[at])
-            total[:, position % file.groups] += terms + (np.abs(tables.slopes[:, at]).T * values).sum(axis=1)
+            for which, slopes in zip(tables.features, tables.slopes, strict=True):
+                terms = terms + np.abs(slopes[at]) * values[np.arange(len(at)), which[at]]
+            total[:, position % file.groups] += terms
             first += int(tree.leaf.sum())
     return total
 

@@ -77,22 +77,36 @@ def signed_square() -> Link:
     )
 
 
-def softplus() -> Link:
+# Beyond it exp overflows float64.
+EXPONENT_MAX = 709.782712893384
+
+
+def softplus(*, overflows: bool = False) -> Link:
     """Log(1 + exp(m)), in float64, with log(1 + u) = u - u²/2 for the smallest u.
 
-    ONNX Runtime's own Softplus differs with the batch and loses small answers.
+    ONNX Runtime's own Softplus differs with the batch and loses small answers, and its Relu differs with the batch on
+    NaN. `overflows`: infinity where exp alone would be, as a library says that adds before it thinks.
     """
 
     def emit(graph: Graph, margin: str) -> str:
-        one, half, small = (graph.constant(np.array(number)) for number in (1.0, 0.5, 1e-6))
+        zero, one, half, small = (graph.constant(np.array(number)) for number in (0.0, 1.0, 0.5, 1e-6))
         wide = graph.cast(margin, DOUBLE)
         power = graph.add("Exp", graph.add("Neg", graph.add("Abs", wide)))
         series = graph.add("Mul", power, graph.add("Sub", one, graph.add("Mul", power, half)))
         log = graph.add("Log", graph.add("Add", power, one))
         soft = graph.add("Where", graph.add("Less", power, small), series, log)
-        return graph.cast(graph.add("Add", graph.add("Relu", wide), soft), FLOAT)
+        total = graph.add("Add", graph.add("Where", graph.add("Greater", wide, zero), wide, zero), soft)
+        if overflows:
+            above = graph.add("Greater", wide, graph.constant(np.array(EXPONENT_MAX)))
+            total = graph.add("Where", above, graph.constant(np.array(np.inf)), total)
+        # One NaN for all: which of its bits Log sets depends on the batch.
+        total = graph.add("Where", graph.add("IsNaN", wide), graph.constant(np.array(np.nan)), total)
+        return graph.cast(total, FLOAT)
 
-    return Link(emit, lambda margin: np.logaddexp(0.0, margin))
+    def apply(margin: Floats) -> Floats:
+        return np.asarray(np.log1p(np.exp(margin)) if overflows else np.logaddexp(0.0, margin))
+
+    return Link(emit, apply)
 
 
 def softmax() -> Link:
@@ -178,6 +192,8 @@ def above_half(graph: Graph, positive: str) -> str:
     return graph.cast(graph.add("Greater", flat, graph.float32(0.5)), INT64)
 
 
-def largest(graph: Graph, scores: str) -> str:
-    """The first index of each row's largest score; int64 [rows]."""
+def largest(graph: Graph, scores: str, *, nan_wins: bool = False) -> str:
+    """The first index of each row's largest score; int64 [rows]. `nan_wins`: NaN is the largest, as NumPy has it."""
+    if nan_wins:
+        scores = graph.add("Where", graph.add("IsNaN", scores), graph.float32(float("inf")), scores)
     return graph.add("ArgMax", scores, axis=1, keepdims=0)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from converters import lightgbm_linear
 from converters import sample as rows_of
 from converters.family import ConversionRefused
 from converters.from_lightgbm import FAMILY, emit, read
@@ -148,12 +149,13 @@ def test_linear_leaves_fall_back_where_a_value_is_missing() -> None:
     np.testing.assert_allclose(found, model.predict(some), rtol=1e-6, atol=1e-6)
 
 
-def test_wide_linear_trees_are_refused() -> None:
+def test_linear_trees_with_too_many_terms_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would cost too much memory a row is named."""
-    rows = np.tile(data.rows(), (1, 50))
-    model = lgb.LGBMRegressor(linear_tree=True, **{**FAST, "n_estimators": 80}).fit(rows, margin(np.nan_to_num(rows)))
+    rows = data.rows()
+    model = lgb.LGBMRegressor(linear_tree=True, **FAST).fit(rows, margin(np.nan_to_num(rows)))
     schema = FAMILY.describe(model, rows_of.frame_of(rows), "matrix")
-    with pytest.raises(ConversionRefused, match="linear trees: 80 trees of 300 features"):
+    monkeypatch.setattr(lightgbm_linear, "CELLS_MAX", 5)
+    with pytest.raises(ConversionRefused, match="linear trees: 6 trees with up to"):
         FAMILY.compile(model, schema)
 
 
