@@ -119,14 +119,17 @@ def _manifest(name: str, source: Source, schema: Schema, compiled: onnx.ModelPro
         layout=schema.layout,
         inputs=_inputs(schema),
         outputs=_outputs(schema),
-        features=[Feature(name=c.name, datatype=c.datatype, accepts=c.accepts) for c in schema.columns],
+        features=[
+            Feature(name=c.name, datatype=c.datatype, accepts=c.accepts or proof.accepts.get(c.name, ()))
+            for c in schema.columns
+        ],
         classes=[str(value) for value in schema.classes],
         label_datatype=label_datatype(schema),
         opsets={opset.domain: opset.version for opset in compiled.opset_import},
         ir_version=compiled.ir_version,
         libraries=libraries(),
         exact_datatype=proof.exact_datatype,
-        notes=proof.notes,
+        notes=[*schema.notes, *proof.notes],
     )
     manifest.trees, manifest.nodes = tree_size(compiled)
     manifest.created_at.FromDatetime(datetime.now(UTC))

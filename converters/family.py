@@ -43,6 +43,7 @@ class Schema:
     task: Task
     classes: tuple[str, ...] | tuple[int, ...] = ()  # of a classifier, in `classes_` order
     targets: int = 1  # columns of `prediction`
+    notes: tuple[str, ...] = ()  # what the manifest's reader must know
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ TYPES = {
     TensorProto.BOOL: "BOOL",
     TensorProto.STRING: "BYTES",
 }
+NOTES = ("there was no original to compare with: proved are shapes, batch invariance and determinism",)
 CLASS_ATTRIBUTES = ("classlabels_int64s", "classlabels_strings", "classlabels_ints")
 
 
@@ -49,9 +50,9 @@ class Onnx:
         except FAILURES as failure:
             raise ConversionRefused(f"the model does not run on the sample: {failure}") from failure
         if "label" not in answers:
-            return Schema(columns, found, Task.REGRESSOR, targets=answers["prediction"].shape[1])
+            return Schema(columns, found, Task.REGRESSOR, targets=answers["prediction"].shape[1], notes=NOTES)
         width = answers["probabilities"].shape[1]
-        return Schema(columns, found, Task.CLASSIFIER, classes=_classes(model, answers["label"], width))
+        return Schema(columns, found, Task.CLASSIFIER, _classes(model, answers["label"], width), notes=NOTES)
 
     def compile(self, model: Any, schema: Schema) -> onnx.ModelProto:  # noqa: ARG002 -- the protocol's
         return normalised(model)

@@ -190,23 +190,32 @@ def _shown(value: float) -> str:
 def categories(known: dict[str, tuple[Any, ...]], table: Table, random: np.random.Generator) -> list[Plan]:
     """C rows: every category a step knows or the sample holds, and neighbours that none knows."""
     found = []
-    for index, (name, datatype) in enumerate(zip(table.names, table.datatypes, strict=True)):
-        seen = list(dict.fromkeys(known.get(name, ())))
-        if datatype == "BYTES":
-            held = table.column(index)
-            seen = list(dict.fromkeys([*seen, *sorted({value for value in held if value is not None})]))
-            unseen: list[Any] = [value for value in (*UNSEEN, *_variants(seen)) if value not in seen]
-        elif seen:
-            unseen = _codes(seen, whole=datatype in ("INT64", "BOOL"))
-        else:
+    for index, name in enumerate(table.names):
+        seen, unseen = seen_and_unseen(known.get(name, ()), table, index)
+        if not seen and not unseen:
             continue
         seen = [seen[place] for place in random.permutation(len(seen))[:CATEGORIES_MAX]]
         base = random.integers(0, table.rows, 2 * len(seen))
         found.append(_one_column(base, index, _objects([*seen, *seen])))
         for value in unseen:
-            kind = f"{UNSEEN_KIND} such as {value!r} in {name!r}"
-            found.append(_one_column(random.integers(0, table.rows, 2), index, _objects([value, value]), kind))
+            two = random.integers(0, table.rows, 2)
+            found.append(_one_column(two, index, _objects([value, value]), unseen_kind(name, value)))
     return found
+
+
+def unseen_kind(name: str, value: Any) -> str:
+    """The kind of rows with a value in a column that no step knows."""
+    return f"{UNSEEN_KIND} such as {value!r} in {name!r}"
+
+
+def seen_and_unseen(known: tuple[Any, ...], table: Table, index: int) -> tuple[list[Any], list[Any]]:
+    """The categories of a column, and values beside them that are none; both empty where it has no categories."""
+    seen = list(dict.fromkeys(known))
+    if table.datatypes[index] == "BYTES":
+        held = sorted({value for value in table.column(index) if value is not None})
+        seen = list(dict.fromkeys([*seen, *held]))
+        return seen, [value for value in dict.fromkeys((*UNSEEN, *_variants(seen))) if value not in seen]
+    return seen, _codes(seen, whole=table.datatypes[index] in ("INT64", "BOOL")) if seen else []
 
 
 def _objects(values: list[Any]) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from converters import compare, generators
 from converters.asking import Original, joined_answer, taken
 from converters.batches import batch_differences, odd_inputs
+from converters.closed import closed_columns
 from converters.family import Answer, ConversionRefused, Family, Schema, Tensors
 from converters.findings import Findings, sentence
 from converters.routes import readings
@@ -41,6 +42,8 @@ class Proof:
     golden: Tensors
     exact_datatype: str
     notes: list[str]
+    # Column -> the only values that the original takes, where it refuses every other that was tried.
+    accepts: dict[str, tuple[str, ...]]
 
     def check(self) -> None:
         """Raises ConversionRefused with the worst findings unless the compiled model is exact."""
@@ -157,11 +160,13 @@ def prove(
     step("N", [*generators.missing(table, nullable, random), *missing])
     gate.run("N", generators.missing_together(table, nullable, random, gate.original.refused_kinds), table)
     step("Z", generators.extremes(table, random))
-    step("C", generators.categories(family.categories(model, schema), table, random))
+    known = family.categories(model, schema)
+    step("C", generators.categories(known, table, random))
     step("D", generators.doubles(splits, table, random), Table(rows, schema))
     step("W", generators.exchanged(table, random, EXCHANGED_ROWS))
     _other_checks(gate, wire)
-    return _proof(gate, schema, time.monotonic() - started)
+    proof = _proof(gate, schema, time.monotonic() - started)
+    return replace(proof, accepts=closed_columns(known, table, gate.original.refused_kinds))
 
 
 def _nullable(rows: pd.DataFrame, schema: Schema) -> list[int]:
@@ -199,7 +204,7 @@ def _proof(gate: Gate, schema: Schema, seconds: float) -> Proof:
         seconds=seconds,
     )
     exact_datatype = "FP32" if told else "FP64"
-    return Proof(schema, report, _golden(gate, schema), exact_datatype, notes)
+    return Proof(schema, report, _golden(gate, schema), exact_datatype, notes, {})
 
 
 def _as_listed(item: tuple[str, Findings]) -> int:

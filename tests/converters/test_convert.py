@@ -1,0 +1,135 @@
+"""convert(): from a model and rows to a package that says what it is."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier
+from xgboost import XGBClassifier, XGBRegressor
+
+from converters import ConversionRefused, convert
+from converters.runtime import Session
+from protos.package_pb2 import Layout, Task
+
+ROWS = np.random.default_rng(0).normal(size=(150, 3))
+
+
+def people(rows: int = 150) -> pd.DataFrame:
+    random = np.random.default_rng(1)
+    return pd.DataFrame(
+        {
+            "größe ü": random.normal(size=rows),
+            "plan": random.choice(["mini", "maxi"], rows),
+            "visits": random.integers(0, 9, rows),
+            "active": random.random(rows) < 0.5,
+        }
+    )
+
+
+def test_the_manifest_of_a_matrix() -> None:
+    """One FP32 input, the outputs of a classifier, opsets, sizes and libraries."""
+    model = XGBClassifier(n_estimators=4).fit(ROWS, (ROWS[:, 0] > 0).astype(int))
+    manifest = convert(model, ROWS, name="churn", digest="ab").manifest
+    assert (manifest.format, manifest.name, manifest.task, manifest.layout) == (
+        1,
+        "churn",
+        Task.CLASSIFIER,
+        Layout.MATRIX,
+    )
+    assert [(port.name, port.datatype, list(port.shape)) for port in manifest.inputs] == [("input", "FP32", [-1, 3])]
+    assert [(port.name, port.datatype, list(port.shape)) for port in manifest.outputs] == [
+        ("label", "INT64", [-1]),
+        ("probabilities", "FP32", [-1, 2]),
+    ]
+    assert list(manifest.classes) == ["0", "1"]
+    assert [feature.name for feature in manifest.features] == ["f0", "f1", "f2"]
+    assert (manifest.source.framework, manifest.source.estimator, manifest.source.digest) == (
+        "xgboost",
+        "XGBClassifier",
+        "ab",
+    )
+    assert 18 <= manifest.opsets[""] <= 22
+    assert manifest.ir_version <= 10
+    assert manifest.trees >= 4
+    assert {"onnx", "onnxruntime", "numpy", "pandas"} <= set(manifest.libraries)
+
+
+def test_the_manifest_of_columns() -> None:
+    """One input a column, named and typed as the column, and text labels."""
+    frame = people()
+    encoder = make_column_transformer((OneHotEncoder(), ["plan"]), remainder="passthrough")
+    model = make_pipeline(encoder, LogisticRegression()).fit(frame, np.where(frame["active"], "bleibt", "geht"))
+    package = convert(model, frame, name="churn")
+    assert [(port.name, port.datatype, list(port.shape)) for port in package.manifest.inputs] == [
+        ("größe ü", "FP64", [-1, 1]),
+        ("plan", "BYTES", [-1, 1]),
+        ("visits", "INT64", [-1, 1]),
+        ("active", "BOOL", [-1, 1]),
+    ]
+    assert package.manifest.label_datatype == "BYTES"
+    assert {port.name for port in Session(package.onnx).inputs} == set(frame.columns)
+    assert [feature.name for feature in package.profile.features] == list(frame.columns)
+    assert [output.name for output in package.profile.outputs] == ["proba_bleibt", "proba_geht"]
+
+
+def test_categories_that_the_original_refuses_are_in_the_contract() -> None:
+    """With handle_unknown='error' the manifest lists what a column accepts, so that a server can refuse the rest."""
+    frame = people()[["plan"]]
+    model = make_pipeline(OneHotEncoder(handle_unknown="error"), LinearRegression()).fit(frame, np.arange(150.0))
+    manifest = convert(model, frame, name="churn").manifest
+    assert sorted(manifest.features[0].accepts) == ["maxi", "mini"]
+    assert any("refuses unseen categories in 'plan'" in note for note in manifest.notes)
+    lenient = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LinearRegression()).fit(frame, np.arange(150.0))
+    assert not convert(lenient, frame, name="churn").manifest.features[0].accepts
+
+
+def test_auto_takes_columns_where_float32_would_decide_otherwise() -> None:
+    """Times in seconds do not fit float32: doubles travel as FP64 then, and answers are exact for them."""
+    rows = np.column_stack([1.7e9 + np.arange(300.0), np.random.default_rng(0).normal(size=300)])
+    model = DecisionTreeClassifier().fit(rows, np.arange(300) // 40 % 2)
+    # scikit-learn's trees round to float32 themselves: nothing to gain.
+    assert convert(model, rows, name="x").manifest.layout == Layout.MATRIX
+    linear = make_pipeline(LinearRegression()).fit(rows - [1.7e9, 0], np.sin(np.arange(300)))
+    shifted = np.column_stack([1.7e9 + np.arange(300.0), rows[:, 1]])
+    model = LinearRegression().fit(shifted, np.arange(300.0))
+    manifest = convert(model, shifted, name="x").manifest
+    assert manifest.layout == Layout.COLUMNS
+    assert {port.datatype for port in manifest.inputs} == {"FP64"}
+    assert manifest.exact_datatype == "FP64"
+    assert convert(linear, rows - [1.7e9, 0], name="x").manifest.layout == Layout.MATRIX
+
+
+def test_extra_columns_of_the_sample_are_left_out() -> None:
+    """A file of training rows has the target too; names decide, not places."""
+    frame = people()[["größe ü", "visits"]]
+    model = XGBRegressor(n_estimators=2).fit(frame, frame["visits"])
+    shuffled = frame.assign(target=frame["visits"])[["target", "visits", "größe ü"]]
+    assert [feature.name for feature in convert(model, shuffled, name="x").manifest.features] == ["größe ü", "visits"]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "reason"),
+    [
+        (object(), {}, "is no model that onnxpress knows"),
+        (LinearRegression(), {}, "fitted|fit"),
+        (LinearRegression().fit(ROWS, ROWS[:, 0]), {"layout": "rows"}, "no layout 'rows'"),
+        (LinearRegression().fit(ROWS, ROWS[:, 0]), {"name": "a/b"}, "cannot be a model's name"),
+    ],
+)
+def test_refusals_before_any_work(model: Any, options: dict[str, str], reason: str) -> None:
+    """Foreign objects, unfitted models, unknown layouts and impossible names."""
+    with pytest.raises(ConversionRefused, match=reason):
+        convert(model, ROWS, **{"name": "x"} | options)
+
+
+def test_progress_is_told() -> None:
+    """Each step, and each generator with its rows."""
+    told: list[str] = []
+    convert(LinearRegression().fit(ROWS, ROWS[:, 0]), ROWS, name="x", progress=told.append)
+    assert told[0].startswith("reading LinearRegression")
+    assert any(line.startswith("  T") for line in told)
