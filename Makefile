@@ -11,7 +11,7 @@ debian = { $(SUDO) apt-get update --quiet=2 && $(SUDO) env DEBIAN_FRONTEND=nonin
 	apt-get install --yes --quiet=2 --no-install-recommends $(1); }
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long bench load lint types protos lock image-check clean install system
+.PHONY: demo test test-long bench load lint types protos lock image-check clean install system docs
 
 # Debian splits venv's pip off Python; LightGBM links the system's OpenMP runtime.
 system:
@@ -22,8 +22,7 @@ system:
 
 $(RUNTIME): pyproject.toml | system
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --quiet --editable '.[convert]'
+	$(BIN)/python -m pip install --quiet --quiet --no-compile --editable '.[convert]'
 	touch $@
 
 $(STAMP): $(RUNTIME)
@@ -51,6 +50,9 @@ test: lint types
 
 test-long: $(STAMP)
 	$(BIN)/pytest
+
+docs: $(STAMP)
+	$(BIN)/python -c 'from server.settings import document; print(document(), end="")' > docs/settings.md
 
 # What the image installs: the versions that this environment was tested with, as names, versions and hashes.
 # Run it after a change of pyproject's dependencies.

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from server.settings import document
+
 ROOT = Path(__file__).parents[1]
 ROOMS = (
     "server",
@@ -47,6 +49,11 @@ def test_what_a_page_names_exists(page: Path) -> None:
 def test_no_page_names_a_private_path(page: Path) -> None:
     """What only one machine has helps no reader."""
     assert not PRIVATE.search(page.read_text())
+
+
+def test_the_settings_page_is_fresh() -> None:
+    """`make docs` writes it from the settings themselves."""
+    assert (ROOT / "docs/settings.md").read_text() == document()
 
 
 def test_the_main_pages_name_files() -> None:

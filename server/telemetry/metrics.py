@@ -1,6 +1,6 @@
 """Counts and histograms of the data plane: told per batch, folded later, shown to Prometheus and ModelStatistics.
 
-A batch costs the pump one append. Folding is vectorised and happens when somebody looks or when a second has passed.
+A batch costs the pump one append. Folding is vectorised and happens when somebody looks, and a few times a second.
 """
 
 import threading
