@@ -84,6 +84,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         with control_socket(self._settings.state_dir) as socket:
+            await loop.run_in_executor(self._pool, self._deployer.announce)
             await self._serve(loop, socket)
 
     async def _serve(self, loop: asyncio.AbstractEventLoop, socket: Path) -> None:
@@ -99,7 +100,6 @@ class Server:
         self._metrics.lanes = self._lanes
         self._metrics.epochs = lambda: [(r.model, r.epoch) for r in self._scheduler.routes.models.values()]
 
-        await loop.run_in_executor(self._pool, self._deployer.announce)
         native = NativeFront(settings, str(socket)) if settings.front == "native" else None
         data = DataServer(settings, health, inference, str(socket) if native else "")
         http = HttpServer(settings.host, settings.http_port, _registry(self._metrics), lambda: health.serving)

@@ -29,6 +29,7 @@ from server.serving.scheduler import Scheduler
 RELEASE_S = 30.0
 # What a caller reads of a version that nobody has asked to be loaded.
 UNLOADED = "on disk but not loaded: deploy it or load it"
+LOADING = "being loaded: the server is starting"
 GONE = "what the deployment wants live, but not in the repository"
 
 logger = logging.getLogger(__name__)
@@ -100,30 +101,46 @@ class Deployer:
         self._models_lock = threading.Lock()  # owns `_models` itself
         self.on_change: Callable[[str], None] = lambda _model: None  # set once, before `start`
 
-    def start(self) -> None:
-        """Loads what every deployment says. A model that cannot be loaded is failed; the others are served."""
+    def announce(self) -> None:
+        """Takes note of every deployment, before the ports open: callers are told to wait until `start` has loaded it.
+
+        NOT_FOUND, which no client retries, is for what is not in the repository.
+        """
         for name in self._repository.models():
             try:
-                self._start_model(name)
+                deployment = read_deployment(self._repository.root / name)
             except OnnxpressError as error:
                 logger.error("model %r is not served: %s", name, error)  # noqa: TRY400 -- the reason says it all
+                continue
+            versions = self._repository.versions(name)
+            desired = desired_state(deployment, versions)
+            assert desired is not None, "a model has at least one version"
+            self._adopt(name, desired, deployment)
+            wanted = {desired.version, desired.previous}
+            unready = {str(version): LOADING if version in wanted else UNLOADED for version in versions}
+            self._scheduler.replace_route(Route(name, desired.epoch, None, {}, unready))
 
-    def _start_model(self, name: str) -> None:
-        folder = self._repository.root / name
-        deployment = read_deployment(folder)
-        desired = desired_state(deployment, self._repository.versions(name))
-        assert desired is not None, "a model has at least one version"
-        model = self._adopt(name, desired, deployment)
+    def start(self) -> None:
+        """Loads what was announced. A model that cannot be loaded is failed; the others are served."""
+        for model in list(self._models.values()):
+            try:
+                self._start_model(model)
+            except OnnxpressError as error:
+                logger.error("model %r is not served: %s", model.name, error)  # noqa: TRY400
+                self._publish(model)
+
+    def _start_model(self, model: _Model) -> None:
         self._recover(model)
         with model.lock:
+            desired = model.desired
             for version in (desired.version, desired.previous):
                 if not version:
                     continue
                 try:
                     # What was deployed was tried then; a folder that just lies there never was.
-                    self._load(model, version, trial=deployment is None)
+                    self._load(model, version, trial=model.deployment is None)
                 except OnnxpressError as error:
-                    logger.error("version %d of model %r: %s", version, name, error)  # noqa: TRY400
+                    logger.error("version %d of model %r: %s", version, model.name, error)  # noqa: TRY400
             self._publish(model)
 
     def deploy(self, name: str, version: int, expected_epoch: int | None, reason: str, actor: str) -> Outcome:

@@ -1,0 +1,54 @@
+"""What callers hear between the opening of the ports and the end of loading."""
+
+import os
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.answers import number_rows
+from tests.conftest import FRONTS
+from tests.inference_calls import DEADLINE_S, connected, request
+from tests.packages import Models
+from tests.server_process import ServerProcess
+
+# The first load waits until somebody writes to the pipe that is named first on the command line.
+SLOW_START = """
+import pathlib, runpy, sys
+from server.serving.loader import Loader
+go, load = pathlib.Path(sys.argv.pop(1)), Loader.load
+def slow(self, package):
+    Loader.load = load
+    go.read_text()
+    return load(self, package)
+Loader.load = slow
+runpy.run_module("server", None, "__main__")
+"""
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_model_that_is_being_loaded_is_unavailable_and_not_unknown(front: str, models: Models, tmp_path: Path):
+    """Clients retry UNAVAILABLE, so a restart is no failure; NOT_FOUND would be one."""
+    repository = models.copy(tmp_path / "repository", "numbers/1", "numbers/2", "price/1")
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    message = request({"input": number_rows(1)})
+    with ServerProcess(repository, front=front, command=(sys.executable, "-c", SLOW_START, str(go))) as server:
+        port = server.wait_for(r"listening: grpc (\d+)")[1]
+        with connected(f"127.0.0.1:{port}") as stub:
+            for version, state in (("", "version 2 is being loaded"), ("2", "being loaded"), ("1", "not loaded")):
+                message.model_version = version
+                with pytest.raises(grpc.RpcError) as refused:
+                    stub.ModelInfer(message, timeout=DEADLINE_S)
+                assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+                assert state in refused.value.details()
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.ModelInfer(request({}, model="nobody"), timeout=DEADLINE_S)
+            assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+            assert "there are numbers, price" in refused.value.details()
+            go.write_text("go")
+            server.ready()
+            message.model_version = ""
+            assert stub.ModelInfer(message, timeout=DEADLINE_S).model_version == "2"
+        assert server.stop() == 0, server.log
