@@ -51,7 +51,10 @@ class Lane:
                 flats.append(part.request.tensors[index][part.start * spec.stride : part.stop * spec.stride])
             shape = (-1, *spec.shape[1:]) if batchable else (requests[0].shapes or [])[index]
             if spec.datatype == "BYTES":
-                feeds[spec.name] = np.array(list(chain.from_iterable(flats)), object).reshape(shape)
+                elements = list(chain.from_iterable(flats))
+                strings = np.empty(len(elements), object)
+                strings[:] = elements  # several times faster than np.array(elements, object)
+                feeds[spec.name] = strings.reshape(shape)
             else:
                 joined = flats[0] if len(flats) == 1 else b"".join(flats)
                 feeds[spec.name] = np.frombuffer(joined, spec.dtype).reshape(shape)

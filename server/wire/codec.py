@@ -1,7 +1,6 @@
 """ModelInferRequest bytes in, ModelInferResponse bytes out: every check of the protocol."""
 
 import math
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +14,9 @@ from server.serving.lane import Lane
 from server.serving.request import Flat, Request
 from server.serving.routes import Routes
 from server.serving.tensors import ANY, TensorSpec
+from server.wire.strings import split_bytes
 from server.wire.templates import ID_TAG, Learned, learn, varint
 
-_LENGTH = struct.Struct("<I")
 # The typed field of InferTensorContents that carries each datatype (Open Inference Protocol).
 CONTENTS_FIELDS = {
     "BOOL": "bool_contents",
@@ -269,22 +268,6 @@ def _raw(raw: bytes, spec: TensorSpec, count: int, shape: Sequence[int]) -> Flat
     if spec.datatype == "BOOL" and raw.strip(b"\0\1"):
         raise InvalidRequestError(f"input {spec.name!r} has a BOOL byte that is neither 0 nor 1")
     return raw
-
-
-def split_bytes(name: str, raw: bytes, count: int) -> list[bytes]:
-    """The elements of a BYTES tensor: each a little-endian uint32 length and that many bytes."""
-    elements, at, size = [], 0, len(raw)
-    while at + 4 <= size:
-        start = at + 4
-        at = start + _LENGTH.unpack_from(raw, at)[0]
-        if at > size:
-            break
-        elements.append(raw[start:at])
-    if at != size or len(elements) != count:
-        raise InvalidRequestError(
-            f"input {name!r} has broken BYTES framing: {len(elements)} whole elements in {size} bytes, expected {count}"
-        )
-    return elements
 
 
 def _strings(name: str, elements: Sequence[bytes]) -> list[str]:

@@ -13,14 +13,19 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from protos.inference_pb2 import ModelInferRequest
+from server.errors import InvalidRequestError
 from server.serving.lane import Lane
 from server.serving.request import Flat, Request
 from server.serving.routes import Route
+from server.wire.strings import split_bytes
 
 RAW_TAG = 0x3A  # raw_input_contents: field 7, length-delimited
 ID_TAG = b"\x1a"  # id: field 3, length-delimited
 ONE_BYTE = 0x80  # lengths below it are one byte long
+RAW_START = bytes([RAW_TAG])
 BY_LENGTH_MAX = 4096
+TEXTS_MAX = 4096  # of at most TEXT_SIZE_MAX bytes each
+TEXT_SIZE_MAX = 256
 FLEXIBLE_MAX = 32
 
 
@@ -30,16 +35,18 @@ class Template:
 
     head: the bytes up to the id, its tag included; or the whole header, where requests carry no id.
     tail: what follows the id, up to the first raw tensor.
-    sizes: bytes of each raw tensor in the order of the message; 0 for BYTES, which say themselves.
+    sizes: of each raw tensor in the order of the message its bytes, and the tag and length before it; 0 for BYTES,
+        which say themselves.
+    texts: BYTES tensors seen before, and their elements, which nobody changes. Pumps may race to add one.
     """
 
     head: bytes
     tail: bytes
     has_id: bool
-    sizes: tuple[int, ...]
+    sizes: tuple[tuple[int, bytes], ...]
     order: tuple[int, ...]  # place in the message of each input of the signature
-    frames: tuple[bytes, ...]  # tag and length before each raw tensor of a fixed size
-    strings: frozenset[int]  # places of BYTES tensors
+    texts: dict[bytes, list[str]]
+    flexible: bool  # its length differs from request to request
     route: Route | None
     lane: Lane
     rows: int
@@ -68,37 +75,47 @@ class Template:
 
     def _tensors(self, payload: bytes, at: int) -> Sequence[Flat] | None:
         tensors: list[Flat] = []
-        for place, size in enumerate(self.sizes):
-            if size:
-                frame = self.frames[place]
-                if not payload.startswith(frame, at):
-                    return None
-                start = at + len(frame)
-                at = start + size
-                tensors.append(payload[start:at])
-                continue
-            found = _string(payload, at) if self.rows == 1 and place in self.strings else None
-            if found is None:
-                return None
-            text, at = found
-            tensors.append([text])
+        texts = self.texts
+        try:
+            for size, frame in self.sizes:
+                if size:
+                    if not payload.startswith(frame, at):
+                        return None
+                    start = at + len(frame)
+                    at = start + size
+                    tensors.append(payload[start:at])
+                    continue
+                length = payload[at + 1]
+                stop = at + 2 + length
+                if length >= ONE_BYTE:
+                    length = length - ONE_BYTE + payload[at + 2] * ONE_BYTE
+                    stop = at + 3 + length
+                raw = payload[at:stop]
+                elements = texts.get(raw)
+                if elements is None:
+                    elements = self._elements(raw)
+                    if elements is None:
+                        return None
+                tensors.append(elements)
+                at = stop
+        except IndexError:
+            return None
         if at != len(payload):
             return None
         return tensors if len(tensors) == 1 else [tensors[place] for place in self.order]
 
-
-def _string(payload: bytes, at: int) -> tuple[str, int] | None:
-    """The one element of a raw BYTES tensor that starts at `at`, and where the next one starts."""
-    if len(payload) < at + 6 or payload[at] != RAW_TAG or payload[at + 1] >= ONE_BYTE:
-        return None
-    start = at + 6
-    stop = at + 2 + payload[at + 1]
-    if payload[at + 2 : start] != (stop - start).to_bytes(4, "little", signed=True):
-        return None
-    try:
-        return payload[start:stop].decode(), stop
-    except UnicodeDecodeError:
-        return None
+    def _elements(self, raw: bytes) -> list[str] | None:
+        """The elements of one raw BYTES tensor, its tag and length included; categories come again and again."""
+        content = raw[2:] if raw[1] < ONE_BYTE else raw[3:]
+        if raw[:1] + varint(len(content)) + content != RAW_START + raw[1:]:
+            return None
+        try:
+            elements = [element.decode() for element in split_bytes("", content, self.rows)]
+        except (InvalidRequestError, UnicodeDecodeError):
+            return None
+        if len(self.texts) < TEXTS_MAX and len(raw) <= TEXT_SIZE_MAX:
+            self.texts[raw] = elements
+        return elements
 
 
 @dataclass(slots=True)
@@ -133,7 +150,7 @@ class Learned:
 
     def add(self, template: Template, length: int) -> None:
         """Forgets everything when there is too much of it: a client that never repeats itself must not cost memory."""
-        if template.has_id or template.strings:
+        if template.flexible:
             kept = self.flexible if len(self.flexible) < FLEXIBLE_MAX else ()
             self.flexible = (template, *kept)
         else:
@@ -156,8 +173,8 @@ def learn(payload: bytes, message: ModelInferRequest, request: Request, order: S
         return None
     datatypes = {place: spec.datatype for place, spec in zip(order, signature.inputs, strict=True)}
     strings = frozenset(place for place, datatype in datatypes.items() if datatype == "BYTES")
-    if "BOOL" in datatypes.values() or (strings and request.rows != 1):
-        return None  # their bytes need looking at, which the full path does
+    if "BOOL" in datatypes.values():
+        return None  # its bytes need looking at, which the full path does
     parts = _cut(header, message)
     if parts is None:
         return None
@@ -167,10 +184,10 @@ def learn(payload: bytes, message: ModelInferRequest, request: Request, order: S
         head + frames[0] if alone else head,
         tail,
         bool(message.id),
-        tuple(0 if place in strings else len(raw) for place, raw in enumerate(raws)),
+        tuple((0, b"") if place in strings else (len(raw), frames[place]) for place, raw in enumerate(raws)),
         tuple(order),
-        tuple(frames),
-        strings,
+        {},
+        bool(message.id or strings),
         request.route,
         request.lane,
         request.rows,

@@ -1,0 +1,23 @@
+"""BYTES tensors on the wire."""
+
+import struct
+
+from server.errors import InvalidRequestError
+
+_LENGTH = struct.Struct("<I")
+
+
+def split_bytes(name: str, raw: bytes, count: int) -> list[bytes]:
+    """The elements of a BYTES tensor: each a little-endian uint32 length and that many bytes."""
+    elements, at, size = [], 0, len(raw)
+    while at + 4 <= size:
+        start = at + 4
+        at = start + _LENGTH.unpack_from(raw, at)[0]
+        if at > size:
+            break
+        elements.append(raw[start:at])
+    if at != size or len(elements) != count:
+        raise InvalidRequestError(
+            f"input {name!r} has broken BYTES framing: {len(elements)} whole elements in {size} bytes, expected {count}"
+        )
+    return elements
