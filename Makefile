@@ -11,7 +11,7 @@ debian = { $(SUDO) apt-get update --quiet=2 && $(SUDO) env DEBIAN_FRONTEND=nonin
 	apt-get install --yes --quiet=2 --no-install-recommends $(1); }
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long bench load lint types protos lock image-check clean install system docs
+.PHONY: demo test test-long bench bench-peers load lint types protos lock image-check clean install system docs
 
 # Debian splits venv's pip off Python; LightGBM links the system's OpenMP runtime.
 system:
@@ -26,13 +26,33 @@ $(RUNTIME): pyproject.toml | system
 	touch $@
 
 $(STAMP): $(RUNTIME)
-	$(BIN)/python -m pip install --quiet --quiet --editable '.[convert,loadtest,dev]'
+	$(BIN)/python -m pip install --quiet --quiet --editable '.[convert,loadtest,bench,dev]'
 	touch $@
 
 install: $(STAMP)
 
 demo: $(RUNTIME)
 	$(BIN)/python -m examples.churn.demo
+
+# Quoting figures needs a quiet machine: everything that runs beside it is measured too. `make bench BENCH=--quick`.
+bench: $(STAMP)
+	@command -v h2load >/dev/null || $(call debian,nghttp2-client)
+	@command -v cc >/dev/null || $(call debian,gcc libc6-dev)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+# The servers to compare with, each in its own environment; without them `make bench` leaves them out and says so.
+bench-peers: .venv-triton/.installed .venv-mlserver/.installed
+
+.venv-triton/.installed: | system
+	$(PYTHON) -m venv .venv-triton
+	.venv-triton/bin/python -m pip install --quiet 'nvidia-pytriton==0.7.*' 'onnxruntime>=1.23,!=1.26.0,<2'
+	touch $@
+
+# Its worker processes ask uvloop for a loop in a way that uvloop 0.22 no longer answers.
+.venv-mlserver/.installed: | system
+	$(PYTHON) -m venv .venv-mlserver
+	.venv-mlserver/bin/python -m pip install --quiet 'mlserver==1.7.*' 'mlserver-xgboost==1.7.*' 'uvloop<0.22'
+	touch $@
 
 protos: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. protos/package.proto protos/onnx_graph.proto

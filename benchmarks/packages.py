@@ -1,0 +1,66 @@
+"""The models that are served: trained here, compiled by the product's own converter, kept for the next run."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from xgboost import XGBClassifier
+
+from benchmarks.bodies import FEATURES, rows_of
+from converters import convert
+from examples.churn import train
+
+TRAINING_ROWS = 10_000
+SEED = 11
+SAMPLE_ROWS = 500
+LIGHT, HEAVY, CHURN = "light", "heavy", "churn"
+SIZES = {LIGHT: (100, 6), HEAVY: (1000, 8)}  # trees, depth
+LIBRARIES = ("onnxpress", "onnx", "xgboost-cpu", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True)
+class Packages:
+    """repository: all of them as `onnxpress serve` takes it. boosters: the same models as XGBoost saved them."""
+
+    repository: Path
+    boosters: Path
+
+    def onnx(self, model: str) -> Path:
+        return self.repository / model / "1" / "model.onnx"
+
+
+def build(folder: Path, tell: Callable[[str], None]) -> Packages:
+    """Trains and compiles what is missing in `folder`."""
+    packages = Packages(folder / "repository", folder / "boosters")
+    marker = folder / "made-with.json"
+    made_with = json.dumps({name: version(name) for name in LIBRARIES} | {"sizes": SIZES}, sort_keys=True)
+    if folder.exists() and (not marker.exists() or marker.read_text() != made_with):
+        shutil.rmtree(folder)
+    packages.boosters.mkdir(parents=True, exist_ok=True)
+    marker.write_text(made_with)
+    for model, (trees, depth) in SIZES.items():
+        if not packages.onnx(model).exists():
+            tell(f"training and compiling {model}: {trees} trees of depth {depth}")
+            _numeric(packages, model, trees, depth)
+    if not packages.onnx(CHURN).exists():
+        tell("training and compiling churn")
+        rows, left = train.read()
+        pipeline = train.build("xgboost", rows).fit(rows, left)
+        convert(pipeline, rows, name=CHURN).save(packages.repository)
+    return packages
+
+
+def _numeric(packages: Packages, model: str, trees: int, depth: int) -> None:
+    rows = rows_of(SEED, TRAINING_ROWS)
+    noise = np.random.default_rng(SEED).normal(size=len(rows))
+    # Every feature matters and some only together, so that trees grow to their full depth.
+    score = rows @ np.linspace(-1, 1, FEATURES) + rows[:, 0] * rows[:, 1] + np.sin(3 * rows[:, 2]) + noise
+    booster = XGBClassifier(
+        n_estimators=trees, max_depth=depth, learning_rate=0.05, tree_method="hist", random_state=SEED
+    ).fit(rows, score > 0)  # fmt: skip
+    booster.save_model(packages.boosters / f"{model}.json")
+    convert(booster, rows[:SAMPLE_ROWS], name=model).save(packages.repository)

@@ -1,0 +1,66 @@
+"""Side by side: every contender of a cell runs once per round, in turn, so that a disturbance meets them all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.bodies import Bodies
+from benchmarks.figures import Run, middle, spread
+from benchmarks.generator import Generator, Shape
+from benchmarks.targets import Target, measure
+
+SHAPES = ALONE, _, USUAL, MOST = (Shape(1, 1), Shape(8, 1), Shape(8, 16), Shape(64, 16))
+# A client that does not saturate: its latency is what a neighbour can spoil.
+PACED = Shape(4, 4, 100)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long everything takes. Seconds are those of one run."""
+
+    rounds: int
+    seconds: float
+    warm_s: float
+    neighbour_s: float  # quantiles of a paced client need longer
+
+    def half(self) -> "Plan":
+        """For cells that no promise hangs on."""
+        return Plan(max(1, (self.rounds + 1) // 2), self.seconds, self.warm_s, self.neighbour_s)
+
+
+FULL = Plan(rounds=5, seconds=2.0, warm_s=0.5, neighbour_s=8.0)
+QUICK = Plan(rounds=1, seconds=1.0, warm_s=0.2, neighbour_s=2.0)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One kind of request at one shape of load, for everybody who can answer it."""
+
+    model: str
+    rows: int
+    shape: Shape
+    contenders: Sequence[tuple[Target, Bodies]]
+    own_ids: bool = False
+
+    @property
+    def name(self) -> str:
+        return cell_name(self.model, self.rows, self.shape, own_ids=self.own_ids)
+
+
+def cell_name(model: str, rows: int, shape: Shape, *, own_ids: bool = False) -> str:
+    """The key of a cell's figures."""
+    return f"{model}, {rows} row{'s' if rows > 1 else ''}{', own ids' if own_ids else ''}, {shape}"
+
+
+def side_by_side(generator: Generator, cell: Cell, plan: Plan, tell: Callable[[str], None]) -> dict[str, list[Run]]:
+    """The runs of each contender, one per round. Raises GeneratorError."""
+    for target, bodies in cell.contenders:
+        measure(generator, target, bodies, cell.shape, plan.warm_s)
+    runs: dict[str, list[Run]] = {target.name: [] for target, _ in cell.contenders}
+    for number in range(plan.rounds):
+        # Whoever goes first finds the caches of whoever went last: the order turns.
+        turned = [*cell.contenders[number % len(cell.contenders) :], *cell.contenders[: number % len(cell.contenders)]]
+        for target, bodies in turned:
+            runs[target.name].append(measure(generator, target, bodies, cell.shape, plan.seconds))
+    told = (f"{name} {middle(of, 'rate'):,.0f}/s ±{spread(of):.0%}" for name, of in runs.items())
+    tell(f"  {cell.name}: {', '.join(told)}")
+    return runs

@@ -1,0 +1,128 @@
+"""What is put under load: a process tree with a data port, that can be asked what it has answered so far."""
+
+import re
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.bodies import Bodies
+from benchmarks.children import Child
+from benchmarks.figures import Run, quantiles
+from benchmarks.generator import METHOD, Generator, GeneratorError, Shape
+
+ASK_S = 30.0
+# The generator leaves in the middle of its last requests.
+CUT_OFF = "CANCELLED"
+
+
+class Target:
+    """One server. `expects` is the status that a request must get: OK, or what a test of a bare front calls for."""
+
+    name = ""
+    expects = grpc.StatusCode.OK
+
+    def __init__(self, child: Child, port: int) -> None:
+        self.child = child
+        self.port = port
+
+    def check(self, bodies: Bodies) -> None:
+        """One call by a real client. Raises GeneratorError when its status is not the expected one."""
+        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            call = channel.unary_unary(METHOD, request_serializer=None, response_deserializer=None)
+            try:
+                call(bodies.one(), timeout=ASK_S)
+                code, text = grpc.StatusCode.OK, ""
+            except grpc.RpcError as error:
+                code, text = error.code(), error.details() or ""
+        if code != self.expects:
+            raise GeneratorError(f"{self.name} answered {code.name} {text} where {self.expects.name} is expected")
+
+    def answers(self) -> Mapping[str, int] | None:
+        """Requests answered so far by status, or None where the target does not tell."""
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.child.stop()
+
+
+class Echo(Target):
+    """The front alone."""
+
+    name = "echo"
+
+    def __init__(self, logs: Path) -> None:
+        child = Child([sys.executable, "-m", "benchmarks.echo"], logs / "echo.log")
+        super().__init__(child, int(_or_stop(child, r"listening: (\d+)")[1]))
+
+
+class Served(Target):
+    """`onnxpress serve` as it is by default."""
+
+    name = "onnxpress"
+
+    def __init__(self, logs: Path, repository: Path, *flags: str) -> None:
+        child = Child(
+            [
+                sys.executable, "-m", "server", "--repository", str(repository), "--host", "127.0.0.1",
+                "--grpc-port", "0", "--http-port", "0", "--admin-address", "127.0.0.1:0", *flags,
+            ],
+            logs / "onnxpress.log",
+        )  # fmt: skip
+        ports = _or_stop(child, r"listening: grpc (\d+), http (\d+)")
+        super().__init__(child, int(ports[1]))
+        self._metrics = f"http://127.0.0.1:{ports[2]}/metrics"
+        _or_stop(child, r"ready: ")
+
+    def answers(self) -> Mapping[str, int]:
+        with urllib.request.urlopen(self._metrics, timeout=ASK_S) as answer:
+            return count_answers(answer.read().decode())
+
+
+def _or_stop(child: Child, pattern: str) -> re.Match[str]:
+    try:
+        return child.wait_for(pattern)
+    except BaseException:
+        child.stop()
+        raise
+
+
+def count_answers(exposition: str) -> dict[str, int]:
+    """Requests by status, over all models, from the text of /metrics."""
+    counts: dict[str, int] = {}
+    for family in text_string_to_metric_families(exposition):
+        for sample in family.samples:
+            if sample.name == "onnxpress_requests_total":
+                code = sample.labels["code"]
+                counts[code] = counts.get(code, 0) + int(sample.value)
+    return counts
+
+
+def refused_between(before: Mapping[str, int] | None, after: Mapping[str, int] | None) -> int:
+    """Requests that were answered with an error; HTTP says 200 to those too."""
+    if before is None or after is None:
+        return 0
+    return sum(count - before.get(code, 0) for code, count in after.items() if code not in ("OK", CUT_OFF))
+
+
+def measure(generator: Generator, target: Target, bodies: Bodies, shape: Shape, seconds: float) -> Run:
+    """One run. Raises GeneratorError when the target's answers are not the expected ones before or after it."""
+    target.check(bodies)
+    answers, cpu_s = target.answers(), target.child.cpu_s()
+    load = generator.run(target.port, bodies, shape, seconds)
+    cpu_s = target.child.cpu_s() - cpu_s
+    refused = refused_between(answers, target.answers())
+    target.check(bodies)
+    return Run(
+        max(load.requests - refused, 0), refused, load.seconds, cpu_s, load.cpu_s, **quantiles(load.latencies_us)
+    )
