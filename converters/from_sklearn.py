@@ -99,7 +99,7 @@ class Sklearn:
     def describe(self, model: Any, sample: pd.DataFrame, layout: str) -> Schema:
         names = getattr(model, "feature_names_in_", None)
         width = getattr(model, "n_features_in_", None)
-        _SPELLINGS.pop(model, None)
+        _LEARNED.pop(model, None)
         frame = sample if names is None else samples.select(sample, [str(name) for name in names])
         if names is None and width is not None and width != frame.shape[1]:
             raise ConversionRefused(
@@ -113,8 +113,10 @@ class Sklearn:
 
     def compile(self, model: Any, schema: Schema) -> onnx.ModelProto:
         g, tensor = emitted(model, schema)
+        _remember(model, g)
+        made = _plain_nan(g, tensor.probabilities)
         if schema.task != Task.CLASSIFIER:
-            g.output("prediction", g.cast(tensor.probabilities, FLOAT), "FP32", schema.targets)
+            g.output("prediction", g.cast(made, FLOAT), "FP32", schema.targets)
             return g.model()
         winner = tensor.winner or first_of_largest(g, tensor.probabilities)
         if isinstance(schema.classes[0], str):
@@ -125,7 +127,7 @@ class Sklearn:
             g.output("label", named, "BYTES")
         else:
             g.output("label", g.add("Gather", g.int64(*schema.classes), winner), "INT64")
-        g.output("probabilities", g.cast(tensor.probabilities, FLOAT), "FP32", len(schema.classes))
+        g.output("probabilities", g.cast(made, FLOAT), "FP32", len(schema.classes))
         return g.model()
 
     def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
@@ -144,12 +146,10 @@ class Sklearn:
         return Answer({"label": label, "probabilities": made}, {"probabilities": tolerance})
 
     def splits(self, model: Any, schema: Schema) -> dict[str, Doubles]:
-        g, _ = emitted(model, schema)
-        return {name: np.unique(np.concatenate(found)) for name, found in g.splits.items()}
+        return _learned(model, schema).splits
 
     def categories(self, model: Any, schema: Schema) -> dict[str, tuple[Any, ...]]:
-        g, _ = emitted(model, schema)
-        return {name: tuple(dict.fromkeys(_plain(value) for value in found)) for name, found in g.categories.items()}
+        return _learned(model, schema).categories
 
     def _targets(self, model: Any, columns: Any, layout: "Layout", frame: pd.DataFrame) -> int:
         """Columns of `prediction`; where the model does not say, those of its answer to a row of the sample."""
@@ -185,6 +185,17 @@ def emitted(model: Any, schema: Schema) -> tuple[Emission, Scores]:
     return g, Scores(g.whole(transform(g, model, value)))
 
 
+# ONNX Runtime computes a few rows of these, and the last ones of many, by other code than the rest: NaN gets another
+# sign there, and answers must be the same bits in every batch.
+UNEVEN = {"Exp", "Log", "Tanh", "Pow"}
+
+
+def _plain_nan(g: Emission, output: str) -> str:
+    if not UNEVEN.intersection(node.op_type for node in g.nodes):
+        return output
+    return g.add("Where", g.add("IsNaN", output), g.double(np.nan), output)
+
+
 def client_columns(g: Emission, schema: Schema) -> Value:
     """The inputs of the compiled model as DOUBLE (text as STRING), one origin for each column."""
     names = tuple(column.name for column in schema.columns)
@@ -213,33 +224,41 @@ def original_rows(model: Any, schema: Schema, rows: pd.DataFrame) -> Any:
     """
     texts = [column.name for column in schema.columns if column.datatype == "BYTES"]
     if texts:
-        spelling = _SPELLINGS.get(model)
-        if spelling is None:
-            g, _ = emitted(model, schema)
-            spelling = _SPELLINGS[model] = Spelling(
-                dict(g.missing), {name: set(g.categories.get(name, ())) for name in texts}
-            )
-        rows = rows.assign(**{name: _spelled(rows[name], spelling, name) for name in texts})
+        learned = _learned(model, schema)
+        rows = rows.assign(**{name: _spelled(rows[name], learned, name) for name in texts})
     if hasattr(model, "feature_names_in_"):
         return rows
     return rows.to_numpy()
 
 
 @dataclass(frozen=True)
-class Spelling:
-    """How a model spells a missing cell of each text column, and which texts it knows."""
+class Learned:
+    """What a walk over a model finds beside its graph; keys are column names."""
 
-    missing: dict[str, Any]
-    categories: dict[str, set[Any]]
-
-
-# Walking over the model takes longer than asking it: what a walk found is kept for the model's lifetime.
-_SPELLINGS: "WeakKeyDictionary[Any, Spelling]" = WeakKeyDictionary()
+    splits: dict[str, Doubles]
+    categories: dict[str, tuple[Any, ...]]
+    missing: dict[str, Any]  # how the model spells a missing cell of text
 
 
-def _spelled(values: "pd.Series[Any]", spelling: Spelling, name: str) -> pd.Series:
-    mark = spelling.missing.get(name, np.nan)
-    empty_is_text = "" in spelling.categories.get(name, ()) or name not in spelling.missing
+# A walk takes longer than asking the model: what it found is kept until the model is described again.
+_LEARNED: "WeakKeyDictionary[Any, Learned]" = WeakKeyDictionary()
+
+
+def _learned(model: Any, schema: Schema) -> Learned:
+    if model not in _LEARNED:
+        _remember(model, emitted(model, schema)[0])
+    return _LEARNED[model]
+
+
+def _remember(model: Any, g: Emission) -> None:
+    splits = {name: np.unique(np.concatenate(found)) for name, found in g.splits.items()}
+    known = {name: tuple(dict.fromkeys(_plain(value) for value in found)) for name, found in g.categories.items()}
+    _LEARNED[model] = Learned(splits, known, dict(g.missing))
+
+
+def _spelled(values: "pd.Series[Any]", learned: Learned, name: str) -> "pd.Series[Any]":
+    mark = learned.missing.get(name, np.nan)
+    empty_is_text = "" in learned.categories.get(name, ()) or name not in learned.missing
     cells = values.to_numpy(dtype=object)
     absent = pd.isna(cells) | ((cells == "") & (not empty_is_text))
     # A Series: pandas would make a column of its own text type of an array, and spell None its own way.

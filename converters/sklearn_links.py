@@ -35,7 +35,8 @@ def carried(link: str, margin: Doubles, lost: Doubles) -> Any:
     apply = INVERSES[link][1]
     with np.errstate(all="ignore"):
         if link == "MultinomialLogit":  # each factor moves by e^lost, and so does their sum
-            return apply(margin) * np.expm1(2 * np.max(lost, axis=-1, keepdims=True))
+            grown = np.expm1(np.minimum(2 * np.max(lost, axis=-1, keepdims=True), 700.0))
+            return np.minimum(apply(margin) * grown, 1.0)
         exact = apply(margin)
         moved = np.maximum(np.abs(apply(margin + lost) - exact), np.abs(apply(margin - lost) - exact))
     return np.where(np.isnan(moved), 0.0, moved)

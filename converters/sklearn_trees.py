@@ -49,9 +49,10 @@ def summed(g: Emission, tensor: str, trees: Sequence[Tree], value: Value, seen: 
     `tensor` is DOUBLE [rows, features] as the trees compare it; `value` says where its columns come from, `seen` what
     the trees do to them first.
     """
-    for feature in range(value.width):
-        thresholds = [tree.threshold[(tree.feature == feature) & ~tree.leaf] for tree in trees]
-        g.split(seen(value.origins[feature]), np.concatenate(thresholds))
+    features = np.concatenate([tree.feature[~tree.leaf] for tree in trees])
+    thresholds = np.concatenate([tree.threshold[~tree.leaf] for tree in trees])
+    for feature in np.unique(features[features < value.width]):
+        g.split(seen(value.origins[feature]), thresholds[features == feature])
     tensor, trees = _untransformed(g, tensor, trees, value, seen)
     targets = max(tree.first_target + tree.weights.shape[1] for tree in trees)
     if g.exact:

@@ -43,8 +43,8 @@ CASES: tuple[Case, ...] = (
     Case("KNeighborsClassifier, distance weights", scaled(KNeighborsClassifier(4, weights="distance"), data.classes)),
     Case("KNeighborsClassifier, manhattan", scaled(KNeighborsClassifier(3, p=1), data.binary)),
     Case(
-        "KNeighborsClassifier, brute, chebyshev",
-        scaled(KNeighborsClassifier(metric="chebyshev", algorithm="brute"), data.classes),
+        "KNeighborsClassifier, brute",
+        scaled(KNeighborsClassifier(algorithm="brute"), data.classes),
     ),
     Case("KNeighborsRegressor", scaled(KNeighborsRegressor(), data.margin)),
     Case(
