@@ -96,6 +96,7 @@ def test_admin_port_is_not_exposed():
 
 
 def test_label_names_the_version_of_the_project():
+    """The image's label is the version that pyproject.toml states."""
     labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', values("LABEL")[0]))
     assert labels["version"] == PYPROJECT["project"]["version"]
     assert labels["licenses"] == PYPROJECT["project"]["license"]

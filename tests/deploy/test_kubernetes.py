@@ -67,6 +67,7 @@ def test_probes_ask_what_the_server_answers(probe: str, path: str):
 
 
 def test_startup_may_take_as_long_as_a_version_may_load():
+    """The startup probe waits at least as long as loading a version may take."""
     probe = container()["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= settings().load_seconds_max * 2
 
@@ -80,6 +81,7 @@ def test_ports_are_the_servers():
 
 
 def test_selectors_select_the_pods():
+    """Every selector matches the labels of the pods."""
     labels = objects()["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert objects()["Deployment"]["spec"]["selector"]["matchLabels"] == labels
     assert objects()["Service"]["spec"]["selector"] == labels
@@ -104,6 +106,7 @@ def test_user_is_the_images():
 
 
 def test_a_rolling_update_never_has_fewer_replicas_than_wanted():
+    """A rolling update starts a replica before it ends one."""
     strategy = objects()["Deployment"]["spec"]["strategy"]["rollingUpdate"]
     assert (strategy["maxUnavailable"], strategy["maxSurge"]) == (0, 1)
 

@@ -50,12 +50,14 @@ def test_every_serving_dependency_is_locked_within_its_bounds():
 
 
 def test_the_build_tools_are_locked_within_their_bounds():
+    """What builds the image is pinned, inside the bounds that the project states."""
     (requirement,) = map(Requirement, PYPROJECT["build-system"]["requires"])
     assert requirement.specifier.contains(locked("build.lock")[requirement.name])
 
 
 @pytest.mark.parametrize("module", FORBIDDEN)
 def test_what_trains_converts_or_unpickles_is_not_locked(module: str):
+    """The image's lock holds nothing that trains, converts or unpickles."""
     assert DISTRIBUTIONS.get(module, module) not in locked("requirements.lock")
 
 

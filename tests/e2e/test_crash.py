@@ -162,7 +162,9 @@ def test_deployment_of_a_version_that_is_gone(tmp_path: Path, models: Models) ->
     deploy_on_disk(repository, "numbers", live=2, previous=1)
     shutil.rmtree(repository / "numbers/2")
     with ServerProcess(repository) as server, connected(server.ready().grpc) as stub:
-        with pytest.raises(grpc.RpcError, match="version 2 is what the deployment wants live, but not in the repository") as caught:
+        with pytest.raises(
+            grpc.RpcError, match="version 2 is what the deployment wants live, but not in the repository"
+        ) as caught:
             stub.ModelInfer(request({"input": number_rows(1)}), timeout=DEADLINE_S)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert stub.ModelInfer(request({"input": number_rows(1)}, "bare"), timeout=DEADLINE_S).model_version == "1"

@@ -16,5 +16,6 @@ def test_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_user_with_a_name_is_named(monkeypatch: pytest.MonkeyPatch):
+    """A user whom the machine knows is named with the machine."""
     monkeypatch.setenv("LOGNAME", "ada")
     assert _actor() == f"ada@{os.uname().nodename}"

@@ -1,0 +1,261 @@
+"""The rooms of design and ARCHITECTURE.md, held by reading the sources: what may import what, how large, what never."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("server", "converters", "loadtests")
+LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
+DEPTH_MAX = 2
+NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "base", "misc", "tools", "core"}
+
+# Who may import whom, inside the product; whatever is not listed imports leaves only.
+LEAVES = {"server.settings", "server.errors", "server.facts", "protos"}
+MAY_IMPORT = {
+    "server.__main__": {"server.cli"},
+    "server.cli": {"server.wiring", "server.serving", "server.models", "server.wire"},
+    "server.wiring": {"server.wire", "server.serving", "server.models", "server.telemetry"},
+    "server.wire": {"server.wire", "server.serving", "server.models", "server.telemetry"},
+    "server.serving": {"server.serving", "server.models"},
+    "server.models": {"server.models"},
+    "server.telemetry": {"server.telemetry"},
+    "server.settings": set(),
+    "server.errors": set(),
+    "server.facts": set(),
+    "converters": {"converters"},
+    "loadtests": {"loadtests"},
+    "onnxpress": set(),
+}
+# Library -> the only files (or folders) of the product that may import it.
+HOMES = {
+    "grpc": ("server/wire/", "loadtests/"),
+    "grpc_health": ("server/wire/",),
+    "grpc_reflection": ("server/wire/",),
+    "pygrpc_native": ("server/wire/native_front.py",),
+    "onnxruntime": ("server/serving/runtime.py", "converters/runtime.py"),
+    "uvloop": ("server/wiring.py",),
+    "prometheus_client": ("server/wiring.py", "server/telemetry/", "server/wire/http.py"),
+    "locust": ("loadtests/",),
+    "gevent": ("loadtests/",),
+    "hdrh": ("loadtests/",),
+    "sklearn": ("converters/",),
+    "xgboost": ("converters/",),
+    "lightgbm": ("converters/",),
+    "pandas": ("converters/", "loadtests/"),
+    "onnx": ("converters/",),
+    "skl2onnx": ("converters/",),
+    "pickle": ("converters/loading.py",),
+    "joblib": ("converters/",),
+}
+# Pure deciders: `now` is an argument, nothing is awaited, opened or locked.
+PURE = ("batching", "admission", "lifecycle", "rollout", "routing")
+IMPURE = {"asyncio", "grpc", "threading", "time", "socket", "os", "subprocess", "random", "datetime", "logging"}
+# Call -> what to write instead.
+BANNED = {
+    "time.sleep": "wait for the event itself: a Condition, an Event, a queue with a timeout",
+    "eval": "parse what you expect",
+    "exec": "call a function",
+    "os.system": "subprocess.run with a list and a timeout",
+    "pickle.load": "models come as ONNX; see converters/loading.py for the one guarded place",
+    "pickle.loads": "models come as ONNX; see converters/loading.py for the one guarded place",
+    "asyncio.get_event_loop": "asyncio.get_running_loop",
+    "datetime.datetime.now": "datetime.now(UTC)",
+    "tempfile.mktemp": "tempfile.mkdtemp",
+}
+PRINTERS = ("server/cli/", "server/serving/trial.py", "converters/cli.py", "loadtests/", "onnxpress.py")
+UNPICKLERS = ("converters/loading.py",)  # behind --trust-pickle, in a child process
+SLEEPERS = ("loadtests/",)  # generators of load sleep until the next intended send
+
+
+@cache
+def sources() -> dict[str, ast.Module]:
+    """Every module of the product by its path from the root; generated ones are left out."""
+    files = [ROOT / "onnxpress.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
+    return {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in sorted(files)}
+
+
+@cache
+def module_names() -> set[str]:
+    files = [path for room in (*ROOMS, "protos") for path in (ROOT / room).rglob("*.py")]
+    return {module_name(str(path.relative_to(ROOT))) for path in files}
+
+
+def module_name(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Full names of what is imported, functions' own imports included; a package is not its submodule."""
+    for node in running(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "relative imports hide the room"
+            for name in node.names:
+                inner = f"{node.module}.{name.name}"
+                yield inner if inner in module_names() else node.module or ""
+
+
+def running(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node but what stands under `if TYPE_CHECKING`, which never runs."""
+    yield tree
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            yield from running(node)
+
+
+def room(name: str) -> str:
+    """The entry of MAY_IMPORT that a module belongs to."""
+    return max((entry for entry in MAY_IMPORT if name == entry or name.startswith(entry + ".")), key=len)
+
+
+def test_every_module_has_a_room() -> None:
+    """A module that is in none of the rooms has no rules: it must be given some."""
+    lost = [path for path in sources() if not any(module_name(path).startswith(entry) for entry in MAY_IMPORT)]
+    lost += [path for path in sources() if path.count("/") > DEPTH_MAX]
+    assert set(lost) <= {"server/__init__.py"}
+
+
+def test_imports_go_one_way() -> None:
+    """__main__ -> wiring -> wire -> serving -> models -> leaves; telemetry, converters and load tests on their own."""
+    wrong = []
+    for path, tree in sources().items():
+        if path == "server/__init__.py":
+            continue
+        allowed = MAY_IMPORT[room(module_name(path))] | LEAVES
+        for name in imports(tree):
+            if name.split(".")[0] not in {*ROOMS, "protos", "onnxpress"} or name in ROOMS:
+                continue
+            if not any(name == entry or name.startswith(entry + ".") for entry in allowed):
+                wrong.append(f"{path} imports {name}; its room may import {', '.join(sorted(allowed))}")
+    assert wrong == []
+
+
+def test_one_home_per_library() -> None:
+    """Each third-party library that shapes the code is imported in its one home, so that leaving it costs one file."""
+    wrong = []
+    for path, tree in sources().items():
+        for name in imports(tree):
+            homes = HOMES.get(name.split(".")[0])
+            if homes is not None and not path.startswith(homes):
+                wrong.append(f"{path} imports {name}: its home is {' or '.join(homes)}")
+    assert sorted(set(wrong)) == []
+
+
+def test_no_import_cycles() -> None:
+    """Modules that import each other in a circle cannot be understood one at a time."""
+    names = {module_name(path) for path in sources()}
+    graph = {module_name(path): {name for name in imports(tree) if name in names} for path, tree in sources().items()}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join((*above[above.index(name) :], name))
+        if name not in done:
+            for inner in graph[name] - {name}:
+                visit(inner, (*above, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_files_are_short() -> None:
+    """A file that one cannot read in one sitting holds more than one thought."""
+    long = {path: len((ROOT / path).read_text().splitlines()) for path in sources()}
+    long |= {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in (ROOT / "tests").rglob("*.py")}
+    assert {path: lines for path, lines in long.items() if lines > LINES_MAX} == {}
+
+
+def test_functions_are_short() -> None:
+    """A function longer than a screen does more than one thing."""
+    long = []
+    for path, tree in sources().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > FUNCTION_LINES_MAX:
+                    long.append(f"{path}:{node.lineno} {node.name} has {lines} lines")
+    assert long == []
+
+
+def test_names_say_something() -> None:
+    """No module is called by a word that fits every module."""
+    assert [path for path in sources() if set(Path(path).with_suffix("").parts) & NAMES_THAT_SAY_NOTHING] == []
+
+
+def test_deciders_are_pure() -> None:
+    """Batching, admission, lifecycle and their like read no clock, hold no lock and do no I/O."""
+    wrong = []
+    for path, tree in sources().items():
+        if path.startswith("server/") and Path(path).stem in PURE:
+            wrong += [f"{path} imports {name}" for name in imports(tree) if name.split(".")[0] in IMPURE]
+    assert wrong == []
+
+
+def call_name(node: ast.Call) -> str:
+    """`a.b.c` of a call, or an empty string where it is no plain name."""
+    parts: list[str] = []
+    function: ast.expr = node.func
+    while isinstance(function, ast.Attribute):
+        parts.append(function.attr)
+        function = function.value
+    return ".".join(reversed([*parts, function.id])) if isinstance(function, ast.Name) else ""
+
+
+def test_banned_calls() -> None:
+    """Calls that hide a mistake are named with what to write instead."""
+    wrong = []
+    for path, tree in sources().items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            name = call_name(node)
+            if name == "print" and not path.startswith(PRINTERS):
+                wrong.append(f"{path}:{node.lineno} print: use the module's logger")
+            if path.startswith(UNPICKLERS if "pickle" in name else SLEEPERS if name == "time.sleep" else ()):
+                continue
+            if name in BANNED:
+                wrong.append(f"{path}:{node.lineno} {name}: {BANNED[name]}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("folder", ["server", "tests/server", "tests/e2e", "tests/conformance"])
+def test_tests_do_not_sleep(folder: str) -> None:
+    """A test that sleeps is slow on fast machines and wrong on slow ones."""
+    wrong = []
+    for path in (ROOT / folder).rglob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        sleeps = [call for call in calls if call_name(call) in ("time.sleep", "sleep")]
+        wrong += [f"{path.relative_to(ROOT)}:{call.lineno}" for call in sleeps]
+    assert wrong == []
+
+
+def test_every_test_says_what_it_holds() -> None:
+    """A test's docstring is the behaviour in a sentence."""
+    silent = []
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+        tests = [function for function in functions if function.name.startswith("test_")]
+        silent += [f"{path.relative_to(ROOT)}: {test.name}" for test in tests if not ast.get_docstring(test)]
+    assert silent == []
+
+
+def test_server_tests_mirror_the_server() -> None:
+    """A file tests/server/x/test_y_more.py is about server/x/y.py, so that each is found from the other."""
+    lost = []
+    for path in (ROOT / "tests/server").rglob("test_*.py"):
+        folder = ROOT / "server" / path.parent.relative_to(ROOT / "tests/server")
+        words = path.stem.removeprefix("test_").split("_")
+        if not any((folder / ("_".join(words[:count]) + ".py")).exists() for count in range(1, len(words) + 1)):
+            lost.append(str(path.relative_to(ROOT)))
+    assert lost == []
+
+
+def test_domain_errors_know_no_transport() -> None:
+    """errors.py imports nothing at all: a domain error must not know what it becomes on the network."""
+    assert list(imports(sources()["server/errors.py"])) == []
