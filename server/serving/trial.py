@@ -35,7 +35,7 @@ class Trials:
         """
         settings = self._settings
         order = {
-            "folder": str(settings.repository / model / str(version)),
+            "folder": str((settings.repository / model / str(version)).resolve()),  # the child works elsewhere
             "model": model,
             "version": version,
             "latency_target_ms": settings.latency_target_ms,

@@ -8,11 +8,9 @@ from server.settings import Settings
 from server.wire.status import PUSHBACK_KEY, status_of
 
 INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
-# `close` wakes only one of the threads that wait in `receive`; the others look again this often.
+# `close` wakes only one of the threads that wait in `receive` (pygrpc-native 0.5.0); the others look this often.
 WAKE_MS = 200
 DRAINING_MESSAGE = "the server is draining"
-# `close` wakes only one of the threads that wait in the front (pygrpc-native 0.5.0); the others look by themselves.
-LOOK_MS = 200
 
 
 class NativeFront:
