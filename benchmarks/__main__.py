@@ -32,27 +32,40 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     plan = QUICK if arguments.quick else FULL
-    plan = replace(plan, rounds=arguments.rounds or plan.rounds, seconds=arguments.seconds or plan.seconds)
+    given = {name: getattr(arguments, name) for name in ("rounds", "seconds") if getattr(arguments, name) is not None}
+    plan = replace(plan, **given)
     if plan.rounds < 1 or plan.seconds <= 0:
         parser.error("rounds and seconds must be positive")
     partial = bool(arguments.quick or arguments.only)
     start, results = monotonic(), Results()
     try:
         bench = Bench(WORK, packages.build(WORK / "models", say), Generator(WORK), plan, results, say)
-        for name in arguments.only or PARTS:
-            say(f"{name}: {PARTS[name].__doc__} [{monotonic() - start:.0f} s]")
-            PARTS[name](bench)
-    except (GeneratorError, ChildError) as error:
+    except GeneratorError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
+    failed = [name for name in arguments.only or PARTS if not measured(name, bench, monotonic() - start)]
     kept = promises(results.cells, results.figures)
     say("\n" + report.aligned(report.table(results.cells)))
     say("\n" + "\n".join(results.notes))
     say("\n" + report.aligned(report.verdicts(kept)))
     lasted = f"{plan.rounds} rounds side by side of {plan.seconds:g} s each; cells that no promise hangs on: half."
-    publish(arguments.out or (WORK if partial else DOCS), results, lasted)
+    publish(arguments.out or (WORK if partial or failed else DOCS), results, lasted)
     say(f"\n{monotonic() - start:.0f} s")
+    if failed:
+        return 2
     return int(arguments.strict and any(promise.kept is False for promise in kept))
+
+
+def measured(name: str, bench: Bench, seconds: float) -> bool:
+    """Runs a part; what fails is told and noted, and costs the other parts nothing."""
+    say(f"{name}: {PARTS[name].__doc__} [{seconds:.0f} s]")
+    try:
+        PARTS[name](bench)
+    except (GeneratorError, ChildError) as error:
+        print(f"bench: {name} failed: {error}", file=sys.stderr)
+        bench.results.notes.append(f"{name}: the measurement failed ({str(error).splitlines()[0]}).")
+        return False
+    return True
 
 
 def publish(folder: Path, results: Results, lasted: str) -> None:

@@ -58,9 +58,12 @@ def rate_ratio(cell: Mapping[str, Sequence[Run]], above: str, below: str) -> flo
 
 
 def spread(runs: Sequence[Run]) -> float:
-    """The largest distance of a round's rate from the median, as a share of it: how noisy the machine was."""
+    """The largest distance of a round's rate from the median, as a share of it: how noisy the machine was.
+
+    NaN where nothing was answered.
+    """
     centre = middle(runs, "rate")
-    return max(abs(run.rate - centre) for run in runs) / centre
+    return max(abs(run.rate - centre) for run in runs) / centre if centre else float("nan")
 
 
 def as_json(cells: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import grpc
 
 from benchmarks.bodies import Bodies
 from benchmarks.figures import Run, quantiles
-from benchmarks.generator import METHOD, Generator, Shape
+from benchmarks.generator import METHOD, Generator, GeneratorError, Shape
 from benchmarks.rounds import PACED, USUAL, Plan
 from benchmarks.targets import Target, refused_between
 
@@ -57,7 +57,7 @@ def beside_huge(generator: Generator, served: Target, single: Bodies, huge: Bodi
             stop.set()
             thread.join()
         if failures:
-            raise RuntimeError(f"a request of {HUGE_ROWS} rows failed: {failures[0]}")
+            raise GeneratorError(f"a request of {HUGE_ROWS} rows failed: {failures[0]}")
 
     return _disturbed(generator, served, single, PACED, plan, sending)
 

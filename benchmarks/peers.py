@@ -138,6 +138,8 @@ def versions() -> dict[str, str]:
         (TRITON_VENV, ("nvidia-pytriton", "onnxruntime")),
         (MLSERVER_VENV, ("mlserver", "mlserver-xgboost", "xgboost")),
     ):
+        if not (venv / "bin" / "python").exists():
+            continue
         code = f"from importlib.metadata import version as v; print(*(v(p) for p in {packages!r}))"
         done = subprocess.run([venv / "bin" / "python", "-c", code], capture_output=True, text=True, check=False)
         if done.returncode == 0:

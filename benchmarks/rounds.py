@@ -61,6 +61,10 @@ def side_by_side(generator: Generator, cell: Cell, plan: Plan, tell: Callable[[s
         turned = [*cell.contenders[number % len(cell.contenders) :], *cell.contenders[: number % len(cell.contenders)]]
         for target, bodies in turned:
             runs[target.name].append(measure(generator, target, bodies, cell.shape, plan.seconds))
-    told = (f"{name} {middle(of, 'rate'):,.0f}/s ±{spread(of):.0%}" for name, of in runs.items())
+    told = (
+        f"{name} {middle(of, 'rate'):,.0f}/s ±{spread(of):.0%}"
+        + (f" and {refused:,} refused" if (refused := sum(run.refused for run in of)) else "")
+        for name, of in runs.items()
+    )
     tell(f"  {cell.name}: {', '.join(told)}")
     return runs

@@ -47,6 +47,7 @@ def test_median_and_spread_over_rounds() -> None:
     runs = [run(100), run(102), run(50)]
     assert middle(runs, "rate") == 100
     assert spread(runs) == 0.5
+    assert np.isnan(spread([run(0)]))
 
 
 def test_quantiles_are_by_name_and_nan_of_nothing() -> None:
