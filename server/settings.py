@@ -4,6 +4,7 @@ A field `grpc_port` is the flag `--grpc-port`, the variable `ONNXPRESS_GRPC_PORT
 """
 
 import argparse
+import math
 import os
 import re
 import tomllib
@@ -22,11 +23,14 @@ SERVICE_LINKS = re.compile(
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KIB = 1024
 MIB = 1024 * KIB
+PORT_MAX = 65535
+# What a value of each type may be in a file, which has types of its own; `true` is no number.
+FILE_TYPES: dict[type, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), Path: (str,)}
 
 
-def option(default: Any, text: str, *, choices: Sequence[str] | None = None) -> Any:
-    """A setting with its one line of help; the unit is the last word of its name."""
-    return field(default=default, metadata={"help": text, "choices": choices})
+def option(default: Any, text: str, *, choices: Sequence[str] | None = None, least: int = 0) -> Any:
+    """A setting with its one line of help; the unit is the last word of its name. Numbers are at least `least`."""
+    return field(default=default, metadata={"help": text, "choices": choices, "least": least})
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,15 @@ class Settings:
     keepalive_timeout_s: int = option(20, "a connection whose ping stays unanswered this long is closed")
     connection_age_s: int = option(0, "connections are told to reconnect after this; 0: never; needs front grpcio")
     run_slots: int = option(0, "batches that may run at once; 0: one per core")
-    batch_rows_max: int = option(1024, "upper bound of rows in one batch; each version finds its own below it")
-    latency_target_ms: int = option(100, "what batching and admission aim to stay under")
-    queue_rows_max: int = option(100_000, "rows that may wait in one lane")
-    queue_mib_max: int = option(256, "request bytes that may wait in one lane")
-    streams_per_connection_max: int = option(256, "concurrent calls on one connection")
-    message_mib_max: int = option(16, "largest request accepted")
-    model_mib_max: int = option(2048, "largest model.onnx accepted")
-    load_seconds_max: int = option(120, "a version that takes longer to load, warm up and check is refused")
-    load_mib_max: int = option(8192, "memory that loading a version may take in its trial process")
+    batch_rows_max: int = option(1024, "upper bound of rows in one batch; each version finds its own below it", least=1)
+    latency_target_ms: int = option(100, "what batching and admission aim to stay under", least=1)
+    queue_rows_max: int = option(100_000, "rows that may wait in one lane", least=1)
+    queue_mib_max: int = option(256, "request bytes that may wait in one lane", least=1)
+    streams_per_connection_max: int = option(256, "concurrent calls on one connection", least=1)
+    message_mib_max: int = option(16, "largest request accepted", least=1)
+    model_mib_max: int = option(2048, "largest model.onnx accepted", least=1)
+    load_seconds_max: int = option(120, "a version that takes longer to load, warm up and check is refused", least=1)
+    load_mib_max: int = option(8192, "memory that loading a version may take in its trial process", least=1)
     drain_wait_s: float = option(0.0, "between NOT_SERVING and refusing new work, for balancers to notice")
     drain_finish_s: float = option(20.0, "for held work to finish when stopping")
 
@@ -64,15 +68,19 @@ class Settings:
         if self.state_dir == Path():
             object.__setattr__(self, "state_dir", self.repository / ".onnxpress")
         for name in ("grpc_port", "http_port"):
-            if not 0 <= getattr(self, name) <= 65535:
-                raise UsageError(f"{name} must be 0 to 65535, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) <= PORT_MAX:
+                raise UsageError(f"{name} must be 0 to {PORT_MAX}, got {getattr(self, name)}")
         host = self.admin_host_port()[0]
         if host not in LOOPBACK and self.admin_token_file == Path():
             raise UsageError(f"admin_address {self.admin_address} is not loopback: set admin_token_file too")
         self._check_tls()
         for setting in fields(self):
-            if isinstance(getattr(self, setting.name), int | float) and getattr(self, setting.name) < 0:
-                raise UsageError(f"{setting.name} must not be negative, got {getattr(self, setting.name)}")
+            value, least = getattr(self, setting.name), setting.metadata["least"]
+            # Written so that NaN, which is neither less nor more, is refused too.
+            if isinstance(value, int | float) and not least <= value < math.inf:
+                raise UsageError(
+                    f"{setting.name} must be {f'at least {least}' if least else 'not negative'}, got {value}"
+                )
 
     def _check_tls(self) -> None:
         tls, key = self.tls_cert_file != Path(), self.tls_key_file != Path()
@@ -87,8 +95,10 @@ class Settings:
 
     def admin_host_port(self) -> tuple[str, int]:
         host, _, port = self.admin_address.rpartition(":")
-        if not host or not port.isdigit():
-            raise UsageError(f"admin_address must be HOST:PORT, got {self.admin_address!r}")
+        if not host or not port.isdecimal() or int(port) > PORT_MAX:
+            raise UsageError(
+                f"admin_address must be HOST:PORT with a port up to {PORT_MAX}, got {self.admin_address!r}"
+            )
         return host.strip("[]"), int(port)
 
 
@@ -119,6 +129,8 @@ def resolve(flags: Mapping[str, Any], environment: Mapping[str, str] = os.enviro
         for name, raw in found.items():
             if name not in known:
                 raise UsageError(f"unknown setting {name!r} in the {source}; there are {', '.join(known)}")
+            if raw == "" and known[name].default is MISSING:
+                continue
             values[name] = _convert(name, raw, known[name].type, known[name].metadata["choices"], source)
     if "repository" not in values:
         raise UsageError("no repository: give --repository, the folder of all models")
@@ -144,6 +156,8 @@ def _convert(name: str, raw: Any, kind: Any, choices: Sequence[str] | None, sour
     if choices and raw not in choices:
         raise UsageError(f"{name} must be one of {', '.join(choices)}, got {raw!r} in the {source}")
     try:
+        if type(raw) not in (str, *FILE_TYPES[kind]):
+            raise TypeError
         return kind(raw)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{name} must be {kind.__name__}, got {raw!r} in the {source}") from error

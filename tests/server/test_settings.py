@@ -1,0 +1,118 @@
+"""Settings: flag over environment over file over default, and whatever is wrong named once."""
+
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.errors import UsageError
+from server.settings import Settings, resolve
+from tests.server_process import PATIENCE_S, ROOT
+
+
+def test_precedence(tmp_path: Path) -> None:
+    """A flag beats the environment, which beats the file, which beats the default."""
+    file = tmp_path / "serve.toml"
+    file.write_text('repository = "a"\ngrpc_port = 1\nhttp_port = 2\nrun_slots = 3\n')
+    environment = {"ONNXPRESS_GRPC_PORT": "10", "ONNXPRESS_HTTP_PORT": "20", "HOME": "/x"}
+    settings = resolve({"config": file, "grpc_port": "100", "front": None}, environment)
+    assert (settings.grpc_port, settings.http_port, settings.run_slots) == (100, 20, 3)
+    assert settings.repository == Path("a")
+    assert settings.front == "native"
+
+
+def test_state_lies_in_the_repository_unless_told() -> None:
+    """What the server writes goes below the repository by default, and elsewhere when it may not write there."""
+    assert resolve({"repository": "models"}, {}).state_dir == Path("models/.onnxpress")
+    assert resolve({"repository": "models", "state_dir": "state"}, {}).state_dir == Path("state")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({}, ("repository",)),
+        ({"repository": ""}, ("repository",)),
+        ({"grpc_port": "65536"}, ("grpc_port", "0 to 65535", "65536")),
+        ({"grpc_port": "-1"}, ("grpc_port", "0 to 65535", "-1")),
+        ({"grpc_port": "http"}, ("grpc_port", "int", "'http'", "flag")),
+        ({"front": "http"}, ("front", "native, grpcio", "'http'")),
+        ({"admin_address": "0.0.0.0:8003"}, ("admin_address", "not loopback", "admin_token_file")),
+        ({"admin_address": "8003"}, ("admin_address", "HOST:PORT", "'8003'")),
+        ({"admin_address": "127.0.0.1:99999"}, ("admin_address", "65535", "99999")),
+        ({"drain_wait_s": "-1"}, ("drain_wait_s", "negative", "-1")),
+        ({"drain_wait_s": "nan"}, ("drain_wait_s", "nan")),
+        ({"drain_finish_s": "inf"}, ("drain_finish_s", "inf")),
+        ({"batch_rows_max": "0"}, ("batch_rows_max", "at least 1", "0")),
+        ({"latency_target_ms": "0"}, ("latency_target_ms", "at least 1", "0")),
+        ({"message_mib_max": "0"}, ("message_mib_max", "at least 1", "0")),
+        ({"streams_per_connection_max": "0"}, ("streams_per_connection_max", "at least 1", "0")),
+        ({"load_mib_max": "0"}, ("load_mib_max", "at least 1", "0")),
+        ({"load_seconds_max": "0"}, ("load_seconds_max", "at least 1", "0")),
+        ({"queue_rows_max": "0"}, ("queue_rows_max", "at least 1", "0")),
+        ({"tls_cert_file": "cert.pem"}, ("tls_cert_file", "tls_key_file")),
+    ],
+)
+def test_wrong_flag(flags: dict[str, Any], words: tuple[str, ...]) -> None:
+    """A value that cannot be is refused with its name, what is expected and what came."""
+    base = {} if not flags or "repository" in flags else {"repository": "models"}
+    with pytest.raises(UsageError) as caught:
+        resolve({**base, **flags}, {})
+    assert [word for word in words if word not in str(caught.value)] == [], caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("grpc_prot = 1\n", ("unknown", "'grpc_prot'", "file", "grpc_port")),
+        ("grpc_port = 1.5\n", ("grpc_port", "int", "1.5", "file")),
+        ("grpc_port = true\n", ("grpc_port", "int", "True", "file")),
+        ("grpc_port = [1]\n", ("grpc_port", "int", "[1]", "file")),
+        ("host = 7\n", ("host", "str", "7", "file")),
+        ("repository = 7\n", ("repository", "7", "file")),
+        ("grpc_port = \n", ("serve.toml",)),
+        ("[server]\ngrpc_port = 1\n", ("unknown", "'server'")),
+    ],
+)
+def test_wrong_file(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    """A file with an unknown key, a value of another type or no TOML is refused, naming key and file."""
+    file = tmp_path / "serve.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        resolve({"repository": "models"} | {"config": file} if "repository" not in text else {"config": file}, {})
+    assert [word for word in words if word not in str(caught.value)] == [], caught.value
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A settings file that is not there is no silent default."""
+    with pytest.raises(UsageError, match="cannot read settings"):
+        resolve({"repository": "models", "config": tmp_path / "none.toml"}, {})
+
+
+def test_wrong_environment() -> None:
+    """A variable that is misspelt or no number is refused, naming the environment."""
+    with pytest.raises(UsageError, match="unknown setting 'grpc_prot' in the environment"):
+        resolve({"repository": "models"}, {"ONNXPRESS_GRPC_PROT": "1"})
+    with pytest.raises(UsageError, match="grpc_port must be int, got 'x' in the environment"):
+        resolve({"repository": "models"}, {"ONNXPRESS_GRPC_PORT": "x"})
+
+
+def test_every_setting_has_help_and_a_flag() -> None:
+    """`onnxpress serve --help` names every setting."""
+    command = [sys.executable, "-m", "server", "--help"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
+    flags = ["--" + setting.name.replace("_", "-") for setting in fields(Settings)]
+    assert [flag for flag in flags if flag not in told] == []
+    assert all(setting.metadata["help"] for setting in fields(Settings))
+
+
+@pytest.mark.parametrize("arguments", [["--no-such-flag"], ["--repository"], ["--front", "http", "--repository", "."]])
+def test_bad_command_line(arguments: list[str]) -> None:
+    """A command line that cannot be understood is one clear message and exit 2."""
+    command = [sys.executable, "-m", "server", *arguments]
+    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert child.returncode == 2
+    assert "Traceback" not in child.stderr
+    assert child.stderr.splitlines()[-1].startswith("onnxpress serve: error: ")
