@@ -103,6 +103,11 @@ def _classes(model: Any, file: Booster) -> tuple[int, ...] | tuple[str, ...]:
     if _is_raw(model):
         return tuple(range(max(file.groups, 2)))
     values = np.asarray(model.classes_)
+    if len(values) < 2:
+        raise ConversionRefused(
+            f"the classifier was trained on one class only, {values.tolist()}, but predicts probabilities of two: "
+            "train it on rows of every class"
+        )
     if values.dtype.kind in "OUS":
         return tuple(str(value) for value in values)
     return tuple(int(value) for value in values)

@@ -243,6 +243,13 @@ def test_labels_that_are_whole_are_numbers() -> None:
     assert read(lgb.LGBMClassifier(**FAST).fit(rows, labels > 0)).classes == (0, 1)
 
 
+def test_a_classifier_of_one_class_is_refused() -> None:
+    """Its labels and its probabilities do not agree on how many classes there are."""
+    rows = data.rows()
+    with pytest.raises(ConversionRefused, match="one class only"):
+        read(lgb.LGBMClassifier(**FAST).fit(rows, np.ones(len(rows), int)))
+
+
 def test_an_unknown_objective_is_refused() -> None:
     """A link that nobody has read is not guessed."""
     rows = data.rows()
