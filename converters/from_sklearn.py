@@ -107,6 +107,7 @@ class Sklearn:
                 f"bring exactly its training columns, without the target"
             )
         found, columns = samples.columns(frame, layout)
+        _MARKS[model] = {name: mark for name in map(str, frame.columns) if (mark := _mark(frame[name])) is not ...}
         if decides(model):
             return Schema(columns, found, Task.CLASSIFIER, classes_of(model))
         return Schema(columns, found, Task.REGRESSOR, targets=self._targets(model, columns, found, frame))
@@ -176,7 +177,7 @@ FAMILY = Sklearn()
 
 def emitted(model: Any, schema: Schema) -> tuple[Emission, Scores]:
     """The graph of the whole model up to its outputs; a regressor's prediction stands where probabilities do."""
-    g = Emission()
+    g = Emission(_MARKS.get(model))
     value = client_columns(g, schema)
     if schema.task == Task.CLASSIFIER:
         return g, classify(g, model, value)
@@ -242,6 +243,18 @@ class Learned:
 
 # A walk takes longer than asking the model: what it found is kept until the model is described again.
 _LEARNED: "WeakKeyDictionary[Any, Learned]" = WeakKeyDictionary()
+
+
+# How the sample spells a missing text, by column: some steps take None and NaN for two things.
+_MARKS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
+
+
+def _mark(values: "pd.Series[Any]") -> Any:
+    """None or NaN as the first missing cell is, ... where there is none or the column is no plain text."""
+    absent = values[values.isna()]
+    if absent.empty or pd.api.types.is_numeric_dtype(values.dtype):
+        return ...
+    return None if absent.astype(object).iloc[0] is None else np.nan
 
 
 def _learned(model: Any, schema: Schema) -> Learned:

@@ -68,12 +68,12 @@ class Value:
 class Emission(Graph):
     """A graph, and what the walk over the model learned on its way."""
 
-    def __init__(self) -> None:
+    def __init__(self, missing: dict[str, Any] | None = None) -> None:
         super().__init__()
         # Column -> thresholds in the client's units; column -> categories; column -> how the original spells "missing".
         self.splits: dict[str, list[Doubles]] = {}
         self.categories: dict[str, list[Any]] = {}
-        self.missing: dict[str, Any] = {}
+        self.missing: dict[str, Any] = dict(missing or {})
         self.path: list[str] = []
         # Another estimator's thresholds stand behind this one's answers: sums of leaves must not be rounded to float32.
         self.exact = False
@@ -148,6 +148,15 @@ class Emission(Graph):
         """Records the values that a step knows as categories of a client's column."""
         if origin is not None:
             self.categories.setdefault(origin.column, []).extend(categories)
+
+    def spells(self, origin: Origin | None, mark: Any) -> bool:
+        """Whether `mark`, None or NaN, is how a missing text of this column reaches the original.
+
+        The sample says so; where it has no missing cell, the first step that cares does.
+        """
+        if origin is None:
+            return True
+        return (self.missing.setdefault(origin.column, mark) is None) == (mark is None)
 
     @contextmanager
     def step(self, name: str, estimator: object) -> Iterator[None]:

@@ -60,9 +60,8 @@ def coded(g: Emission, part: Part, categories: Sequence[Any]) -> str:
     g.known(origin, [category for category in categories if not is_missing(category)])
     missing = [place for place, category in enumerate(categories) if is_missing(category)]
     if part.text:
-        if missing and origin is not None:
-            g.missing[origin.column] = categories[missing[0]]
-        code = _text_code(g, part.tensor, categories)
+        spelled = [place for place in missing if g.spells(origin, categories[place])]
+        code = _text_code(g, part.tensor, categories, spelled)
     else:
         code = _number_code(g, part.tensor, categories)
     return str(g.add("Reshape", code, g.int64(-1)))
@@ -73,10 +72,12 @@ def is_missing(category: Any) -> bool:
     return category is None or (isinstance(category, float | np.floating) and bool(np.isnan(category)))
 
 
-def _text_code(g: Emission, tensor: str, categories: Sequence[Any]) -> str:
+def _text_code(g: Emission, tensor: str, categories: Sequence[Any], missing: Sequence[int]) -> str:
     keys: list[str] = []
     places: list[int] = []
     for place, category in enumerate(categories):
+        if is_missing(category) and place not in missing:
+            continue  # None where missing cells are NaN, or the other way round: no client can say it
         key = MISSING_TEXT if is_missing(category) else category
         if not isinstance(key, str):
             raise g.refused(f"it knows the category {category!r} in a column of text: give it text only")

@@ -9,7 +9,7 @@ import numpy as np
 
 from converters.graph import DOUBLE, ML
 from converters.sklearn_emission import MISSING_TEXT, Emission, Part, Value
-from converters.sklearn_encoders import is_missing
+from converters.sklearn_encoders import UNSEEN_TEXT, is_missing
 from converters.sklearn_steps import transformer
 
 BOOL = 9
@@ -35,11 +35,9 @@ def simple(g: Emission, model: Any, value: Value) -> Value:
 def missing(g: Emission, part: Part, mark: Any) -> str:
     """BOOL [rows, 1]: where the cell counts as missing."""
     if part.text:
+        key = str(mark)
         if is_missing(mark):
-            for origin in part.origins:
-                if origin is not None:
-                    g.missing[origin.column] = mark
-        key = MISSING_TEXT if is_missing(mark) else str(mark)
+            key = MISSING_TEXT if g.spells(part.origins[0], mark) else UNSEEN_TEXT
         found = g.add("LabelEncoder", part.tensor, domain=ML, keys_strings=[key], values_int64s=[1], default_int64=0)
         return g.cast(found, BOOL)
     if is_missing(mark):
