@@ -2,7 +2,8 @@
 
 from bisect import bisect_left
 from collections.abc import Callable
-from time import perf_counter_ns
+from time import thread_time_ns
+from typing import TypeVar
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 REPEATS_MAX = 20
@@ -19,20 +20,26 @@ CORRECT_EVERY = 256  # batches
 HEAVY_US = 1_000
 
 Curve = dict[int, float]  # rows -> microseconds
+T = TypeVar("T")
 
 
-def measure(run: Callable[[int], object], rows_max: int, budget_us: float) -> Curve:
-    """Median microseconds of `run(rows)` for growing sizes; stops where a batch alone exceeds `budget_us`."""
+def measure(prepare: Callable[[int], T], run: Callable[[T], object], rows_max: int, budget_us: float) -> Curve:
+    """Median microseconds of `run(prepare(rows))` for growing sizes, without the preparation.
+
+    Stops where a batch alone exceeds `budget_us`. Counted in CPU time of this thread, in which a session with one
+    intra-op thread runs: so a busy machine, or a trial that yields to the server's requests, measures the same.
+    """
     curve: Curve = {}
     for rows in SIZES:
         if rows > rows_max:
             break
+        batch = prepare(rows)
         times: list[float] = []
-        run(rows)
+        run(batch)
         while len(times) < REPEATS_MAX and (not times or sum(times) < SECONDS_PER_SIZE * 1e6):
-            start = perf_counter_ns()
-            run(rows)
-            times.append((perf_counter_ns() - start) / 1e3)
+            start = thread_time_ns()
+            run(batch)
+            times.append((thread_time_ns() - start) / 1e3)
         curve[rows] = sorted(times)[len(times) // 2]
         if curve[rows] > budget_us:
             break

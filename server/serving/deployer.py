@@ -24,6 +24,7 @@ from server.serving.lane import Lane
 from server.serving.loader import Loader
 from server.serving.routes import Route
 from server.serving.scheduler import Scheduler
+from server.serving.trial import Verdict
 
 # How long a deploy waits for requests that the former version still holds.
 RELEASE_S = 30.0
@@ -87,7 +88,7 @@ class Deployer:
         scheduler: Scheduler,
         loader: Loader,
         audit: AuditLog,
-        trial: Callable[[str, int], None],
+        trial: Callable[[str, int], Verdict],
         unloaded: Callable[[Lane], None],
     ) -> None:
         """`trial` loads a version where it can do no harm; `unloaded` is told when a lane is gone."""
@@ -274,9 +275,11 @@ class Deployer:
             raise UnknownVersionError(f"model {model.name!r} has no version {version}; there are {known or 'none'}")
         status = self._enter(model, status or VersionStatus(version, State.AVAILABLE), State.LOADING)
         try:
-            if trial:
-                self._trial(model.name, version)
-            lane = self._loader.load(self._repository.read(model.name, version))
+            lane = (
+                self._load_tried(model.name, version)
+                if trial
+                else self._loader.load(self._repository.read(model.name, version))
+            )
         except OnnxpressError as error:
             self._enter(model, replace(status, reason=str(error)), State.FAILED)
             self._publish(model)
@@ -290,6 +293,13 @@ class Deployer:
         self._enter(model, replace(status, lane=lane), State.READY)
         logger.info("model %r version %d is ready, batches of up to %d rows", model.name, version, lane.cost.batch_rows)
         return lane
+
+    def _load_tried(self, name: str, version: int) -> Lane:
+        verdict = self._trial(name, version)
+        package = self._repository.read(name, version)
+        if package.digest != verdict.digest:
+            raise RefusedPackageError(f"version {version} of {name!r} was changed while it was tried")
+        return self._loader.load(package, verdict.curve)
 
     def _enter(self, model: _Model, status: VersionStatus, state: State) -> VersionStatus:
         check_transition(status.state, state)

@@ -26,8 +26,11 @@ class Loader:
     latency_target_ms: int
     batch_rows_max: int
 
-    def load(self, package: Package) -> Lane:
-        """Raises RefusedPackageError: cannot be loaded, or does not answer as the package says."""
+    def load(self, package: Package, curve: cost.Curve | None = None) -> Lane:
+        """The lane of a package that answers as it says; `curve` where it has been measured already.
+
+        Raises RefusedPackageError: cannot be loaded, or does not answer as the package says.
+        """
         session = Session(package.onnx)
         if package.manifest is not None:
             check_signature(session.signature, package.manifest)
@@ -36,11 +39,13 @@ class Loader:
         session.signature = refine_outputs(session)
         contract = read_contract(package.manifest, session.signature.inputs)
         target_us = self.latency_target_ms * 1e3
-        curve: cost.Curve = {}
         if session.signature.batchable:
             feeds = Feeds(session.signature, package.golden)
-            curve = cost.measure(lambda rows: session.run(feeds.rows(rows)), self.batch_rows_max, target_us / 2)
-        model = cost.CostModel(curve, target_us)
+            if curve is None:
+                curve = cost.measure(feeds.rows, session.run, self.batch_rows_max, target_us / 2)
+        model = cost.CostModel(curve or {}, target_us)
+        if session.signature.batchable:
+            session.run(feeds.rows(model.batch_rows))  # sizes the arena before the first request does
         return Lane(package.model, package.version, session, package.digest, contract, model)
 
 

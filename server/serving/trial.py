@@ -9,14 +9,24 @@ import resource
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from server.errors import DrainingError, OnnxpressError, RefusedPackageError
+from server.serving.cost import Curve
 from server.settings import MIB, Settings
 
 OK, REFUSED = 0, 3
 NICE = 10  # the trial must not slow the requests that are being answered
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a trial says of a version that passed: the bytes it tried, and what batches of it cost."""
+
+    digest: str  # SHA-256 of model.onnx, hexadecimal
+    curve: Curve
 
 
 class Trials:
@@ -28,8 +38,8 @@ class Trials:
         self._children: set[subprocess.Popen[str]] = set()
         self._stopped = False
 
-    def load(self, model: str, version: int) -> None:
-        """Returns when the version loads, answers its golden rows and stays in its limits.
+    def load(self, model: str, version: int) -> Verdict:
+        """What was found out of a version that loads, answers its golden rows and stays in its limits.
 
         Raises RefusedPackageError, and DrainingError once `stop` was called.
         """
@@ -54,6 +64,8 @@ class Trials:
             self._end(child)
         if child.returncode != OK:
             self._refuse(version, child.returncode, told.strip(), complaints.strip().splitlines())
+        verdict = json.loads(told)
+        return Verdict(verdict["digest"], {int(rows): micros for rows, micros in verdict["curve"].items()})
 
     def _refuse(self, version: int, code: int, told: str, complaints: list[str]) -> NoReturn:
         if self._stopped:
@@ -106,13 +118,14 @@ def main() -> int:
 
     try:
         package = read_package(Path(order["folder"]), order["model"], order["version"], order["model_mib_max"])
-        Loader(order["latency_target_ms"], order["batch_rows_max"]).load(package)
+        lane = Loader(order["latency_target_ms"], order["batch_rows_max"]).load(package)
     except OnnxpressError as refusal:
         print(refusal)  # noqa: T201 -- standard output is the answer to the parent
         return REFUSED
     except MemoryError:
         print(f"loading it takes more than {order['load_mib_max']} MiB")  # noqa: T201
         return REFUSED
+    print(json.dumps({"digest": lane.digest, "curve": lane.cost.curve}))  # noqa: T201
     return OK
 
 
