@@ -77,11 +77,17 @@ def _read(model: Any, booster: Any, iterations: int | None) -> Reading:
 
 
 def _is_raw(model: Any) -> bool:
-    return not hasattr(model, "booster_")
+    return not isinstance(model, sys.modules["lightgbm"].LGBMModel)
 
 
 def _booster(model: Any) -> Any:
-    return model if _is_raw(model) else model.booster_
+    """The Booster of an estimator; raises ConversionRefused for one that was never fitted."""
+    if _is_raw(model):
+        return model
+    try:
+        return model.booster_
+    except (ValueError, AttributeError) as unfitted:
+        raise ConversionRefused(f"the {type(model).__name__} is not fitted: {unfitted}") from unfitted
 
 
 def _parameters(model: Any) -> dict[str, Any]:

@@ -71,7 +71,7 @@ _READINGS: "WeakKeyDictionary[Any, tuple[tuple[object, ...], Reading]]" = WeakKe
 
 def read(model: Any) -> Reading:
     """What `model`, an estimator or a Booster, computes; raises ConversionRefused for what cannot be emitted."""
-    booster = model if is_raw(model) else model.get_booster()
+    booster = booster_of(model)
     rounds = _rounds(model, booster)
     missing = float("nan") if is_raw(model) or model.missing is None else float(model.missing)
     key = (booster.num_boosted_rounds(), rounds, str(missing), type(model).__name__)
@@ -127,7 +127,13 @@ def _kind(file: Booster) -> str:
 
 
 def booster_of(model: Any) -> Any:
-    return model if is_raw(model) else model.get_booster()
+    """The Booster of an estimator; raises ConversionRefused for one that was never fitted."""
+    if is_raw(model):
+        return model
+    try:
+        return model.get_booster()
+    except (ValueError, AttributeError) as unfitted:
+        raise ConversionRefused(f"the {type(model).__name__} is not fitted: {unfitted}") from unfitted
 
 
 def codes_of(file: Booster) -> dict[int, Codes]:

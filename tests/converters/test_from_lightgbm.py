@@ -250,6 +250,12 @@ def test_a_classifier_of_one_class_is_refused() -> None:
         read(lgb.LGBMClassifier(**FAST).fit(rows, np.ones(len(rows), int)))
 
 
+def test_what_was_never_fitted_is_refused() -> None:
+    """There is no model in it yet, and the message says so."""
+    with pytest.raises(ConversionRefused, match="not fitted"):
+        FAMILY.describe(lgb.LGBMClassifier(), rows_of.frame_of(data.rows()), "auto")
+
+
 def test_an_unknown_objective_is_refused() -> None:
     """A link that nobody has read is not guessed."""
     rows = data.rows()

@@ -227,6 +227,12 @@ def test_several_labels_at_once_are_refused_and_their_booster_is_not() -> None:
     np.testing.assert_allclose(found, model.predict_proba(rows), atol=1e-6)
 
 
+def test_what_was_never_fitted_is_refused() -> None:
+    """There is no model in it yet, and the message says so."""
+    with pytest.raises(ConversionRefused, match="not fitted"):
+        FAMILY.describe(xgb.XGBClassifier(), rows_of.frame_of(data.rows()), "auto")
+
+
 def test_an_unknown_objective_is_refused() -> None:
     """A link that nobody has read is not guessed."""
     rows, filled = numbers()
