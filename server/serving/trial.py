@@ -52,6 +52,7 @@ class Trials:
             "batch_rows_max": settings.batch_rows_max,
             "model_mib_max": settings.model_mib_max,
             "load_mib_max": settings.load_mib_max,
+            "load_seconds_max": settings.load_seconds_max,
         }
         child = self._start()
         try:
@@ -112,6 +113,8 @@ def main() -> int:
     os.nice(NICE)
     limit = order["load_mib_max"] * MIB
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    # Whatever happens to the parent, nothing runs on for long without it.
+    resource.setrlimit(resource.RLIMIT_CPU, (order["load_seconds_max"], order["load_seconds_max"]))
     # Imported under the limit: their memory counts too, and the parent must not pay for them when it imports us.
     from server.models.package import read_package  # noqa: PLC0415
     from server.serving.loader import Loader  # noqa: PLC0415
