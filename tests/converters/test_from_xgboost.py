@@ -70,6 +70,7 @@ def test_each_target_has_its_own_sum(strategy: str) -> None:
     assert ask(FAMILY, model, rows, hard)["prediction"].tobytes() == model.predict(hard).tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:.*booster=.* is deprecated")
 def test_dropped_trees_weigh_less() -> None:
     """DART's weights scale its leaves."""
     rows, filled = numbers()
@@ -127,6 +128,7 @@ def test_missing_is_what_the_estimator_says() -> None:
     assert ask(FAMILY, model, rows, hard)["prediction"].tobytes() == model.predict(hard)[:, np.newaxis].tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:.*booster=.* is deprecated")
 def test_a_linear_booster_skips_missing_values() -> None:
     """Gblinear, with three classes: NaN adds nothing, and the intercept is the one that XGBoost really adds."""
     rows, filled = numbers()
