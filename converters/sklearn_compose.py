@@ -53,6 +53,16 @@ def pipeline_slack(model: Any, rows: Any) -> Any:
     return slack_of(model.steps[-1][1], rows)
 
 
+@classifier("SelfTrainingClassifier")
+def self_training(g: Emission, model: Any, value: Value) -> Scores:
+    return classify(g, model.estimator_, value, "estimator_")
+
+
+@slack("SelfTrainingClassifier")
+def self_training_slack(model: Any, rows: Any) -> Any:
+    return slack_of(model.estimator_, rows)
+
+
 @classifier(*SEARCHES)
 def search_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return classify(g, model.best_estimator_, value, "best_estimator_")
@@ -114,10 +124,15 @@ def _inverse(g: Emission, model: Any, made: str) -> str:
     if kind == "StandardScaler":
         scaled = g.add("Mul", made, g.double(np.reshape(model.scale_, (1, -1)))) if model.with_std else made
         return g.add("Add", scaled, g.double(np.reshape(model.mean_, (1, -1)))) if model.with_mean else scaled
+    if kind == "RobustScaler":
+        scaled = g.add("Mul", made, g.double(np.reshape(model.scale_, (1, -1)))) if model.with_scaling else made
+        return g.add("Add", scaled, g.double(np.reshape(model.center_, (1, -1)))) if model.with_centering else scaled
+    if kind == "MaxAbsScaler":
+        return g.add("Mul", made, g.double(np.reshape(model.scale_, (1, -1))))
     if kind == "MinMaxScaler" and not model.clip:
         shifted = g.add("Sub", made, g.double(np.reshape(model.min_, (1, -1))))
         return g.add("Div", shifted, g.double(np.reshape(model.scale_, (1, -1))))
-    raise g.refused("undoing it is not supported: use StandardScaler, MinMaxScaler or one of numpy's functions")
+    raise g.refused("undoing it is not supported: use a scaler or one of numpy's functions")
 
 
 @slack("TransformedTargetRegressor")

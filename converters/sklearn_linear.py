@@ -152,6 +152,24 @@ def by_margin_slack(model: Any, rows: Any) -> Any:
     return border(np.asarray(model.decision_function(rows), np.float64), product_slack(model, rows))
 
 
+@classifier("SGDOneClassSVM")
+def one_class(g: Emission, model: Any, value: Value) -> Scores:
+    decision = product(g, value, model.coef_, -np.asarray(model.offset_))
+    winner = first_of_two(g, decision, ties_win=True)
+    return Scores(one_hot(g, winner, 2), winner, decision)
+
+
+@slack("SGDOneClassSVM")
+def one_class_slack(model: Any, rows: Any) -> Any:
+    lost = (
+        4
+        * (model.n_features_in_ + 1)
+        * EPS64
+        * (np.abs(dense(rows)) @ np.abs(model.coef_).reshape(-1, 1) + abs(model.offset_))
+    )
+    return border(np.asarray(model.decision_function(rows), np.float64), lost)
+
+
 @classifier("SGDClassifier")
 def sgd(g: Emission, model: Any, value: Value) -> Scores:
     decision, winner, outputs = decided(g, model, value)
@@ -184,14 +202,14 @@ def sgd_slack(model: Any, rows: Any) -> Any:
         return np.minimum(np.where(total > 0, 2 * lost.sum(axis=1, keepdims=True) / total, 0.0), 1.0)
 
 
-@regressor("PLSRegression")
+@regressor("PLSRegression", "PLSCanonical", "CCA")
 def pls(g: Emission, model: Any, value: Value) -> str:
     centered = g.add("Sub", g.whole(value), g.double(model._x_mean.reshape(1, -1)))  # noqa: SLF001
     made = g.add("MatMul", centered, g.double(np.ascontiguousarray(np.asarray(model.coef_).T)))
     return g.add("Add", made, g.double(np.asarray(model.intercept_).reshape(1, -1)))
 
 
-@slack("PLSRegression")
+@slack("PLSRegression", "PLSCanonical", "CCA")
 def pls_slack(model: Any, rows: Any) -> Any:
     magnitude = (np.abs(dense(rows)) + np.abs(model._x_mean)) @ np.abs(model.coef_).T  # noqa: SLF001
     return 8 * (model.n_features_in_ + 1) * EPS64 * (magnitude + np.abs(model.intercept_))

@@ -6,7 +6,7 @@ import numpy as np
 
 from converters.graph import INT64
 from converters.sklearn_emission import Emission, Value
-from converters.sklearn_steps import Scores, classifier, dense, flat, one_hot, regressor, row_sum, slack
+from converters.sklearn_steps import Scores, classifier, dense, flat, one_hot, regressor, row_sum, slack, transformer
 from converters.sklearn_trees import as_float32, summed, tree_of
 
 
@@ -40,6 +40,15 @@ def isolation_slack(model: Any, rows: Any) -> Any:
     """Either label will do where a score is the offset within float64, as rows at the contamination quantile are."""
     decision = np.asarray(model.decision_function(rows), np.float64).reshape(-1, 1)
     return (np.abs(decision) < 1e-13).astype(np.float64)
+
+
+@transformer("KMeans", "MiniBatchKMeans")
+def distances(g: Emission, model: Any, value: Value) -> Value:
+    """The distance to each center, from direct differences."""
+    centers = dense(model.cluster_centers_)
+    away = g.add("Sub", g.add("Unsqueeze", g.whole(value), g.int64(1)), g.double(centers[None]))
+    squares = g.add("ReduceSum", g.add("Mul", away, away), g.int64(2), keepdims=0)
+    return g.opaque(g.add("Sqrt", squares), len(centers))
 
 
 @regressor("KMeans", "MiniBatchKMeans")

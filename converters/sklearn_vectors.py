@@ -1,5 +1,6 @@
 """Support vector machines: kernels in float64 against the support vectors."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from converters.sklearn_steps import (
 
 CLASSIFIERS = ("SVC", "NuSVC")
 REGRESSORS = ("SVR", "NuSVR")
+# Training cells that one served row may be compared with.
+CELLS = 200_000
 KERNELS = ("linear", "poly", "rbf", "sigmoid")
 
 
@@ -73,6 +76,39 @@ def outputs(g: Emission, model: Any, value: Value) -> str:
     """Libsvm's decision values, DOUBLE [rows, outputs]."""
     made = g.add("MatMul", kernel(g, model, value), g.double(np.ascontiguousarray(weights_of(model))))
     return g.add("Add", made, g.double(np.reshape(model._intercept_, (1, -1))))
+
+
+@regressor("KernelRidge")
+def kernel_ridge(g: Emission, model: Any, value: Value) -> str:
+    """The same kernels against every training row."""
+    return g.add("MatMul", kernel(g, ridge_vectors(g, model), value), g.double(_columns(model.dual_coef_)))
+
+
+def ridge_vectors(g: Emission, model: Any) -> Any:
+    """A KernelRidge as a machine whose support vectors are its training rows."""
+    names = {"polynomial": "poly"}
+    if model.kernel not in (*KERNELS, *names) or model.kernel_params:
+        raise g.refused(f"its kernel {model.kernel!r} is not supported: use one of {', '.join(KERNELS)}")
+    if model.X_fit_.size > CELLS:
+        raise g.refused(f"every answer would read {model.X_fit_.size:,} training cells, more than {CELLS:,}")
+    return _machine(model, names.get(model.kernel, model.kernel))
+
+
+def _machine(model: Any, name: str) -> Any:
+    gamma = 1.0 / model.n_features_in_ if model.gamma is None else model.gamma
+    facts = {"coef0": model.coef0, "degree": model.degree, "_gamma": gamma, "kernel": name}
+    machine = SimpleNamespace(support_vectors_=model.X_fit_, _dual_coef_=_columns(model.dual_coef_).T, **facts)
+    machine._intercept_ = np.zeros(machine._dual_coef_.shape[0])
+    return machine
+
+
+def _columns(array: Any) -> Any:
+    return dense(array).reshape(len(array), -1)
+
+
+@slack("KernelRidge")
+def kernel_ridge_slack(model: Any, rows: Any) -> Any:
+    return _lost(_machine(model, {"polynomial": "poly"}.get(model.kernel, model.kernel)), dense(rows))[0]
 
 
 @regressor(*REGRESSORS)

@@ -4,6 +4,8 @@ from typing import Any
 
 from sklearn.cluster import KMeans
 from sklearn.ensemble import IsolationForest
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import LogisticRegression, SGDOneClassSVM
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -29,6 +31,12 @@ CASES: tuple[Case, ...] = (
     Case("SVC, probability, 3 text classes", scaled(SVC(probability=True, **SEED), data.text_classes)),
     Case("NuSVC, 3 classes", scaled(NuSVC(nu=0.3), data.classes)),
     Case("SVC after StandardScaler", trained(make_pipeline(StandardScaler(), SVC()), data.text_classes)),
+    *(
+        Case(f"KernelRidge, {kernel}", scaled(KernelRidge(kernel=kernel), target))
+        for kernel, target in (("rbf", data.margin), ("linear", data.targets), ("polynomial", data.margin))
+    ),
+    Case("SGDOneClassSVM", scaled(SGDOneClassSVM(**SEED), data.margin)),
+    Case("KMeans as a step", scaled(make_pipeline(KMeans(4, n_init=1, **SEED), LogisticRegression()), data.classes)),
     Case("SVR", scaled(SVR(), data.margin)),
     Case("SVR, poly", scaled(SVR(kernel="poly", degree=2), data.margin)),
     Case("NuSVR", scaled(NuSVR(), data.margin)),

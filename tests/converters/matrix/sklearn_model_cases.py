@@ -5,7 +5,7 @@ from typing import Any
 from sklearn import discriminant_analysis as discriminant
 from sklearn import linear_model as linear
 from sklearn import naive_bayes as bayes
-from sklearn.cross_decomposition import PLSRegression
+from sklearn.cross_decomposition import CCA, PLSRegression
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.svm import LinearSVC, LinearSVR
@@ -72,6 +72,7 @@ CASES: tuple[Case, ...] = (
     Case("LinearSVR", scaled(LinearSVR(**SEED), data.margin)),
     Case("PLSRegression", scaled(PLSRegression(2), data.targets)),
     Case("GaussianNB", trained(bayes.GaussianNB(), data.text_classes), short=True),
+    Case("CCA", scaled(CCA(2), data.targets)),
     Case("GaussianNB, binary", trained(bayes.GaussianNB(), data.binary)),
     Case("BernoulliNB", scaled(bayes.BernoulliNB(binarize=0.2), data.classes)),
     Case("BernoulliNB, bits", whole(bayes.BernoulliNB(binarize=None), data.binary, 2)),

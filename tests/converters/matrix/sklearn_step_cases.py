@@ -248,6 +248,7 @@ CASES: tuple[Case, ...] = (
             ("log1p", Ridge(), {"func": np.log1p, "inverse_func": np.expm1}),
             ("log of a tree", TREE, {"func": np.log, "inverse_func": np.exp}),
             ("StandardScaler", Ridge(), {"transformer": preprocessing.StandardScaler()}),
+            ("RobustScaler", Ridge(), {"transformer": preprocessing.RobustScaler()}),
             ("MinMaxScaler", TREE, {"transformer": preprocessing.MinMaxScaler()}),
             ("nothing", Ridge(), {}),
         )
