@@ -32,7 +32,7 @@ $(STAMP): $(RUNTIME)
 install: $(STAMP)
 
 demo: $(RUNTIME)
-	$(BIN)/python -m examples.churn.demo
+	$(BIN)/python -m examples.churn
 
 # Quoting figures needs a quiet machine: everything that runs beside it is measured too. `make bench BENCH=--quick`.
 bench: $(STAMP)

@@ -10,14 +10,15 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
-import onnxruntime
-import pandas as pd
 
 from protos.inference_pb2 import ModelInferRequest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 NUMBERS = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_}
@@ -46,7 +47,7 @@ def columns_of(package: Path) -> list[Column]:
     return [Column(tensor["name"], tensor["datatype"]) for tensor in manifest["inputs"]]
 
 
-def feeds(table: pd.DataFrame, columns: list[Column]) -> list[Feed]:
+def feeds(table: "pd.DataFrame", columns: list[Column]) -> list[Feed]:
     """Each row alone, as ONNX Runtime takes it."""
     arrays: Feed = {}
     for column in columns:
@@ -75,6 +76,8 @@ def _raw(cells: "np.ndarray[Any, Any]") -> bytes:
 
 def offline(package: Path, rows: list[Feed]) -> list[Raw]:
     """What the package's model says of each row alone: the bytes of every output."""
+    import onnxruntime  # here, since load clients do without it
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(

@@ -1,6 +1,6 @@
 """The whole way on real data: train, convert with proof, serve, call, measure, swap under load, roll back, stop.
 
-`make demo`, or `python -m examples.churn.demo`. Exit code 1 when a promise did not hold.
+`make demo`, or `python -m examples.churn`. Exit code 1 when a promise did not hold.
 """
 
 import argparse
@@ -227,7 +227,9 @@ def clean(folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="The whole way on real data; exit code 1 when a promise breaks.")
+    parser = argparse.ArgumentParser(
+        prog="examples.churn", description="The whole way on real data; exit code 1 when a promise breaks."
+    )
     parser.add_argument("--folder", type=Path, default=Path("out/demo"), help="where everything is written")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement (default 4)")
     parser.add_argument("--processes", type=int, default=2, help="client processes (default 2)")
@@ -247,7 +249,3 @@ def main(argv: list[str] | None = None) -> int:
     if not found:
         say(f"\nEvery promise held, in {figures.seconds:.0f} s.")
     return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,7 +17,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict]:
     folder = tmp_path_factory.mktemp("demo")
     report = folder / "figures.json"
     done = subprocess.run(
-        [sys.executable, "-m", "examples.churn.demo", "--folder", folder / "run", "--seconds", "1", "--json", report],
+        [sys.executable, "-m", "examples.churn", "--folder", folder / "run", "--seconds", "1", "--json", report],
         cwd=ROOT,
         capture_output=True,
         text=True,
