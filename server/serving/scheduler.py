@@ -1,4 +1,4 @@
-"""Who runs what next: binds requests to lanes, hands out batches to free run slots, counts the leases."""
+"""Who runs what next: queues requests that are bound to a lane, hands batches to free run slots, counts the leases."""
 
 import threading
 from collections import deque
