@@ -21,13 +21,20 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 @pytest.fixture
 def start(tmp_path: Path, models: Models) -> Iterator[Callable[..., ServerProcess]]:
-    """`start("numbers", ...)`: a server of its own on a copy of these models, killed at the end of the test."""
+    """`start("numbers", ...)`: a server of its own on a copy of these models, killed at the end of the test.
+
+    `tried`: models of one version were deployed before, so that the start skips their trial and is quicker.
+    """
     with ExitStack() as stack:
 
-        def starting(*names: str, flags: tuple[str, ...] = (), front: str = "native") -> ServerProcess:
+        def starting(
+            *names: str, flags: tuple[str, ...] = (), front: str = "native", tried: bool = False
+        ) -> ServerProcess:
             repository = tmp_path / "repository"
             if not repository.exists():
                 models.copy(repository, *names)
+                for name in names if tried else ():
+                    deploy_on_disk(repository, name, live=1)
             return stack.enter_context(ServerProcess(repository, *flags, front=front)).ready()
 
         yield starting

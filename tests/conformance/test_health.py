@@ -76,7 +76,7 @@ def test_watch_of_an_unknown_service(server: ServerProcess) -> None:
 @pytest.mark.parametrize("front", FRONTS)
 def test_one_watcher_leaves(start: Callable[..., ServerProcess], front: str) -> None:
     """When one of several watchers leaves, the others still hear that the server stops serving."""
-    server = start("bare", front=front)
+    server = start("bare", front=front, tried=True)
     watchers = [Watcher(server.grpc, service) for service in ("", INFERENCE, "", "")]
     assert [watcher.next() for watcher in watchers] == [SERVING] * 4
     watchers[0].leave()

@@ -113,7 +113,7 @@ def test_cancelled_split_request(stub: Any, models: Models) -> None:
 
 def test_expired_in_the_queue(start: Callable[..., ServerProcess], models: Models) -> None:
     """Requests whose deadline passes while they queue end with that; who waits longer is answered right."""
-    server = start("heavy", flags=("--run-slots", "1", "--latency-target-ms", "60000"))
+    server = start("heavy", flags=("--run-slots", "1", "--latency-target-ms", "60000"), tried=True)
     with connected(server.grpc) as stub:
         busy = stub.ModelInfer.future(request({"input": number_rows(HEAVY_ROWS)}, "heavy"), timeout=DEADLINE_S)
         hurried = [

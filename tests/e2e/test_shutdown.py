@@ -21,28 +21,33 @@ from tests.packages import Models, deploy_on_disk
 from tests.server_process import ServerProcess
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-HELD = 4
-HEAVY_ROWS = 20_000
+HELD = 30
+HEAVY_ROWS = 3_000
 
 
 @pytest.mark.parametrize("front", FRONTS)
 def test_held_work_finishes(start: Callable[..., ServerProcess], models: Models, front: str) -> None:
-    """At SIGTERM health turns while calls are held, each of them is answered right, and the exit code is 0."""
-    server = start("heavy", front=front, flags=("--latency-target-ms", "60000"))
+    """At SIGTERM health turns, every call that has arrived is answered right, later ones are told, the exit code is 0.
+
+    A call that was still on its way is UNAVAILABLE, which clients retry; nothing is cancelled or cut off.
+    """
+    server = start("heavy", front=front, flags=("--latency-target-ms", "60000"), tried=True)
     feeds = [{"input": number_rows(HEAVY_ROWS, n)} for n in range(HELD)]
-    expected = [models.answers("heavy/1")(feed) for feed in feeds]
+    offline = models.answers("heavy/1")
     with grpc.insecure_channel(server.grpc) as channel, connected(server.grpc) as stub:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         next(watch)
-        # The small one behind them shows that the others have arrived: one connection keeps its order.
         calls = [stub.ModelInfer.future(request(feed, "heavy"), timeout=DEADLINE_S) for feed in feeds]
-        stub.ModelInfer(request({"input": number_rows(1)}, "heavy"), timeout=DEADLINE_S)
-        held = [call for call in calls if not call.done()]
+        calls[0].result()
+        held = [n for n, call in enumerate(calls) if not call.done()]
         server.send(signal.SIGTERM)
         assert next(watch).status == NOT_SERVING
-        answers = [call.result() for call in calls]
-    assert held, "everything was answered before the signal: nothing was tested"
-    assert all(same(decode(answer), wanted) for answer, wanted in zip(answers, expected, strict=True))
+        errors = [call.exception() for call in calls]
+    answered = [n for n, error in enumerate(errors) if error is None]
+    assert set(held) & set(answered), "nothing was held at the signal: nothing was tested"
+    assert all(same(decode(calls[n].result()), offline(feeds[n])) for n in answered)
+    told = {(error.code(), error.details()) for error in errors if error is not None}
+    assert told <= {(grpc.StatusCode.UNAVAILABLE, "the server is draining")}
     assert server.wait() == 0
     assert "held work is finished" in server.log
 
@@ -50,7 +55,7 @@ def test_held_work_finishes(start: Callable[..., ServerProcess], models: Models,
 @pytest.mark.parametrize("front", FRONTS)
 def test_new_work_while_draining(start: Callable[..., ServerProcess], front: str) -> None:
     """While balancers are given time new calls are still answered; afterwards they are UNAVAILABLE until the end."""
-    server = start("bare", front=front, flags=("--drain-wait-s", "1"))
+    server = start("bare", front=front, flags=("--drain-wait-s", "1"), tried=True)
     asked = request({"input": number_rows(1)}, "bare")
     with connected(server.grpc) as stub, grpc.insecure_channel(server.grpc) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
@@ -69,7 +74,7 @@ def test_new_work_while_draining(start: Callable[..., ServerProcess], front: str
 def test_open_streams_and_watches_do_not_hold_it_up(start: Callable[..., ServerProcess], front: str) -> None:
     """Idle streams, health watches and deployment watches end with the server, within its budget."""
     budget_s = 2.0 + STOP_MARGIN_S
-    server = start("bare", front=front, flags=("--drain-finish-s", "2"))
+    server = start("bare", front=front, flags=("--drain-finish-s", "2"), tried=True)
     with (
         grpc.insecure_channel(server.grpc) as channel,
         connected(server.grpc) as stub,
@@ -124,7 +129,7 @@ def test_stopped_while_deploying(start: Callable[..., ServerProcess]) -> None:
 
 def test_stops_are_quick(start: Callable[..., ServerProcess]) -> None:
     """An idle server stops without waiting for any of its budgets: every thread is woken."""
-    server = start("bare")
+    server = start("bare", tried=True)
     server.send(signal.SIGTERM)
     assert server.wait(STOP_MARGIN_S) == 0
     assert "did not" not in server.log
@@ -132,7 +137,7 @@ def test_stops_are_quick(start: Callable[..., ServerProcess]) -> None:
 
 def test_second_signal_changes_nothing(start: Callable[..., ServerProcess]) -> None:
     """SIGINT is SIGTERM, and a second one is no crash."""
-    server = start("bare")
+    server = start("bare", tried=True)
     server.send(signal.SIGINT)
     server.send(signal.SIGTERM)
     assert server.wait() == 0
