@@ -7,7 +7,18 @@ from loadtests.answers import Outcome
 from loadtests.errors import UsageError
 from loadtests.samples import Recorder, Samples, pack, unpack
 from loadtests.shapes import Phase
-from loadtests.slo import Check, Exit, Objectives, Validity, Verdict, doubts, overload_checks, phase_checks, read_slo
+from loadtests.slo import (
+    Check,
+    Exit,
+    Objectives,
+    Validity,
+    Verdict,
+    doubts,
+    overload_checks,
+    phase_checks,
+    read_slo,
+    version_checks,
+)
 from loadtests.tally import Kind, Tally, Usage
 
 PHASE = Phase("steady", 0.0, 10.0, 100.0)
@@ -46,6 +57,29 @@ def test_objectives_are_strict():
     """p99 below 100 ms is the promise: 100.0 does not hold it, 99.9 does."""
     assert broken(tally(samples(1000, 100))) == {"p50", "p95", "p99"}
     assert broken(tally(samples(1000, 99.9))) == set()
+
+
+@pytest.mark.parametrize(
+    ("relation", "measured", "held"),
+    [
+        ("<", 100.0, False),
+        ("<", 99.999, True),
+        ("<=", 100.0, True),
+        ("<=", 100.1, False),
+        (">=", 100.0, True),
+        (">=", 99.9, False),
+    ],
+)
+def test_a_limit_is_meant_as_it_is_written(relation, measured, held):
+    """At the limit itself, below is not held, and at most and at least are."""
+    assert Check("any", "anywhere", measured, relation, 100.0, "ms").held is held
+
+
+def test_versions_without_a_package_are_unexpected():
+    """Version 1 answers, version 2 was expected: every one of its answers counts."""
+    measured = tally(samples(300, 5))
+    assert [check.measured for check in version_checks(measured, {"churn": frozenset({2})})] == [300]
+    assert [check.measured for check in version_checks(measured, {"churn": frozenset({1, 2})})] == [0]
 
 
 def test_two_slow_ones_of_a_hundred_break_the_p99_alone():
