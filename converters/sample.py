@@ -149,7 +149,7 @@ def sent(rows: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     with np.errstate(over="ignore"):
         if len(narrow) == rows.shape[1]:
             block = rows.to_numpy(dtype=np.float64).astype(np.float32).astype(np.float64)
-            return pd.DataFrame(block, columns=rows.columns)
+            return pd.DataFrame(block, columns=rows.columns, index=rows.index)
         return rows.assign(**{name: rows[name].to_numpy().astype(np.float32).astype(np.float64) for name in narrow})
 
 
