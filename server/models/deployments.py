@@ -25,9 +25,12 @@ def read_deployment(folder: Path) -> Deployment | None:
     except OSError as error:
         raise RefusedPackageError(f"{DEPLOYMENT_FILE} cannot be read: {error.strerror}") from error
     try:
-        return json_format.Parse(raw, Deployment(), ignore_unknown_fields=True)
+        deployment = json_format.Parse(raw, Deployment(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError) as error:
         raise RefusedPackageError(f"{DEPLOYMENT_FILE} is not a deployment: {error}") from error
+    if not deployment.epoch or not deployment.live_version:
+        raise RefusedPackageError(f"{DEPLOYMENT_FILE} is not a deployment: it needs an epoch and a live_version")
+    return deployment
 
 
 def write_deployment(folder: Path, deployment: Deployment) -> None:

@@ -97,6 +97,8 @@ class FileAuditLog:
         for number, line in enumerate(self._path.read_bytes().splitlines(), 1):
             try:
                 record = json.loads(line)
+                if not isinstance(record, dict):
+                    raise ValueError(f"a {type(record).__name__} and no object")  # noqa: TRY004 -- the file is wrong
                 missing = REQUIRED - set(record)
                 if missing:
                     raise ValueError(f"no {min(missing)}")
