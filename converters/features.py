@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from converters.family import Column, Schema
+from converters.family import Column, ConversionRefused, Schema
 from converters.graph import DOUBLE, FLOAT, INT64, ML, Graph
 from protos.package_pb2 import Layout
 
@@ -27,6 +28,19 @@ class Codes:
     @property
     def text(self) -> bool:
         return isinstance(self.categories[0], str)
+
+
+def refuse_ambiguous_blanks(frame: pd.DataFrame, codes: Mapping[int, Codes]) -> None:
+    """Raises ConversionRefused where the empty string is a category and values are missing too.
+
+    On the wire both are the empty string. `frame` holds the sample's columns in the model's order.
+    """
+    for index, known in codes.items():
+        if "" in known.categories and frame.iloc[:, index].isna().any():
+            raise ConversionRefused(
+                f"column {frame.columns[index]!r} has missing values, and the empty string is one of its categories: "
+                "clients cannot tell the two apart. Rename the empty category, or fill the missing values with one"
+            )
 
 
 def add_inputs(graph: Graph, schema: Schema, codes: Mapping[int, Codes], *, double: bool = False) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from converters import lightgbm_linear, links
 from converters import sample as rows_of
 from converters.family import Answer, ConversionRefused, Schema
-from converters.features import CategorySet, Codes, add_inputs, add_memberships
+from converters.features import CategorySet, Codes, add_inputs, add_memberships, refuse_ambiguous_blanks
 from converters.graph import Graph
 from converters.lightgbm_model import ZERO, Booster, read_booster
 from converters.links import Emitted
@@ -227,6 +227,7 @@ class LightGBMFamily:
                 raise ConversionRefused(
                     f"column {column.name!r}: the model was trained on {wanted}, the sample is {column.datatype}"
                 )
+        refuse_ambiguous_blanks(frame, codes)
         return schema
 
     def compile(self, model: Any, schema: Schema) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from converters import links, xgboost_answers
 from converters import sample as rows_of
 from converters.family import Answer, Column, ConversionRefused, Schema
-from converters.features import REFUSED, CategorySet, Codes, add_inputs, add_memberships
+from converters.features import REFUSED, CategorySet, Codes, add_inputs, add_memberships, refuse_ambiguous_blanks
 from converters.graph import FLOAT, Graph
 from converters.links import Emitted
 from converters.trees import LESS, Tree, add_trees, constant_tree
@@ -111,6 +111,7 @@ class XGBoostFamily:
             text = index in codes and codes[index].text
             if (column.datatype == "BYTES") != text:
                 raise ConversionRefused(_mismatch(column, known=index in codes, text=text))
+        refuse_ambiguous_blanks(frame, codes)
         columns = tuple(_accepting(column, codes.get(index)) for index, column in enumerate(columns))
         return Schema(
             columns=columns,

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from converters import sample as rows_of
-from converters.family import Column, Schema
-from converters.features import REFUSED, CategorySet, Codes, add_inputs, add_memberships
+from converters.family import Column, ConversionRefused, Schema
+from converters.features import REFUSED, CategorySet, Codes, add_inputs, add_memberships, refuse_ambiguous_blanks
 from converters.graph import Graph
 from protos.package_pb2 import Layout, Task
 from tests.converters.asking import run
@@ -33,6 +33,15 @@ def test_text_is_its_place_in_the_categories() -> None:
 def test_the_empty_string_can_be_a_category() -> None:
     """Where the model knows the empty string, it is that category, not a missing value."""
     assert encoded(Codes(("", "x"), NAN), "BYTES", ["", "x"]) == [0.0, 1.0]
+
+
+def test_an_empty_category_beside_missing_values_is_refused() -> None:
+    """The wire has one empty string for both; without missing values it is the category."""
+    codes = {1: Codes(("", "x"), NAN)}
+    frame = pd.DataFrame({"a": [1.0, NAN], "b": pd.Series(["x", None], dtype=object)})
+    with pytest.raises(ConversionRefused, match="column 'b' has missing values, and the empty string"):
+        refuse_ambiguous_blanks(frame, codes)
+    refuse_ambiguous_blanks(frame.assign(b=["x", ""]), codes)
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
