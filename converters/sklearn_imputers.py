@@ -26,7 +26,7 @@ def simple(g: Emission, model: Any, value: Value) -> Value:
             filler = 0.0 if model.strategy != "constant" else model.fill_value  # noqa: PLW2901
         parts.append(_filled(g, single, missing(g, single, model.missing_values), filler))
     if model.add_indicator and model.indicator_.features_.size:
-        parts.append(_indicated(g, model.indicator_, value))
+        parts.append(indicated(g, model.indicator_, value))
     if not parts:
         raise g.refused("it drops every column: none had a value in training")
     return Value(tuple(parts))
@@ -54,7 +54,7 @@ def _filled(g: Emission, part: Part, hole: str, filler: Any) -> Part:
     return Part(g.add("Where", hole, g.double(float(filler)), part.tensor), part.origins)
 
 
-def _indicated(g: Emission, model: Any, value: Value) -> Part:
+def indicated(g: Emission, model: Any, value: Value) -> Part:
     holes = [
         g.cast(missing(g, g.take(value, [int(column)]).parts[0], model.missing_values), DOUBLE)
         for column in model.features_
@@ -66,4 +66,4 @@ def _indicated(g: Emission, model: Any, value: Value) -> Part:
 def indicator(g: Emission, model: Any, value: Value) -> Value:
     if not len(model.features_):
         raise g.refused("it gives no columns: nothing was missing in training")
-    return Value((_indicated(g, model, value),))
+    return Value((indicated(g, model, value),))

@@ -124,6 +124,11 @@ def holed(model: Any, target: Callable[[Array], Array]) -> Build:
     return lambda: _fitted(model, with_missing(numbers()), lambda _: target(numbers()))
 
 
+def fractions(model: Any, target: Callable[[Array], Array]) -> Build:
+    """Trained on rows with missing cells and no whole numbers, whose distances would tie."""
+    return lambda: _fitted(model, with_missing(numbers())[:, :4], lambda _: target(numbers()))
+
+
 def marked(model: Any, target: Callable[[Array], Array]) -> Build:
     """Trained on rows whose missing cells are -999."""
     return lambda: _fitted(model, np.nan_to_num(with_missing(numbers()), nan=-999.0), lambda _: target(numbers()))
