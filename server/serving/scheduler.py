@@ -79,7 +79,8 @@ class Scheduler:
         with self._lock:
             self._running -= 1
             lane.running -= 1
-            lane.cost.observe(batch.taken.rows, (now - batch.at) / 1e3)
+            if batch.taken.rows:
+                lane.cost.observe(batch.taken.rows, (now - batch.at) / 1e3)
             self._release(lane, batch.taken.requests)
             if part is not None and (part.last or batch.given_up):
                 self._release(lane, (part.request,))

@@ -1,0 +1,273 @@
+"""From events to answers with a fake front and a fake session: who is answered, who is told, and what never runs."""
+
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from numpy.typing import NDArray
+
+from server.errors import ExpiredError, InvalidRequestError, OverloadedError
+from server.facts import BatchFacts
+from server.serving.admission import Admission
+from server.serving.contract import Contract
+from server.serving.cost import CostModel
+from server.serving.lane import Lane
+from server.serving.pump import Pump
+from server.serving.request import CALL, CANCEL, Event, Request
+from server.serving.routes import Route, Routes
+from server.serving.runtime import RunError
+from server.serving.scheduler import Scheduler
+from server.serving.tensors import ANY, Signature, TensorSpec
+
+ROWS_MAX = 8
+BAD = 666.0
+
+
+class FakeSession:
+    """Answers each row with its double, and remembers every row that it was given."""
+
+    signature = Signature((TensorSpec("x", "FP32", (ANY, 1)),), (TensorSpec("y", "FP32", (ANY, 1)),))
+
+    def __init__(self) -> None:
+        self.batches: list[list[float]] = []
+        self.short = 0  # rows that it keeps to itself
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        rows = feeds["x"][:, 0].tolist()
+        self.batches.append(rows)
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
+        if BAD in rows:
+            raise RunError("a row of evil")
+        return [feeds["x"][: len(rows) - self.short] * 2]
+
+
+class FakeCodec:
+    """A payload is its rows as float32; `!` cannot be read."""
+
+    def decode(self, payload: bytes, routes: Routes) -> Request:
+        if payload == b"!":
+            raise InvalidRequestError("unreadable")
+        if payload == b"bug":
+            raise ZeroDivisionError
+        route = routes.route("m")
+        return Request(route.lane(""), route, len(payload) // 4, [payload], len(payload), None, None, "")
+
+    def encode(self, requests: Sequence[Request], outputs: Sequence[Any]) -> Iterable[bytes]:
+        at = 0
+        for request in requests:
+            yield bytes(outputs[0][at : at + 4 * request.rows])
+            at += 4 * request.rows
+
+    def encode_shaped(self, *_: object) -> bytes:
+        raise NotImplementedError
+
+
+class FakeFront:
+    """Remembers what each call was told: rows, or the error."""
+
+    def __init__(self) -> None:
+        self.told: dict[int, Any] = {}
+
+    def receive(self, _most: int) -> list[Event] | None:
+        return None
+
+    def answer(self, call: int, payload: bytes) -> bool:
+        assert call not in self.told, "answered twice"
+        self.told[call] = list(struct.unpack(f"<{len(payload) // 4}f", payload))
+        return True
+
+    def fail(self, call: int, error: BaseException) -> str:
+        assert call not in self.told, "answered twice"
+        self.told[call] = error
+        return type(error).__name__
+
+
+class FakeTelemetry:
+    def __init__(self) -> None:
+        self.batches: list[BatchFacts] = []
+        self.refusals: dict[str, int] = {}
+
+    def batch_done(self, facts: BatchFacts) -> None:
+        self.batches.append(facts)
+
+    def refused(self, _model: str, _version: str, code: str, count: int) -> None:
+        self.refusals[code] = self.refusals.get(code, 0) + count
+
+
+class Bench:
+    """One lane of at most eight rows a batch and one run slot."""
+
+    def __init__(self, rows_max: int = 1_000) -> None:
+        self.session, self.front, self.telemetry = FakeSession(), FakeFront(), FakeTelemetry()
+        self.scheduler = Scheduler(1)
+        cost = CostModel({1: 1.0}, 1e9)
+        cost.batch_rows = ROWS_MAX
+        self.lane = Lane("m", 1, self.session, "", Contract(), cost)  # type: ignore[arg-type]
+        self.route = Route("m", 1, self.lane, {"1": self.lane}, {})
+        self.scheduler.replace_route(self.route)
+        self.pump = Pump(FakeCodec(), self.scheduler, self.telemetry, Admission(1, 1e9, rows_max, 10**9))
+
+    def handle(self, *events: Event) -> dict[int, Any]:
+        self.pump.handle(self.front, list(events))
+        return self.front.told
+
+    def settled(self) -> bool:
+        """Every lease and every count is back."""
+        return (self.lane.held, self.route.held, self.lane.running, self.lane.queue.rows, self.lane.queue.bytes) == (
+            0, 0, 0, 0, 0,
+        )  # fmt: skip
+
+
+def call(number: int, *rows: float, left_s: float | None = None) -> Event:
+    return CALL, number, 0, struct.pack(f"<{len(rows)}f", *rows), None, ((), "peer", left_s)
+
+
+def cancel(number: int) -> Event:
+    return CANCEL, number, 0, None, None, None
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_what_waits_runs_together(bench: Bench) -> None:
+    """Three requests become one run, and each gets its own rows."""
+    assert bench.handle(call(1, 1, 2), call(2, 3), call(3, 4, 5, 6)) == {1: [2, 4], 2: [6], 3: [8, 10, 12]}
+    assert bench.session.batches == [[1, 2, 3, 4, 5, 6]]
+    assert [(facts.rows, len(facts.arrivals)) for facts in bench.telemetry.batches] == [(6, 3)]
+    assert bench.settled()
+
+
+def test_large_requests_are_split_and_joined(bench: Bench) -> None:
+    """A request of twenty rows runs in parts of eight, with a small one in between, and is answered whole, once."""
+    told = bench.handle(call(1, *range(20)), call(2, 100))
+    assert told == {1: [2.0 * n for n in range(20)], 2: [200]}
+    assert max(map(len, bench.session.batches)) == ROWS_MAX
+    assert sum(map(len, bench.session.batches)) == 21
+    assert sum(len(facts.arrivals) for facts in bench.telemetry.batches) == 2
+    assert bench.settled()
+
+
+def test_a_row_of_evil_hurts_its_own_request_only(bench: Bench) -> None:
+    """When a run fails, every request runs alone, and only the one that makes it fail is told so."""
+    told = bench.handle(call(1, 1), call(2, 2, BAD), call(3, 3))
+    assert isinstance(told.pop(2), RunError)
+    assert told == {1: [2], 3: [6]}
+    assert bench.settled()
+
+
+def test_a_part_that_fails_ends_its_request(bench: Bench) -> None:
+    """A large request with an evil row is failed once; its other rows do not run, its neighbours are answered."""
+    told = bench.handle(call(1, *range(9), BAD, *range(20)), call(2, 50), call(3, 60))
+    assert isinstance(told.pop(1), RunError)
+    assert told == {2: [100], 3: [120]}
+    assert sum(len(batch) for batch in bench.session.batches) < 40
+    assert bench.settled()
+
+
+def test_too_few_rows_back_is_an_error(bench: Bench) -> None:
+    """A model that returns fewer rows than it was given answers nobody with nothing: all are told."""
+    bench.session.short = 1
+    told = bench.handle(call(1, 1), call(2, 2))
+    assert all(isinstance(error, RunError) for error in told.values())
+    assert "shape [0, 1] for 1 rows" in str(told[1])
+    assert bench.settled()
+
+
+def test_unreadable_requests_are_told_and_nobody_else(bench: Bench) -> None:
+    """A request that cannot be read, or trips over a bug of ours, fails alone."""
+    told = bench.handle(call(1, 1), (CALL, 2, 0, b"!", None, None), (CALL, 3, 0, b"bug", None, None), call(4, 4))
+    assert isinstance(told.pop(2), InvalidRequestError)
+    assert isinstance(told.pop(3), ZeroDivisionError)
+    assert told == {1: [2], 4: [8]}
+    assert bench.telemetry.refusals == {"InvalidRequestError": 1, "ZeroDivisionError": 1}
+    assert bench.settled()
+
+
+def test_expired_in_the_queue_never_runs(bench: Bench) -> None:
+    """A deadline that passes while a batch runs is told when the queue comes to it, and its rows never run."""
+
+    def others() -> None:
+        bench.handle(call(2, 2, left_s=1e-9), call(3, 3), call(4, 4, left_s=60))
+
+    bench.session.meanwhile = others
+    # The door is open: what is tested is the second look, when a batch is taken.
+    bench.pump._admission = Admission(1, float("inf"), 1_000, 10**9)
+    told = bench.handle(call(1, 1))
+    assert isinstance(told.pop(2), ExpiredError | OverloadedError)
+    assert told == {1: [2], 3: [6], 4: [8]}
+    assert [row for batch in bench.session.batches for row in batch] == [1, 3, 4]
+    assert bench.settled()
+
+
+def test_cancelled_in_the_queue_never_runs(bench: Bench) -> None:
+    """Callers who leave while they queue are told nothing and cost no run; their neighbours are answered."""
+    bench.session.meanwhile = lambda: bench.handle(call(2, 2), call(3, 3), call(4, 4), cancel(3))
+    assert bench.handle(call(1, 1)) == {1: [2], 2: [4], 4: [8]}
+    assert bench.session.batches == [[1], [2, 4]]
+    assert bench.telemetry.refusals == {"CANCELLED": 1}
+    assert bench.settled()
+
+
+def test_a_batch_of_cancelled_calls_only(bench: Bench) -> None:
+    """When everybody who queued has left, nothing runs and the next request is answered."""
+    observed: list[int] = []
+    bench.lane.cost.observe = lambda rows, _micros: observed.append(rows)  # type: ignore[method-assign]
+    bench.session.meanwhile = lambda: bench.handle(call(2, 2), call(3, 3), cancel(2), cancel(3))
+    assert bench.handle(call(1, 1)) == {1: [2]}
+    assert bench.session.batches == [[1]]
+    assert bench.handle(call(4, 4))[4] == [8]
+    assert bench.settled()
+    assert observed == [1, 1], "what never ran teaches nothing about cost"
+
+
+def test_cancelled_while_running_and_after(bench: Bench) -> None:
+    """A caller who leaves during the run or after the answer changes nothing for anybody."""
+    bench.session.meanwhile = lambda: bench.handle(cancel(1))
+    bench.handle(call(1, 1), call(2, 2))
+    bench.handle(cancel(2), cancel(99))
+    assert bench.handle(call(3, 3)) == {1: [2], 2: [4], 3: [6]}
+    assert bench.settled()
+
+
+def test_cancelled_large_request_stops(bench: Bench) -> None:
+    """A large request whose caller leaves while its first part runs takes no further slot."""
+    bench.session.meanwhile = lambda: bench.handle(cancel(1), call(2, 50))
+    assert bench.handle(call(1, *range(30))) == {2: [100]}
+    assert bench.session.batches == [list(range(8)), [50]]
+    assert bench.settled()
+
+
+def test_routes_that_change_while_binding(bench: Bench) -> None:
+    """A request that was bound before a deploy and submitted after it is bound again: no old answer after the flip."""
+    session = FakeSession()
+    newer = Lane("m", 2, session, "", Contract(), CostModel({1: 1.0}, 1e9))  # type: ignore[arg-type]
+    decode, flips = FakeCodec().decode, []
+
+    def slow(payload: bytes, routes: Routes) -> Request:
+        request = decode(payload, routes)
+        if not flips:
+            flips.append(bench.scheduler.replace_route(Route("m", 2, newer, {"2": newer}, {})))
+        return request
+
+    bench.pump._codec.decode = slow  # type: ignore[method-assign]
+    assert bench.handle(call(1, 1)) == {1: [2]}
+    assert (bench.session.batches, session.batches) == ([], [[1]])
+    assert bench.settled()
+    assert newer.held == 0
+
+
+def test_full_queue_refuses_the_newcomer_only() -> None:
+    """What does not fit into the queue is refused with a time to come back; what waits is answered."""
+    bench = Bench(rows_max=4)
+    bench.session.meanwhile = lambda: bench.handle(call(2, 2, 2, 2), call(3, 3, 3), call(4, 4))
+    told = bench.handle(call(1, 1))
+    refused = told.pop(3)
+    assert isinstance(refused, OverloadedError)
+    assert refused.retry_ms > 0
+    assert told == {1: [2], 2: [4, 4, 4], 4: [8]}
+    assert bench.settled()
