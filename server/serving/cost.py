@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable
+from math import inf, log2
 from time import thread_time_ns
 from typing import TypeVar
 
@@ -33,10 +34,10 @@ def measure(prepare: Callable[[int], T], run: Callable[[T], object], rows_max: i
     for rows in SIZES:
         if rows > rows_max:
             break
-        batch = prepare(rows)
         times: list[float] = []
-        run(batch)
+        run(prepare(rows))
         while len(times) < REPEATS_MAX and (not times or sum(times) < SECONDS_PER_SIZE * 1e6):
+            batch = prepare(rows)  # others each time: rows that repeat make caches and branches look better than life
             start = thread_time_ns()
             run(batch)
             times.append((thread_time_ns() - start) / 1e3)
@@ -50,20 +51,18 @@ def batch_rows(curve: Curve, target_us: float, scale: float = 1.0) -> int:
     """The largest size that keeps the latency target and is still worth it. Pure.
 
     A request may wait for one whole batch and then run in the next: 2 T(b) + overhead <= half of `target_us`. A
-    size is worth it while it is more than 5 % cheaper per row than half of it. `scale` is how much slower than the
-    curve the machine is now.
+    size is worth it when, per doubling, it is more than 5 % cheaper per row than the largest smaller one that is; so
+    one size that was measured badly does not hide the larger ones. `scale` is how much slower than the curve the
+    machine is now.
     """
-    chosen = 1
+    chosen, cheapest = 1, inf
     for rows, measured in curve.items():
         micros = measured * scale
         if rows > 1 and 2 * micros * P99_FACTOR + OVERHEAD_US > target_us / 2:
             break
-        half = curve.get(rows // 2)
-        if half is not None:
-            before = (half * scale + OVERHEAD_US) / (rows // 2)
-            if (micros + OVERHEAD_US) / rows > (1 - CHEAPER_BY) * before:
-                break
-        chosen = rows
+        per_row = (micros + OVERHEAD_US) / rows
+        if per_row < (1 - CHEAPER_BY) ** log2(rows / chosen) * cheapest:
+            chosen, cheapest = rows, per_row
     return chosen
 
 
