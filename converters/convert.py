@@ -23,6 +23,7 @@ from protos.package_pb2 import Feature, Layout, Manifest, Source, Tensor
 FAMILIES = ("from_xgboost", "from_lightgbm", "from_sklearn", "from_onnx")
 LAYOUTS = ("auto", "matrix", "columns")
 FORMAT = 1
+UNFORESEEN = "something in it was not foreseen"
 # Distribution -> module: those that are loaded took part.
 LIBRARIES = {
     "lightgbm": "lightgbm",
@@ -59,20 +60,37 @@ def convert(
         raise ConversionRefused(f"there is no layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
     family = family_of(model)
     frame = samples.frame_of(sample)
-    progress(f"reading {type(model).__name__} ({family.name})")
+    source = Source(framework=family.name, estimator=type(model).__name__, digest=digest)
+    try:
+        return _converted(family, model, frame, name=name, layout=layout, source=source, progress=progress)
+    except ConversionRefused:
+        raise
+    except Exception as surprise:  # a model in a state that nobody foresaw is refused as well, with its trace behind it
+        reason = f"{type(surprise).__name__}: {surprise}".splitlines()[0]
+        raise ConversionRefused(f"{source.estimator}: {UNFORESEEN} ({reason}). Please report it") from surprise
+
+
+def _converted(
+    family: Family,
+    model: Any,
+    frame: pd.DataFrame,
+    *,
+    name: str,
+    layout: str,
+    source: Source,
+    progress: Callable[[str], None],
+) -> Package:
+    progress(f"reading {source.estimator} ({family.name})")
     schema, rows = _described(family, model, frame, layout)
     progress("compiling")
     compiled = family.compile(model, schema)
-    content = compiled.SerializeToString()
     progress("proving: the same rows to the original and to the compiled model")
     proof = prove(family, model, schema, rows=rows, compiled=compiled, progress=progress)
     proof.check()
-    wire = samples.sent(rows, schema)
-    source = Source(framework=family.name, estimator=type(model).__name__, digest=digest)
     return Package(
-        onnx=content,
+        onnx=compiled.SerializeToString(),
         manifest=_manifest(name, source, schema, compiled, proof),
-        profile=profile_of(wire, schema, family.answer(model, schema, wire).outputs),
+        profile=profile_of(samples.sent(rows, schema), schema, proof.answers),
         parity=proof.report,
         golden=proof.golden,
     )

@@ -4,6 +4,7 @@ R the sample, T thresholds, N missing values, Z extreme numbers, C categories, D
 (batches) and O (shape, labels, sums) look at the same rows in another way and live in `converters.parity`.
 """
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,7 @@ DESCRIPTIONS = {
 }
 
 SPLITS_MAX = 20_000  # ways to splits are looked up one by one, about 50 µs each
+SPLITS_SECONDS = 3.0
 THRESHOLDS_MAX = 50_000
 DENSE_ROWS = 4_000  # rows in which every column stands at one of its thresholds
 NEAREST = 2
@@ -44,16 +46,20 @@ INTEGERS = (0, -1, 2**24 + 1, 2**31, 2**53 + 1, 2**63 - 1, -(2**63))
 
 def from_graph(found: list[Reading], table: Table, random: np.random.Generator) -> tuple[list[Plan], list[Plan], str]:
     """T rows and N rows on the way to the splits of the graph, and what was sampled if not all."""
+    started = time.monotonic()
     total = sum(len(reading.splits.feature) for reading in found)
-    thresholds, missing = [], []
-    for reading in found:
+    thresholds, missing, done = [], [], 0
+    for place, reading in enumerate(found):
         count = len(reading.splits.feature)
         share = count if total <= SPLITS_MAX else max(1, SPLITS_MAX * count // total)
-        chosen = np.sort(random.choice(count, share, replace=False))
-        at, without = plans(reading, table, chosen)
+        chosen = random.choice(count, share, replace=False)
+        # What one ensemble leaves of the time is the next one's.
+        until = time.monotonic() + (started + SPLITS_SECONDS - time.monotonic()) / (len(found) - place)
+        at, without, looked_up = plans(reading, table, chosen, until)
         thresholds.append(at)
         missing.append(without)
-    note = f"T, N: {SPLITS_MAX:,} of {total:,} splits, drawn at random" if total > SPLITS_MAX else ""
+        done += looked_up
+    note = f"T, N: {done:,} of {total:,} splits, drawn at random" if done < total else ""
     return thresholds, missing, note
 
 

@@ -22,7 +22,7 @@ from converters.table import Plan, Table
 from protos.package_pb2 import ParityReport
 
 # Seconds that each generator may take; the sum bounds the gate. What did not fit is said in `sampled`.
-BUDGETS = {"R": 4.0, "T": 8.0, "N": 3.0, "Z": 2.0, "C": 3.0, "D": 3.0, "W": 1.5, "B": 2.0}
+BUDGETS = {"R": 3.0, "T": 7.0, "N": 2.5, "Z": 1.5, "C": 2.5, "D": 2.5, "W": 1.0, "B": 1.5}
 # Of the golden rows, at most 256 in all.
 GOLDEN = {"R": 64, "T": 72, "N": 32, "Z": 16, "C": 48, "W": 16}
 CELLS_MAX = 2_000_000  # of a block of rows: 16 MB of doubles
@@ -44,6 +44,8 @@ class Proof:
     notes: list[str]
     # Column -> the only values that the original takes, where it refuses every other that was tried.
     accepts: dict[str, tuple[str, ...]]
+    # The original's answers on the rows of the sample that were asked: what the profile of outputs is made of.
+    answers: Tensors
 
     def check(self) -> None:
         """Raises ConversionRefused with the worst findings unless the compiled model is exact."""
@@ -68,6 +70,7 @@ class Gate:
     found: dict[str, Findings] = field(default_factory=dict)
     golden: list[tuple[pd.DataFrame, Answer]] = field(default_factory=list)
     sampled: list[str] = field(default_factory=list)
+    answers: list[Tensors] = field(default_factory=list)  # of R
 
     def findings(self, generator: str) -> Findings:
         return self.found.setdefault(generator, Findings(generator))
@@ -89,6 +92,7 @@ class Gate:
             if answer is not None:
                 rows = rows if kept.all() else rows[kept].reset_index(drop=True)
                 self._compare(found, rows, answer)
+                self.answers += [answer.outputs] if generator == "R" else []
                 if wanted > 0:
                     self.golden.append((rows.iloc[:wanted], taken(answer, slice(0, wanted))))
                     wanted -= len(rows)
@@ -204,7 +208,8 @@ def _proof(gate: Gate, schema: Schema, seconds: float) -> Proof:
         seconds=seconds,
     )
     exact_datatype = "FP32" if told else "FP64"
-    return Proof(schema, report, _golden(gate, schema), exact_datatype, notes, {})
+    answers = {name: np.concatenate([part[name] for part in gate.answers]) for name in gate.answers[0]}
+    return Proof(schema, report, _golden(gate, schema), exact_datatype, notes, {}, answers)
 
 
 def _as_listed(item: tuple[str, Findings]) -> int:

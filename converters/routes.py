@@ -4,6 +4,7 @@ A random row misses most splits of a deep tree. Here every split gets a base row
 a row can, and the client's columns that the tree reads as they are get values that satisfy the rest.
 """
 
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,14 +99,21 @@ def _fit(client: Doubles, values: Doubles, dtype: np.dtype[np.floating]) -> tupl
     return (float(slope), float(offset)) if np.allclose(slope * x + offset, y, rtol=0, atol=1e-5 * scale) else None
 
 
-def plans(reading: Reading, table: Table, chosen: Integers) -> tuple[Plan, Plan]:
-    """Rows at, just above and just below each chosen split's threshold, and rows with NaN at it, all on its way."""
+def plans(reading: Reading, table: Table, chosen: Integers, until: float) -> tuple[Plan, Plan, int]:
+    """Rows at, just above and just below each chosen split's threshold, and rows with NaN at it, all on its way.
+
+    Stops looking up ways at `until` (monotonic seconds), and tells how many of the splits it came to.
+    """
     base: list[int] = []
     row: list[int] = []
     column: list[int] = []
     value: list[float] = []
     tests: list[int] = []
+    done = 0
     for split in chosen:
+        if time.monotonic() > until:
+            break
+        done += 1
         feature = int(reading.splits.feature[split])
         way = _way(reading, int(split))
         start, changes = _fitted(reading, way)
@@ -122,7 +130,7 @@ def plans(reading: Reading, table: Table, chosen: Integers) -> tuple[Plan, Plan]
         np.array(base, np.int64), np.array(row, np.int64), np.array(column, np.int64), np.array(value, float)
     )
     split = np.array(tests, np.int64)
-    return _at_thresholds(reading, table, way_rows, split), _at_missing(reading, table, way_rows, split)
+    return _at_thresholds(reading, table, way_rows, split), _at_missing(reading, table, way_rows, split), done
 
 
 # Tensor column -> lowest and highest value, and the (split, branch) that ask for it.

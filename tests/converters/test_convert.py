@@ -133,3 +133,22 @@ def test_progress_is_told() -> None:
     convert(LinearRegression().fit(ROWS, ROWS[:, 0]), ROWS, name="x", progress=told.append)
     assert told[0].startswith("reading LinearRegression")
     assert any(line.startswith("  T") for line in told)
+
+
+def test_a_surprise_is_a_refusal_with_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever breaks inside, the caller gets one kind of error, and the cause is chained to it."""
+    from converters.from_sklearn import FAMILY
+
+    monkeypatch.setattr(type(FAMILY), "compile", lambda *_: 1 / 0)
+    with pytest.raises(ConversionRefused, match="LinearRegression: something in it was not foreseen") as refusal:
+        convert(LinearRegression().fit(ROWS, ROWS[:, 0]), ROWS, name="x")
+    assert isinstance(refusal.value.__cause__, ZeroDivisionError)
+
+
+def test_rows_of_the_sample_that_the_original_refuses_cost_nothing() -> None:
+    """Training rows as they came, some with NaN that the estimator refuses: they are left out, and counted missing."""
+    rows = ROWS.copy()
+    rows[::10, 1] = np.nan
+    package = convert(LinearRegression().fit(ROWS, ROWS[:, 0]), rows, name="x")
+    assert package.profile.features[1].missing_rate == pytest.approx(0.1)
+    assert sum(package.profile.outputs[0].numeric.counts) == 135
