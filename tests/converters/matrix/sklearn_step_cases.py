@@ -142,6 +142,7 @@ CASES: tuple[Case, ...] = (
         "FunctionTransformer, a lambda",
         trained(make_pipeline(preprocessing.FunctionTransformer(lambda x: x * 2), TREE), data.margin),
         refused="lambda",
+        why="A graph cannot hold a function of one's own: use one of numpy's, or compute the column before.",
     ),
     *(
         Case(

@@ -114,6 +114,7 @@ CASES: tuple[Case, ...] = (
         "DecisionTreeClassifier, several outputs",
         trained(DecisionTreeClassifier(**SEED), data.labels),
         refused="outputs",
+        why="A classifier of several outputs has no one label: train a classifier for each output.",
     ),
     Case("ExtraTreeClassifier", trained(ExtraTreeClassifier(**SEED), data.classes)),
     Case("DecisionTreeRegressor", trained(DecisionTreeRegressor(**SEED), data.margin), short=True),
@@ -158,11 +159,6 @@ CASES: tuple[Case, ...] = (
     Case(
         "RandomForestClassifier, without bootstrap",
         trained(RandomForestClassifier(bootstrap=False, **FEW), data.classes),
-    ),
-    Case(
-        "RandomForestClassifier, several outputs",
-        trained(RandomForestClassifier(**FEW), data.labels),
-        refused="outputs",
     ),
     Case("RandomForestRegressor", trained(RandomForestRegressor(**FEW), data.margin)),
     Case("RandomForestRegressor, missing values", with_missing(RandomForestRegressor(**FEW), data.margin)),
