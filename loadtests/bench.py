@@ -16,6 +16,7 @@ from loadtests.settings import Settings
 PLAN_MESSAGE = "onnxpress-plan"
 SAMPLES_MESSAGE = "onnxpress-samples"
 FLUSH_SECONDS = 0.5
+PROBE_SECONDS = 0.02
 IN_FLIGHT_MAX = 20_000  # calls that a process holds at once; one more is not sent, and the measurement is invalid
 
 
@@ -31,6 +32,7 @@ class Bench:
             for kind, payloads in zip(settings.kinds, self.payloads, strict=True)
         ]
         self.recorder = Recorder()
+        self.returns: list[float] = []  # seconds that a finished call of a native thread took to be seen here
         self.in_flight = 0
         self.users = 0  # that are connected, or have given up connecting
         self._zero = time.monotonic()
@@ -81,6 +83,7 @@ class Bench:
         """What the conductor is told: everything since the last report."""
         finished = self.finished()  # before the samples are taken: a plan is over when its last sample is in hand
         samples, messages = self.recorder.take()
+        returns, self.returns = self.returns, []
         wall, cpu = self._cpu
         self._cpu = (time.monotonic(), time.process_time())
         elapsed = max(self._cpu[0] - wall, 1e-3)
@@ -92,7 +95,22 @@ class Bench:
             "at": self.now(),
             "cpu": (self._cpu[1] - cpu) / elapsed,
             "finished": finished,
+            "returns": returns,
         }
+
+
+def probe_forever(bench: Bench) -> None:
+    """Measures the generator's own way back, in a greenlet of its own.
+
+    Answers reach the users through a native thread and gevent's loop; a call that does nothing takes the same way,
+    and what it takes longer than nothing is the generator's delay, not the server's.
+    """
+    pool = gevent.get_hub().threadpool
+    while True:
+        gevent.sleep(PROBE_SECONDS)
+        called = time.monotonic()
+        pool.apply(int)
+        bench.returns.append(time.monotonic() - called)
 
 
 def flush_forever(bench: Bench, runner: Any) -> None:

@@ -80,6 +80,7 @@ class Conductor:
             return
         self.tally.add(unpack(told["columns"]))
         self.tally.usage.append(Usage(name, float(told["at"]), float(told["cpu"])))
+        self.tally.add_returns(float(told["at"]), told["returns"])
         self._finished[name] = int(told["finished"])
 
     def go_on(self) -> bool:

@@ -10,7 +10,7 @@ import gevent
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtests.bench import PLAN_MESSAGE, SAMPLES_MESSAGE, Bench, flush_forever
+from loadtests.bench import PLAN_MESSAGE, SAMPLES_MESSAGE, Bench, flush_forever, probe_forever
 from loadtests.conductor import LOCAL, LoadShape
 from loadtests.errors import UsageError
 from loadtests.plan import Plan, pools
@@ -68,13 +68,16 @@ def make_bench(environment: Any, **_: Any) -> None:
     # What exists now stays: a full collection in the middle would stop the generator, not the server.
     gc.collect()
     gc.freeze()
-    environment.flusher = gevent.spawn(flush_forever, environment.bench, runner)
+    environment.reporters = [
+        gevent.spawn(flush_forever, environment.bench, runner),
+        gevent.spawn(probe_forever, environment.bench),
+    ]
 
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]
 def stop_reporting(environment: Any, **_: Any) -> None:
-    if getattr(environment, "flusher", None):
-        environment.flusher.kill()
+    for reporter in getattr(environment, "reporters", ()):
+        reporter.kill()
 
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]

@@ -205,8 +205,8 @@ def _generator(document: Document) -> str:
     y = linear_axis("ms that requests left late", [py for _, py in lag.points])
     note = (
         f"{len(generator['processes'])} process(es), the busiest used {generator['busiest']:.0%} of a core. Lag p50 "
-        f"{total['lag_p50_ms']:.2f} ms, p99 {total['lag_p99_ms']:.2f} ms, longest {total['lag_max_ms']:.2f} ms; it is "
-        "part of every latency above."
+        f"{total['lag_p50_ms']:.2f} ms, p99 {total['lag_p99_ms']:.2f} ms, longest {total['lag_max_ms']:.2f} ms; an "
+        f"answer was seen within {total['return_p99_ms']:.2f} ms (p99). Both are part of every latency above."
     )
     return f"<p>{escape(note)}</p>" + chart("generator lag", [lag], _time_axis(document), y)
 

@@ -83,6 +83,7 @@ def _summary(window: Window, seconds: float) -> Document:
         "lag_p50_ms": window.lags.percentile_us(50) / 1000,
         "lag_p99_ms": window.lags.percentile_us(99) / 1000,
         "lag_max_ms": window.lags.max_us() / 1000,
+        "return_p99_ms": window.returns.percentile_us(99) / 1000,
     }
 
 
@@ -162,7 +163,10 @@ class Result:
                 f"latency from the intended send time: p50 {total['p50_ms']:.2f}, p95 {total['p95_ms']:.2f}, "
                 f"p99 {total['p99_ms']:.2f}, p99.9 {total['p999_ms']:.2f}, max {total['max_ms']:.2f} ms"
             ),
-            f"generator: lag p99 {total['lag_p99_ms']:.2f} ms, busiest process {generator['busiest']:.0%} of a core",
+            (
+                f"generator: lag p99 {total['lag_p99_ms']:.2f} ms, way back p99 {total['return_p99_ms']:.2f} ms, "
+                f"busiest process {generator['busiest']:.0%} of a core"
+            ),
         ]
         if self.document["ramp"]:
             lines.append(f"capacity: {self.document['ramp']['capacity']:.0f} requests/s")

@@ -50,7 +50,8 @@ class Objectives:
 class Validity:
     """When a measurement can be believed.
 
-    `cpu_max`: mean share of a core of the busiest generator process. `lag_p99_ms`: how late requests leave.
+    `cpu_max`: mean share of a core of the busiest generator process. `lag_p99_ms`: how late requests leave, and how
+    late answers are seen.
     `samples_min`: timed requests for a p99, ten times as many for a p99.9. `accounted_share`: requests told of, over
     those planned.
     """
@@ -212,19 +213,30 @@ def doubts(tally: Tally, phases: Sequence[int], validity: Validity, objectives: 
             found.append(f"{phase.name}: {unsent} requests not sent: too many calls in flight in the generator")
         if not phase.judged:
             continue
-        lag = window.lags.percentile_us(99) / 1000
-        if lag > validity.lag_p99_ms:
-            found.append(f"{phase.name}: the generator lags {lag:.1f} ms (p99), the limit is {validity.lag_p99_ms:g}")
-        busiest = max(tally.cpu(phase).values(), default=0.0)
-        if busiest > validity.cpu_max:
-            found.append(
-                f"{phase.name}: a generator process used {busiest:.0%} of a core, the limit is {validity.cpu_max:.0%}: "
-                "add --processes"
-            )
+        found += _generator_doubts(phase, window, max(tally.cpu(phase).values(), default=0.0), validity)
     for name, factor in (("p99", 1), ("p999", 10)):
         needed = validity.samples_min * factor
         # What the server failed to answer is its own fault, and no lack of samples.
         samples = pooled.due - pooled.refused - pooled.outcomes[Outcome.UNSENT]
         if getattr(objectives, f"{name}_ms") and samples < needed:
             found.append(f"{samples} samples are too few for a {name}: {needed} are needed")
+    return found
+
+
+def _generator_doubts(phase: Phase, window: Window, busiest: float, validity: Validity) -> list[str]:
+    """What the generator itself did wrong in a phase; `busiest`: its busiest process's share of a core."""
+    found: list[str] = []
+    lag = window.lags.percentile_us(99) / 1000
+    if lag > validity.lag_p99_ms:
+        found.append(f"{phase.name}: the generator lags {lag:.1f} ms (p99), the limit is {validity.lag_p99_ms:g}")
+    back = window.returns.percentile_us(99) / 1000
+    if back > validity.lag_p99_ms:
+        found.append(
+            f"{phase.name}: the generator sees answers {back:.1f} ms late (p99), the limit is {validity.lag_p99_ms:g}"
+        )
+    if busiest > validity.cpu_max:
+        found.append(
+            f"{phase.name}: a generator process used {busiest:.0%} of a core, the limit is {validity.cpu_max:.0%}: "
+            "add --processes"
+        )
     return found

@@ -40,6 +40,7 @@ class Window:
 
     latencies: Latencies = field(default_factory=Latencies)
     lags: Latencies = field(default_factory=Latencies)
+    returns: Latencies = field(default_factory=Latencies)  # how long the generator took to see what had come back
     outcomes: Counter[int] = field(default_factory=Counter)
     rows: int = 0
 
@@ -71,6 +72,7 @@ class Window:
     def merge(self, other: "Window") -> None:
         self.latencies.merge(other.latencies)
         self.lags.merge(other.lags)
+        self.returns.merge(other.returns)
         self.outcomes.update(other.outcomes)
         self.rows += other.rows
 
@@ -165,6 +167,12 @@ class Tally:
             self._open.setdefault(second, []).append(samples.where(mask))
         if self._keep and sum(map(len, self.kept)) < KEPT_MAX:
             self.kept.append(samples)
+
+    def add_returns(self, at: float, seconds: Sequence[float]) -> None:
+        """Adds a process's measurements of its own way back, reported at `at` seconds of the test."""
+        for phase, window in zip(self.phases, self.by_phase, strict=True):
+            if phase.start <= at < phase.end:
+                window.returns.record(np.rint(np.asarray(seconds) * 1e6).astype(np.int64))
 
     def close(self, before: float) -> None:
         """Folds the seconds that end before `before`: no sample of them can come any more."""

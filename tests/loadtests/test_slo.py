@@ -122,6 +122,9 @@ def test_a_lagging_a_busy_and_a_silent_generator_are_doubted():
     assert "lags 50" in doubts(late, [0], VALIDITY, Objectives())[0]
     good.usage.extend(Usage("worker", at, 0.97) for at in (2.0, 3.0, 4.0))
     assert "97% of a core" in doubts(good, [0], VALIDITY, Objectives())[0]
+    blind = tally(samples(1000, 60))
+    blind.add_returns(5.0, [0.001] * 90 + [0.055] * 10)
+    assert "sees answers 55" in doubts(blind, [0], VALIDITY, Objectives())[0]
     lost = tally(samples(1000, 5), planned=1500)
     assert "500 of 1500 requests unaccounted for" in doubts(lost, [0], VALIDITY, Objectives())[0]
     unsent = tally(samples(1000, 5), samples(3, 0, Outcome.UNSENT))
