@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import grpc
 
 from benchmarks.bodies import Bodies
-from benchmarks.figures import Run, quantiles
+from benchmarks.figures import Run
 from benchmarks.generator import METHOD, Generator, GeneratorError, Shape
 from benchmarks.rounds import PACED, USUAL, Plan
-from benchmarks.targets import Target, refused_between
+from benchmarks.targets import Target, share_answered, to_run
 
 HUGE_ROWS = 10_000
 HUGE_EVERY_S = 1.0
@@ -78,11 +78,8 @@ def _run(generator: Generator, served: Target, bodies: Bodies, shape: Shape, sec
     """As `measure`, without its checks, which would wait for the neighbour; CPU is everybody's."""
     before, cpu_s = served.answers(), served.child.cpu_s()
     load = generator.run(served.port, bodies, shape, seconds)
-    refused = refused_between(before, served.answers())
-    spent = served.child.cpu_s() - cpu_s
-    return Run(
-        max(load.requests - refused, 0), refused, load.seconds, spent, load.cpu_s, **quantiles(load.latencies_us)
-    )
+    share = share_answered(before, served.answers())
+    return to_run(load, share, served.child.cpu_s() - cpu_s)
 
 
 def _send_huge(port: int, message: bytes, stop: threading.Event, failures: list[str]) -> None:

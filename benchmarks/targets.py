@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.bodies import Bodies
 from benchmarks.children import Child
 from benchmarks.figures import Run, quantiles
-from benchmarks.generator import METHOD, Generator, GeneratorError, Shape
+from benchmarks.generator import METHOD, Generator, GeneratorError, Load, Shape
 
 ASK_S = 30.0
 # The generator leaves in the middle of its last requests.
@@ -108,11 +108,23 @@ def count_answers(exposition: str) -> dict[str, int]:
     return counts
 
 
-def refused_between(before: Mapping[str, int] | None, after: Mapping[str, int] | None) -> int:
-    """Requests that were answered with an error; HTTP says 200 to those too."""
+def share_answered(before: Mapping[str, int] | None, after: Mapping[str, int] | None) -> float:
+    """What share of the requests between two looks got OK, 0 to 1; HTTP says 200 to errors too.
+
+    A share, because the server's counts include what was cut off at the generator's end, and the generator's do not.
+    """
     if before is None or after is None:
-        return 0
-    return sum(count - before.get(code, 0) for code, count in after.items() if code not in ("OK", CUT_OFF))
+        return 1.0
+    counts = {code: count - before.get(code, 0) for code, count in after.items() if code != CUT_OFF}
+    return counts.get("OK", 0) / max(sum(counts.values()), 1)
+
+
+def to_run(load: Load, answered_share: float, cpu_s: float) -> Run:
+    """What was seen from both sides."""
+    answered = round(load.requests * answered_share)
+    return Run(
+        answered, load.requests - answered, load.seconds, cpu_s, load.cpu_s, **quantiles(load.latencies_us)
+    )  # fmt: skip
 
 
 def measure(generator: Generator, target: Target, bodies: Bodies, shape: Shape, seconds: float) -> Run:
@@ -121,8 +133,6 @@ def measure(generator: Generator, target: Target, bodies: Bodies, shape: Shape, 
     answers, cpu_s = target.answers(), target.child.cpu_s()
     load = generator.run(target.port, bodies, shape, seconds)
     cpu_s = target.child.cpu_s() - cpu_s
-    refused = refused_between(answers, target.answers())
+    share = share_answered(answers, target.answers())
     target.check(bodies)
-    return Run(
-        max(load.requests - refused, 0), refused, load.seconds, cpu_s, load.cpu_s, **quantiles(load.latencies_us)
-    )
+    return to_run(load, share, cpu_s)

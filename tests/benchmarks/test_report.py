@@ -3,12 +3,13 @@
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 from benchmarks import machine, plot, report, targets
 from benchmarks.acceptance import Promise, promises
 from benchmarks.figures import Run
-from benchmarks.generator import Shape
+from benchmarks.generator import Load, Shape
 from benchmarks.rounds import cell_name
 
 USUAL = cell_name("light", 1, Shape(8, 16))
@@ -88,12 +89,15 @@ def test_plot_is_the_same_svg_for_the_same_figures(tmp_path: Path) -> None:
 
 
 def test_errors_behind_http_200_are_found_in_the_servers_own_counts() -> None:
-    """Every status but OK counts as refused; calls that the generator cut off at its end do not."""
+    """Every status but OK counts as refused; calls that the generator cut off at its end count as neither."""
     before = targets.count_answers(exposition(OK=10, INTERNAL=1))
     after = targets.count_answers(exposition(OK=90, INTERNAL=3, RESOURCE_EXHAUSTED=5, CANCELLED=8))
     assert before == {"OK": 10, "INTERNAL": 1}
-    assert targets.refused_between(before, after) == 7
-    assert targets.refused_between(None, None) == 0
+    assert targets.share_answered(before, after) == 80 / 87
+    assert targets.share_answered(before, before) == 0
+    assert targets.share_answered(None, None) == 1
+    run = targets.to_run(Load(1000, 2.0, 0.1, np.array([5.0])), 0.75, 0.5)
+    assert (run.answered, run.refused, run.rate) == (750, 250, 375.0)
 
 
 def exposition(**counts: int) -> str:
