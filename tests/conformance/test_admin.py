@@ -1,0 +1,170 @@
+"""The admin port: who may call, what is told, watched and remembered; and the commands that speak to it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from protos import admin_pb2
+from protos.admin_pb2_grpc import AdminStub
+from tests.inference_calls import DEADLINE_S, administered
+from tests.packages import Models, deploy_on_disk
+from tests.server_process import PATIENCE_S, ROOT, ServerProcess
+
+TOKEN = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("token") / "token"
+    path.write_text(TOKEN + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(models: Models, tmp_path_factory: pytest.TempPathFactory, token_file: Path) -> Iterator[ServerProcess]:
+    """A server whose admin port wants a token; numbers has two warm versions."""
+    repository = models.copy(tmp_path_factory.mktemp("admin"), "numbers/1", "numbers/2", "price")
+    deploy_on_disk(repository, "numbers", live=2, previous=1)
+    deploy_on_disk(repository, "price", live=1)
+    with ServerProcess(repository, "--admin-token-file", str(token_file)) as shared:
+        yield shared.ready()
+
+
+@pytest.fixture
+def admin(server: ServerProcess) -> Iterator[AdminStub]:
+    with administered(server.admin) as stub:
+        yield stub
+
+
+def bearer(token: str = TOKEN) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"), ("x-onnxpress-actor", "ada"))
+
+
+CALLS = [
+    ("Deploy", admin_pb2.DeployRequest(model="numbers", version=1)),
+    ("Rollback", admin_pb2.RollbackRequest(model="numbers")),
+    ("GetDeployment", admin_pb2.GetDeploymentRequest(model="numbers")),
+    ("ListModels", admin_pb2.ListModelsRequest()),
+    ("GetHistory", admin_pb2.GetHistoryRequest()),
+    ("WatchDeployments", admin_pb2.WatchDeploymentsRequest()),
+]
+
+
+@pytest.mark.parametrize(("method", "message"), CALLS, ids=[name for name, _ in CALLS])
+@pytest.mark.parametrize(
+    ("metadata", "code"),
+    [
+        ((), "UNAUTHENTICATED"),
+        (bearer("wrong"), "PERMISSION_DENIED"),
+        ((("authorization", TOKEN),), "PERMISSION_DENIED"),
+        (bearer(), None),
+    ],
+)
+def test_credentials(
+    admin: AdminStub, method: str, message: object, metadata: tuple[tuple[str, str], ...], code: str | None
+) -> None:
+    """Every admin call needs the token: none is UNAUTHENTICATED, another PERMISSION_DENIED, and neither tells it."""
+    if code is None and method in ("Deploy", "Rollback"):
+        method, message = CALLS[2]
+
+    def ask() -> object:
+        answer = getattr(admin, method)(message, timeout=DEADLINE_S, metadata=metadata)
+        return next(answer) if method == "WatchDeployments" else answer
+
+    if code is None:
+        assert ask()
+        return
+    with pytest.raises(grpc.RpcError) as caught:
+        ask()
+    assert caught.value.code().name == code
+    assert TOKEN not in caught.value.details()
+
+
+def test_what_is_told_watched_and_remembered(admin: AdminStub) -> None:
+    """A deploy is seen by a watcher, told by GetDeployment, and remembered with who, why and what."""
+    named = {"timeout": DEADLINE_S, "metadata": bearer()}
+    before = admin.GetDeployment(admin_pb2.GetDeploymentRequest(model="numbers"), **named)
+    target = 3 - before.live_version
+    watch = admin.WatchDeployments(admin_pb2.WatchDeploymentsRequest(model="numbers"), **named)
+    assert next(watch).epoch == before.epoch
+    done = admin.Deploy(admin_pb2.DeployRequest(model="numbers", version=target, reason="größer"), **named)
+    seen = next(state for state in watch if state.epoch == done.epoch)
+    watch.cancel()
+    told = admin.GetDeployment(admin_pb2.GetDeploymentRequest(model="numbers"), **named)
+    assert (seen.live_version, told.live_version, told.previous_version) == (target, target, before.live_version)
+    assert (told.reason, told.actor) == ("größer", "ada")
+    assert {v.version: v.state for v in told.versions} == dict.fromkeys((1, 2), admin_pb2.VERSION_STATE_READY)
+    record = admin.GetHistory(admin_pb2.GetHistoryRequest(model="numbers", limit=1), **named).records[-1]
+    assert (record.action, record.to_version, record.epoch, record.result) == ("deploy", target, done.epoch, "ok")
+    assert (record.actor, record.reason) == ("ada", "größer")
+    assert record.digest == next(v.digest for v in told.versions if v.version == target)
+    listed = admin.ListModels(admin_pb2.ListModelsRequest(), **named).models
+    assert [model.model for model in listed] == ["numbers", "price"]
+
+
+def test_unknown_models_are_not_found(admin: AdminStub) -> None:
+    """Whatever is asked of a model that does not exist is NOT_FOUND and names those that do."""
+    for call, message in (
+        (admin.GetDeployment, admin_pb2.GetDeploymentRequest(model="nosuch")),
+        (admin.Rollback, admin_pb2.RollbackRequest(model="nosuch")),
+    ):
+        with pytest.raises(grpc.RpcError, match="price") as caught:
+            call(message, timeout=DEADLINE_S, metadata=bearer())
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.RpcError, match="nosuch"):
+        next(
+            admin.WatchDeployments(
+                admin_pb2.WatchDeploymentsRequest(model="nosuch"), timeout=DEADLINE_S, metadata=bearer()
+            )
+        )
+
+
+def onnxpress(server: ServerProcess, token_file: Path | None, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and error of a command."""
+    where = ["--server", server.admin, *(["--token-file", str(token_file)] if token_file else [])]
+    child = subprocess.run(
+        [sys.executable, "-m", "onnxpress", *arguments, *where],
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in child.stderr, child.stderr
+    return child.returncode, child.stdout, child.stderr
+
+
+def test_commands(server: ServerProcess, token_file: Path) -> None:
+    """deploy, rollback, status and history do what they say, in words for people."""
+    assert onnxpress(server, token_file, "deploy", "numbers", "1")[0] == 0
+    code, told, _ = onnxpress(server, token_file, "deploy", "numbers", "2", "--reason", "ticket 7")
+    assert code == 0
+    assert told.startswith("numbers: version 2 is live (before: 1), epoch ")
+    code, told, _ = onnxpress(server, token_file, "deploy", "numbers", "2")
+    assert (code, "nothing changed" in told) == (0, True)
+    code, told, _ = onnxpress(server, token_file, "rollback", "numbers")
+    assert (code, "version 1 is live (before: 2)" in told) == (0, True)
+    code, told, _ = onnxpress(server, token_file, "status", "numbers")
+    assert code == 0
+    assert "numbers: version 1 live" in told
+    assert [line.split()[:2] for line in told.splitlines()[1:]] == [["*", "1"], ["2", "ready"]]
+    code, told, _ = onnxpress(server, token_file, "history", "numbers", "--limit", "2")
+    assert code == 0
+    assert [("deploy" in line, "rollback" in line) for line in told.splitlines()] == [(True, False), (False, True)]
+    assert "'ticket 7'" in told
+
+
+def test_commands_that_are_refused(server: ServerProcess, token_file: Path) -> None:
+    """A refusal is one line and exit 3; a wrong command line exit 2; a server that is not there exit 1."""
+    code, told, error = onnxpress(server, token_file, "deploy", "numbers", "9")
+    assert (code, told, error.count("\n")) == (3, "", 1)
+    assert "no version 9" in error
+    code, _, error = onnxpress(server, None, "status")
+    assert (code, "UNAUTHENTICATED" in error) == (3, True)
+    assert onnxpress(server, token_file, "deploy", "numbers", "0")[0] == 2
+    assert onnxpress(server, Path("/nonexistent"), "status")[0] == 2
+    child = subprocess.run(
+        [sys.executable, "-m", "onnxpress", "status", "--server", "127.0.0.1:1"],
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert (child.returncode, child.stderr) == (1, "onnxpress status: no server answers at 127.0.0.1:1\n")
