@@ -30,6 +30,7 @@ packages=(--package "$repository/$size/1")
 [[ $suite == swap ]] && packages+=(--package "$repository/$size/2")
 
 log=$work/server.log
+: >"$log"  # before the server starts: an earlier one's "ready" is not this one's
 "$python" "$root/onnxpress.py" serve --repository "$repository" --host 127.0.0.1 --grpc-port 0 --http-port 0 \
     --admin-address 127.0.0.1:0 --drain-wait-s 0 --state-dir "$work/state" >"$log" 2>&1 &
 server=$!

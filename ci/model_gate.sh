@@ -116,6 +116,7 @@ stage() {
 }
 
 serve() {
+    : >"$out/server.log"
     "$onnxpress" serve --repository "$out/models" --host 127.0.0.1 --grpc-port 0 --http-port 0 \
         --admin-address 127.0.0.1:0 --drain-wait-s 0 ${serve_flags[@]+"${serve_flags[@]}"} >"$out/server.log" 2>&1 &
     server=$!
