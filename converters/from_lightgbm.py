@@ -250,7 +250,9 @@ class LightGBMFamily:
         file = reading.booster
         frame = _frame(rows, schema, _codes(reading, schema))
         margins = np.asarray(_booster(model).predict(frame, raw_score=True), np.float64).reshape(len(rows), -1)
-        said = np.asarray(_booster(model).predict(frame), np.float64).reshape(len(rows), -1)
+        said = margins
+        if file.average or reading.link.transforms:
+            said = np.asarray(_booster(model).predict(frame), np.float64).reshape(len(rows), -1)
         lost = links.SUMMATION * _scale(model, file, frame)
         if file.average:
             margins, lost = margins / file.rounds, lost / file.rounds
@@ -259,12 +261,9 @@ class LightGBMFamily:
             return Answer({"prediction": links.in_float32(said)}, {"prediction": tolerance})
         probabilities = said if file.groups > 1 else np.concatenate([1 - said, said], axis=1)
         index = probabilities.argmax(axis=1)
-        label = np.asarray(model.predict(frame)) if not _is_raw(model) else index
         return Answer(
-            {
-                "label": np.array(reading.classes)[index] if label.dtype.kind in "OUSbf" else label.astype(np.int64),
-                "probabilities": links.in_float32(probabilities),
-            },
+            # Its predict says the class of the largest probability, the first of equals.
+            {"label": np.array(reading.classes)[index], "probabilities": links.in_float32(probabilities)},
             # The complement of a small probability is rounded where it is large: near one.
             {"probabilities": tolerance + links.EPSILON * np.abs(probabilities)},
         )

@@ -36,6 +36,7 @@ class Link:
     # How far answers move when margins move by as much as `lost`: (answers, lost) -> moved. None: each answer depends
     # on its own margin only, and grows or falls with it throughout, so that trying both ends tells.
     moved: Callable[[Floats, Floats], Floats] | None = None
+    transforms: bool = True  # False: answers are the margins themselves
 
     def tolerance(self, margins: Floats, lost: Floats) -> Floats:
         """How far answers may be apart whose margins are `lost` apart; shapes of `margins`."""
@@ -52,7 +53,7 @@ class Link:
 
 
 def identity() -> Link:
-    return Link(lambda _, margin: margin, lambda margin: margin)
+    return Link(lambda _, margin: margin, lambda margin: margin, transforms=False)
 
 
 def exponential() -> Link:
