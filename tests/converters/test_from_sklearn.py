@@ -11,7 +11,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from converters import ConversionRefused
@@ -104,10 +104,11 @@ def test_splits_behind_a_scaler_are_named_in_the_clients_units() -> None:
     assert (np.abs(compiled["prediction"] - original["prediction"]) <= tolerance["prediction"]).all()
 
 
-def test_a_split_behind_a_logarithm_falls_on_the_originals_side() -> None:
-    """The graph's logarithm is not numpy's to the last bit, so the client's own number is compared."""
+@pytest.mark.parametrize("step", [FunctionTransformer(np.log1p), StandardScaler(), MinMaxScaler(), RobustScaler()])
+def test_a_split_behind_a_step_falls_on_the_originals_side(step: Any) -> None:
+    """Doubles next to the split: scalers give the same bits; logarithms do not, so the client's number is compared."""
     rows = np.exp(data.standard(data.numbers()))
-    model = make_pipeline(FunctionTransformer(np.log1p), HistGradientBoostingRegressor(max_iter=20, random_state=0))
+    model = make_pipeline(step, HistGradientBoostingRegressor(max_iter=20, random_state=0))
     model.fit(rows, data.margin(rows))
     schema = FAMILY.describe(model, samples.frame_of(rows), "columns")
     asked = []
