@@ -76,7 +76,9 @@ def publish(folder: Path, results: Results, lasted: str) -> None:
     (folder / "README.md").write_text(report.page(results.cells, kept, about, results.notes, lasted))
     plain = {"machine": about, "figures": results.figures, "notes": results.notes, "cells": as_json(results.cells)}
     (folder / "results.json").write_text(json.dumps(plain, indent=1) + "\n")
-    plot.draw(results.cells, cell_name(LIGHT, 1, USUAL), folder / report.PLOT)
+    usual = cell_name(LIGHT, 1, USUAL)
+    servers = {**results.cells.get(usual, {}), **results.cells.get(cell_name(LIGHT, 1, USUAL, peers=True), {})}
+    plot.draw(servers, usual, folder / report.PLOT)
 
 
 def say(text: str) -> None:

@@ -36,7 +36,7 @@ def promises(cells: Cells, figures: Mapping[str, float]) -> list[Promise]:
     """Every promise about speed, in the order of the acceptance list."""
 
     def against(other: str, shape: Shape, *, own_ids: bool = False) -> float | None:
-        cell = cells.get(cell_name("light", 1, shape, own_ids=own_ids), {})
+        cell = cells.get(cell_name("light", 1, shape, own_ids=own_ids, peers=other != "echo"), {})
         return rate_ratio(cell, OURS, other) if other in cell and OURS in cell else None
 
     def ids(shape: Shape) -> float | None:

@@ -16,9 +16,9 @@ COLOURS = {
 LABELS = ["p50", "p95", "p99", "p99.9"]
 
 
-def draw(cells: Mapping[str, Mapping[str, Sequence[Run]]], cell: str, path: Path) -> None:
-    """Writes an SVG of one cell; the same figures give the same bytes."""
-    runs = {name: cells[cell][name] for name in COLOURS if name in cells.get(cell, {})}
+def draw(servers: Mapping[str, Sequence[Run]], title: str, path: Path) -> None:
+    """Writes an SVG of servers' runs at one load; the same figures give the same bytes."""
+    runs = {name: servers[name] for name in COLOURS if name in servers}
     mpl.rcParams.update({"svg.hashsalt": "onnxpress", "font.size": 10, "svg.fonttype": "none"})
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     rates = [middle(of, "rate") for of in runs.values()]
@@ -35,6 +35,6 @@ def draw(cells: Mapping[str, Mapping[str, Sequence[Run]]], cell: str, path: Path
         right.legend(frameon=False)
     for side in (left, right):
         side.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{cell}, on cores shared with the load generator")
+    figure.suptitle(f"{title}, on cores shared with the load generator")
     figure.savefig(path, format="svg", metadata={"Date": None})
     plt.close(figure)

@@ -41,15 +41,17 @@ class Cell:
     shape: Shape
     contenders: Sequence[tuple[Target, Bodies]]
     own_ids: bool = False
+    peers: bool = False
 
     @property
     def name(self) -> str:
-        return cell_name(self.model, self.rows, self.shape, own_ids=self.own_ids)
+        return cell_name(self.model, self.rows, self.shape, own_ids=self.own_ids, peers=self.peers)
 
 
-def cell_name(model: str, rows: int, shape: Shape, *, own_ids: bool = False) -> str:
-    """The key of a cell's figures."""
-    return f"{model}, {rows} row{'s' if rows > 1 else ''}{', own ids' if own_ids else ''}, {shape}"
+def cell_name(model: str, rows: int, shape: Shape, *, own_ids: bool = False, peers: bool = False) -> str:
+    """The key of a cell's figures. Runs of other rounds have another key: ratios hold within a round only."""
+    ids, others = ", own ids" if own_ids else "", ", beside other servers" if peers else ""
+    return f"{model}, {rows} row{'s' if rows > 1 else ''}{ids}, {shape}{others}"
 
 
 def side_by_side(generator: Generator, cell: Cell, plan: Plan, tell: Callable[[str], None]) -> dict[str, list[Run]]:

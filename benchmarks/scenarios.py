@@ -51,7 +51,7 @@ class Bench:
 
     def run(self, cell: Cell, plan: Plan | None = None) -> dict[str, list[Run]]:
         runs = side_by_side(self.generator, cell, plan or self.plan, self.tell)
-        self.results.cells.setdefault(cell.name, {}).update(runs)
+        self.results.cells[cell.name] = runs
         return runs
 
 
@@ -119,10 +119,11 @@ def other_servers(bench: Bench) -> None:
         for shape in (USUAL,) if bench.plan.brief else SHAPES:
             single = bench.numeric(LIGHT, 1)
             field_ = _present((ours, single), (triton, single), (front, nobody), (ml, single))
-            bench.run(Cell(LIGHT, 1, shape, field_), bench.plan if shape == USUAL else bench.plan.half())
+            bench.run(Cell(LIGHT, 1, shape, field_, peers=True), bench.plan if shape == USUAL else bench.plan.half())
         for model, rows in () if bench.plan.brief else ((LIGHT, 100), (HEAVY, 1)):
             some = bench.numeric(model, rows)
-            bench.run(Cell(model, rows, USUAL, _present((ours, some), (triton, some), (ml, some))), bench.plan.half())
+            beside = _present((ours, some), (triton, some), (ml, some))
+            bench.run(Cell(model, rows, USUAL, beside, peers=True), bench.plan.half())
 
 
 def _present(*contenders: tuple[Target | None, Bodies]) -> list[tuple[Target, Bodies]]:
@@ -159,8 +160,7 @@ def batching(bench: Bench) -> None:
                 runs.append(measure(bench.generator, served, single, shape, bench.plan.seconds))
     bench.results.figures["bare_cpu_s_per_million"] = median(alone) * MILLION
     for shape, runs in ours.items():
-        name = cell_name(HEAVY, 1, shape)
-        bench.results.cells.setdefault(name, {})["onnxpress"] = runs
+        bench.results.cells[f"{cell_name(HEAVY, 1, shape)}, beside a bare loop"] = {"onnxpress": runs}
         spent = [run.cpu_s / run.answered for run in runs]
         bench.results.figures[f"served_cpu_s_per_million {shape}"] = median(spent) * MILLION
         bench.results.figures[f"batching {shape}"] = ratio(spent, alone)
