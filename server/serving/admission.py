@@ -42,6 +42,8 @@ class Admission:
 
         `waiting`: the lanes that have a queue; slots go to them in turn.
         """
+        if len(requests) == 1 and not lane.queue.rows:
+            return ()  # nothing is ahead of it, so there is nothing to refuse it for
         ahead = Ahead(lane.queue.rows - lane.queue.large_rows, lane.queue.large_rows, lane.queue.bytes)
         others = [other for other in waiting if other is not lane]
         if self._all_welcome(lane, requests, ahead, others, now):

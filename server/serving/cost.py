@@ -16,7 +16,9 @@ CHEAPER_BY = 0.05
 P99_FACTOR = 1.5  # of the median: a size has too few repeats to know its own p99
 # Live correction: how much one batch moves the scale, how far it may go, how often the batch size follows.
 LEARNING_RATE = 0.02
-SCALE_MIN, SCALE_MAX = 0.5, 50.0
+SCALE_MIN, SCALE_MAX = 0.5, 20.0
+# Beyond this others have the cores, and smaller batches would only cost more of what is left.
+BATCH_SCALE_MAX = 3.0
 CORRECT_EVERY = 256  # batches
 HEAVY_US = 1_000
 
@@ -105,5 +107,5 @@ class CostModel:
         ratio = min(max(micros / self.micros(rows), SCALE_MIN), SCALE_MAX)
         self.scale += (ratio - self.scale) * LEARNING_RATE
         self._batches += 1
-        if self._batches % CORRECT_EVERY == 0 and self.batch_rows > 1:
-            self.batch_rows = batch_rows(self.curve, self._target_us, self.scale)
+        if self._batches % CORRECT_EVERY == 0 and len(self.curve) > 1:
+            self.batch_rows = batch_rows(self.curve, self._target_us, min(self.scale, BATCH_SCALE_MAX))

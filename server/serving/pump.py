@@ -92,9 +92,11 @@ class Pump:
             else:
                 group.append(request)
         for lane, requests in admitted.items():
-            for request, overload in self._admission.refuse(lane, requests, self._scheduler.waiting(), now):
-                requests.remove(request)
-                refused.append((request.call, overload))
+            overloads = self._admission.refuse(lane, requests, self._scheduler.waiting(), now)
+            if overloads:
+                turned_away = {id(request) for request, _ in overloads}
+                admitted[lane] = [request for request in requests if id(request) not in turned_away]
+                refused += [(request.call, overload) for request, overload in overloads]
         return admitted, refused
 
     def _process(self, batch: Batch) -> None:
