@@ -18,7 +18,7 @@ ROWS, CALLS = 300, 60
 
 @pytest.mark.parametrize("front", FRONTS)
 def test_full_queue(start: Callable[..., ServerProcess], models: Models, front: str) -> None:
-    """Far more than may wait: some are refused with RetryInfo (and pushback where the front may send it), the rest answered right."""
+    """Far more than may wait: some are refused, told when to come back, and the rest are answered right."""
     flags = ("--run-slots", "1", "--queue-rows-max", str(2 * ROWS), "--latency-target-ms", "60000")
     server = start("heavy", front=front, flags=flags, tried=True)
     feeds = [{"input": number_rows(ROWS, n)} for n in range(CALLS)]
