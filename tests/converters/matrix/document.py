@@ -1,5 +1,6 @@
 """docs/conversion.md: what converts exactly and what is refused, from the matrix. Run as a module to write it."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 from tests.converters.matrix.case import Case
@@ -15,6 +16,7 @@ HEAD = """\
 onnxpress converts a model exactly or refuses it with the reason: there is nothing in between. Every configuration
 below is trained, converted, put through the gate and then checked a second time by code that shares nothing with the
 gate. {total} configurations: {exact} convert exactly, {refused} are refused.
+{release}; later releases may convert more.
 
 ## What exact means
 
@@ -42,6 +44,11 @@ are stored in the package and asked again wherever it is loaded.
 """
 
 
+def release() -> str:
+    """The release that decides what converts: XGBoost 3.4 repairs what 3.2 stores broken."""
+    return f"Written with XGBoost {'.'.join(version('xgboost-cpu').split('.')[:2])}"
+
+
 def document() -> str:
     """The whole page."""
     from converters.generators import DESCRIPTIONS
@@ -50,7 +57,9 @@ def document() -> str:
     cases = [case for group in groups.values() for case in group]
     refused = [case for case in cases if case.refused]
     rows = "\n".join(f"| {letter} | {text} |" for letter, text in DESCRIPTIONS.items())
-    head = HEAD.format(total=len(cases), exact=len(cases) - len(refused), refused=len(refused), generators=rows)
+    head = HEAD.format(
+        total=len(cases), exact=len(cases) - len(refused), refused=len(refused), generators=rows, release=release()
+    )
     return head + "".join(_section(title, group) for title, group in groups.items())
 
 
