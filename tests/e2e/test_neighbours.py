@@ -66,10 +66,10 @@ def test_cancelled_among_many(stub: Any, models: Models) -> None:
         call.cancel()
     offline = models.answers("heavy/1")
     for n, (call, feed) in enumerate(zip(calls, feeds, strict=True)):
-        if n % 3:
+        if not call.cancelled():
             assert same(decode(call.result()), offline(feed)), n
-        else:
-            assert call.cancelled()
+    assert {n for n, call in enumerate(calls) if call.cancelled()} <= set(range(0, MANY, 3))
+    assert any(call.cancelled() for call in calls), "everything was answered before anybody left: nothing was tested"
     for call in busy:
         assert len(decode(call.result())["label"]) == HEAVY_ROWS
 

@@ -18,10 +18,10 @@ SLOW_START = """
 import pathlib, runpy, sys
 from server.serving.loader import Loader
 go, load = pathlib.Path(sys.argv.pop(1)), Loader.load
-def slow(self, package):
+def slow(self, *arguments):
     Loader.load = load
     go.read_text()
-    return load(self, package)
+    return load(self, *arguments)
 Loader.load = slow
 runpy.run_module("server", None, "__main__")
 """
