@@ -137,14 +137,18 @@ class Scheduler:
         return Batch(lane, taken, now)
 
     def _next_lane(self, now: int) -> Lane | None:
-        """The next in turn, but the last free slot is kept from a heavy lane while others have callers too.
+        """The next in turn that may have a slot.
 
-        A run cannot be interrupted: without this a heavy model in every slot makes a light one wait for it.
+        A light lane runs one batch at a time: a second one would be shorter, and both would wait for the interpreter.
+        Of heavy lanes none gets the last free slot while others have callers: a run cannot be interrupted, and a heavy
+        model in every slot would make a light one wait for it.
         """
         last_slot = self._slots > 1 and self._running == self._slots - 1
         for _ in range(len(self._waiting)):
             lane = self._waiting.popleft()
-            if not (last_slot and lane.running and lane.cost.heavy and self._others_active(lane, now)):
+            if not lane.running:
+                return lane
+            if lane.cost.heavy and not (last_slot and self._others_active(lane, now)):
                 return lane
             self._waiting.append(lane)
         return None

@@ -1,5 +1,7 @@
 """The native front: HTTP/2 and gRPC in Rust, outside the GIL (pygrpc-native). The only file that imports it."""
 
+import os
+
 from pygrpc_native import NativeGrpcFront
 
 from server.errors import DrainingError, UsageError
@@ -27,6 +29,7 @@ class NativeFront:
                 address,
                 [(INFER_METHOD, False)],
                 call_details=True,
+                io_threads=settings.io_threads or max(1, len(os.sched_getaffinity(0)) // 2),
                 max_concurrent_streams=settings.streams_per_connection_max,
                 keepalive_time_ms=settings.keepalive_s * 1000,
                 keepalive_timeout_ms=settings.keepalive_timeout_s * 1000,
