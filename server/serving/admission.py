@@ -111,8 +111,7 @@ class Admission:
             micros += other.cost.backlog_us(min(other.queue.rows, batches * other.cost.batch_rows))
         # What runs already is on average half done.
         micros += lane.running * lane.cost.backlog_us(batch) / 2
-        slots = self.slots if lane.cost.heavy or others else 1
-        return micros / min(slots, batches + lane.running + len(others))
+        return micros / min(self.slots, batches + lane.running + len(others))
 
     def _limit_us(self, request: Request, wait_us: float, now: int) -> float:
         limit = self.target_us * LEAST_PATIENCE

@@ -151,14 +151,15 @@ class Deployer:
         nothing has changed.
         """
         model = self._known(name)
-        expected = model.desired.epoch if expected_epoch is None else expected_epoch
-        fact = AdminFact(actor, "deploy", name, model.desired.version, version, expected + 1, "", reason, "ok")
+        desired = self._newest(model)
+        expected = desired.epoch if expected_epoch is None else expected_epoch
+        fact = AdminFact(actor, "deploy", name, desired.version, version, expected + 1, "", reason, "ok")
         return self._change(model, version, expected, fact)
 
     def rollback(self, name: str, expected_epoch: int | None, reason: str, actor: str) -> Outcome:
         """Makes the version live that was live before. Raises what `deploy` raises, and NothingToRollBackError."""
         model = self._known(name)
-        desired = model.desired
+        desired = self._newest(model)
         if not desired.previous:
             raise NothingToRollBackError(f"model {name!r} has had no other version live")
         expected = desired.epoch if expected_epoch is None else expected_epoch
@@ -169,6 +170,7 @@ class Deployer:
         with model.lock:
             desired = model.desired
             try:
+                desired = self._catch_up(model)
                 if desired.epoch != expected:
                     raise EpochConflictError(f"model {model.name!r} is at epoch {desired.epoch}, expected {expected}")
                 live = model.versions.get(desired.version)
@@ -184,6 +186,24 @@ class Deployer:
             self._publish(model)
             self._unload_unneeded(model)
             return Outcome(model.name, former.version, former.previous, former.epoch, changed=True)
+
+    def _newest(self, model: _Model) -> Desired:
+        """The desired state on disk, where another replica on this repository may have gone ahead of us."""
+        deployment = read_deployment(self._repository.root / model.name)
+        if deployment is None or deployment.epoch <= model.desired.epoch:
+            return model.desired
+        return Desired(deployment.live_version, deployment.previous_version, deployment.epoch)
+
+    def _catch_up(self, model: _Model) -> Desired:
+        """Makes live here what is live on disk, so that the next change starts from the truth."""
+        newest = self._newest(model)
+        if newest != model.desired:
+            self._load(model, newest.version, trial=True)
+            model.deployment = read_deployment(self._repository.root / model.name)
+            model.desired = newest
+            self._publish(model)
+            logger.warning("model %r: caught up with epoch %d, which another replica wrote", model.name, newest.epoch)
+        return newest
 
     def _refused(self, model: _Model, fact: AdminFact) -> None:
         """A change that did not happen leaves a record and nothing else: what it had loaded goes again."""

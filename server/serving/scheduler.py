@@ -139,7 +139,8 @@ class Scheduler:
     def _next_lane(self, now: int) -> Lane | None:
         """The next in turn that may have a slot.
 
-        A light lane runs one batch at a time: a second one would be shorter, and both would wait for the interpreter.
+        A light lane runs a second batch only when that would be full: else both would be shorter, and wait for the
+        interpreter rather than for the model.
         Of heavy lanes none gets the last free slot while others have callers: a run cannot be interrupted, and a heavy
         model in every slot would make a light one wait for it.
         """
@@ -148,7 +149,8 @@ class Scheduler:
             lane = self._waiting.popleft()
             if not lane.running:
                 return lane
-            if lane.cost.heavy and not (last_slot and self._others_active(lane, now)):
+            worth = lane.cost.heavy or lane.queue.rows >= lane.cost.batch_rows
+            if worth and not (last_slot and lane.cost.heavy and self._others_active(lane, now)):
                 return lane
             self._waiting.append(lane)
         return None
