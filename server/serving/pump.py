@@ -60,10 +60,7 @@ class Pump:
             except StaleRoutesError:
                 continue
             for call, reason in refused:
-                try:
-                    self._telemetry.refused("", "", front.fail(call, reason), 1)
-                except Exception:  # the batch in our hands is others' requests: it must not be lost for one
-                    logger.exception("a call could not be refused")
+                self._refuse(front, call, reason)
             return batch
 
     def _bind(
@@ -172,8 +169,14 @@ class Pump:
     def _fail(self, request: Request, error: Exception) -> None:
         if not isinstance(error, OnnxpressError):
             logger.error("request to %r failed", request.lane, exc_info=error)
-        code = request.front.fail(request.call, error)
-        self._telemetry.refused(request.lane.model, request.lane.version, code, 1)
+        self._refuse(request.front, request.call, error, request.lane.model, request.lane.version)
+
+    def _refuse(self, front: Front, call: Any, error: Exception, model: str = "", version: str = "") -> None:
+        """Tells the caller. Never raises: the slot and the batch in our hands must not be lost for one call."""
+        try:
+            self._telemetry.refused(model, version, front.fail(call, error), 1)
+        except Exception:
+            logger.exception("a call could not be refused")
 
 
 def start_pumps(pump: Pump, front: Front, count: int) -> list[threading.Thread]:

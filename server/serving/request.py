@@ -57,7 +57,7 @@ class Request:
         "size",
         "taken",
         "tensors",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,

@@ -271,3 +271,16 @@ def test_full_queue_refuses_the_newcomer_only() -> None:
     assert refused.retry_ms > 0
     assert told == {1: [2], 2: [4, 4, 4], 4: [8]}
     assert bench.settled()
+
+
+@pytest.mark.parametrize("bad", [call(1, BAD), (CALL, 1, 0, b"bug", None, None)])
+def test_a_front_that_cannot_refuse_costs_no_slot(bench: Bench, monkeypatch: pytest.MonkeyPatch, bad: Event) -> None:
+    """When telling a failure fails itself, the slot and the leases still come back, and others are answered."""
+
+    def broken(*_: object) -> str:
+        raise ValueError("reserved")
+
+    monkeypatch.setattr(bench.front, "fail", broken)
+    assert bench.handle(bad, call(2, 3.0)) == {2: [6.0]}
+    assert bench.handle(bad) == {2: [6.0]}
+    assert bench.settled()
