@@ -1,16 +1,29 @@
 #!/usr/bin/env bash
 # Serves a model on this machine and runs one suite against it: `make load`, or
 #
-#   ci/load.sh [light|heavy] SUITE [loadtest flags ...]
+#   ci/load.sh [--apart] [light|heavy] SUITE [loadtest flags ...]
 #
+# --apart: the server on the first half of this machine's cores, the generator on the others, so that what the generator
+# needs is not taken from the server. A capacity, and what many times that does, are true only so.
 # The report lies in build/load/SUITE/. Exit: what the load test says (0 held, 1 broken, 2 usage, 4 invalid).
 set -uo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 size=light
+server_cores=() generator_cores=()
+if [[ ${1:-} == --apart ]]; then
+    shift
+    cores=$(nproc)
+    if ((cores < 2)); then
+        echo "$0: --apart needs two cores, this machine has one" >&2
+        exit 2
+    fi
+    server_cores=(taskset --cpu-list "0-$((cores / 2 - 1))")
+    generator_cores=(taskset --cpu-list "$((cores / 2))-$((cores - 1))")
+fi
 case ${1:-} in light | heavy) size=$1 && shift ;; esac
 if (($# < 1)); then
-    echo "usage: $0 [light|heavy] SUITE [loadtest flags ...]" >&2
+    echo "usage: $0 [--apart] [light|heavy] SUITE [loadtest flags ...]" >&2
     exit 2
 fi
 suite=$1
@@ -31,10 +44,13 @@ packages=(--package "$repository/$size/1")
 
 log=$work/server.log
 : >"$log"  # before the server starts: an earlier one's "ready" is not this one's
-"$python" "$root/onnxpress.py" serve --repository "$repository" --host 127.0.0.1 --grpc-port 0 --http-port 0 \
+"${server_cores[@]}" "$python" "$root/onnxpress.py" serve --repository "$repository" --host 127.0.0.1 --grpc-port 0 --http-port 0 \
     --admin-address 127.0.0.1:0 --drain-wait-s 0 --state-dir "$work/state" >"$log" 2>&1 &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server 2>/dev/null' EXIT
+memory() {
+    awk -v name="$1:" '$1 == name { print int($2 / 1024) }' "/proc/$server/status"
+}
 until grep -q "ready: .*$size" "$log"; do
     if ! kill -0 $server 2>/dev/null; then
         tail -n 5 "$log" >&2
@@ -45,10 +61,14 @@ done
 read -r data admin < <(sed -n 's/.*listening: grpc \([0-9]*\), http [0-9]*, admin \([0-9]*\).*/\1 \2/p' "$log")
 # The live version of a fresh repository is the highest; a test of one package is about that package.
 "$python" "$root/onnxpress.py" deploy "$size" 1 --server "127.0.0.1:$admin" --reason "load test" >>"$log" || exit 2
+ready_mib=$(memory VmRSS)
 export LOAD_TARGET=127.0.0.1:$data LOAD_PACKAGE=$repository/$size/1
 if [[ $suite == capacity ]]; then
-    bash "$root/ci/capacity.sh" "$@"
+    "${generator_cores[@]}" bash "$root/ci/capacity.sh" "$@"
 else
-    "$python" "$root/onnxpress.py" loadtest "$suite" --target "$LOAD_TARGET" --admin "127.0.0.1:$admin" \
+    "${generator_cores[@]}" "$python" "$root/onnxpress.py" loadtest "$suite" --target "$LOAD_TARGET" --admin "127.0.0.1:$admin" \
         "${packages[@]}" --report-dir "$work/$suite" "$@"
 fi
+exit_code=$?
+echo "server: $ready_mib MiB when ready, $(memory VmHWM) MiB at most"
+exit $exit_code

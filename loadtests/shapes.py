@@ -145,7 +145,8 @@ def next_step(tried: Sequence[Trial], first: float, highest: float, resolution: 
 
     Doubles from `first` until the objectives break, bisects until the highest held and the lowest broken rate are
     within `resolution` (0.1: 10 %), then confirms the highest held one with a long look, and steps down by
-    `resolution` while that fails.
+    `resolution` while that fails. A rate is broken when it broke twice: once may be the machine's other work, and
+    would hide every rate above it.
     """
     if not tried:
         return Step(first)
@@ -155,6 +156,8 @@ def next_step(tried: Sequence[Trial], first: float, highest: float, resolution: 
         if last.held or len(confirming) >= CONFIRMATIONS:
             return None
         return Step(last.rate * (1 - resolution), confirming=True)
+    if not tried[-1].held and sum(trial.rate == tried[-1].rate for trial in tried) == 1:
+        return Step(tried[-1].rate)
     best = max((trial.rate for trial in tried if trial.held), default=0.0)
     broken = min((trial.rate for trial in tried if not trial.held and trial.rate > best), default=0.0)
     if not best:

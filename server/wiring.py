@@ -61,12 +61,12 @@ class Server:
         self._audit = FileAuditLog(settings.state_dir / "audit")
         self._gate = Gate(settings.admin_token_file)
         self._metrics = Metrics()
-        self._scheduler = Scheduler(self._slots)
         self._codec = Codec(settings.message_mib_max * MIB)
         self._pool = ThreadPoolExecutor(self._slots + 4, thread_name_prefix=POOL_NAME)
         admission = Admission(
             self._slots, settings.latency_target_ms * 1e3, settings.queue_rows_max, settings.queue_mib_max * MIB
         )
+        self._scheduler = Scheduler(self._slots, admission)
         self._pump = Pump(self._codec, self._scheduler, self._metrics, admission)
         self._trials = Trials(settings)
         self._deployer = Deployer(

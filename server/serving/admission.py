@@ -5,16 +5,23 @@ as congestion. What would wait too long is told so at once, when trying elsewher
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.errors import OverloadedError
 from server.serving.lane import Lane
 from server.serving.request import Request
 
 PRIORITY_KEY = "x-onnxpress-priority"
-# The share of the latency target that a request of each priority may wait: the lowest is shed first.
-PATIENCE = {"critical": 0.75, "default": 0.5, "sheddable": 0.25}
-LEAST_PATIENCE = min(PATIENCE.values())
+# The share of the latency target that a request of each priority may wait: the lowest is shed first. A queue that has
+# been empty lately holds a burst, which passes, and few wait as long as its last one: there patience is longer. In one
+# that never empties, an overload, everybody waits that long. Two patiences as in B. Maurer, "Fail at Scale", ACM Queue
+# 13(8), 2015, after CoDel (RFC 8289).
+LATELY_NS = 500_000_000
+BURST_PATIENCE = {"critical": 0.75, "default": 0.6, "sheddable": 0.3}
+OVERLOAD_PATIENCE = {"critical": 0.5, "default": 0.4, "sheddable": 0.2}
+LEAST_PATIENCE = min(OVERLOAD_PATIENCE.values())
+# What has waited this share of the target, against its forecast, is refused rather than run late.
+BURST_STALE, OVERLOAD_STALE = 0.75, 0.6
 RETRY_MS_MIN, RETRY_MS_MAX = 10, 5_000
 Refused = tuple[Request, OverloadedError]
 
@@ -48,11 +55,21 @@ class Admission:
         others = [other for other in waiting if other is not lane]
         if self._all_welcome(lane, requests, ahead, others, now):
             return ()
+        patience = BURST_PATIENCE if not lane.queue.rows or _burst(lane, now) else OVERLOAD_PATIENCE
+        urgent = lane.queue.urgent_rows
         refused: list[Refused] = []
         for request in requests:
             large = request.rows > lane.cost.batch_rows
             wait_us = self.wait_us(lane, request.rows, ahead, others)
-            limit_us = self._limit_us(request, wait_us, now)
+            limit_us = self.target_us * LEAST_PATIENCE
+            if wait_us > limit_us:  # only now is it worth reading the metadata
+                priority = _priority(request)
+                limit_us = self.target_us * patience[priority]
+                if priority == "critical" and not large:
+                    request.urgent = True
+                    wait_us = self.wait_us(lane, request.rows, replace(ahead, small=urgent), others)
+            if request.deadline:
+                limit_us = min(limit_us, (request.deadline - now) / 1e3)
             rows, size = ahead.small + ahead.large, ahead.bytes
             full = rows + request.rows > self.rows_max or size + request.size > self.bytes_max
             # A large request may take longer than anybody would wait; where none is before it, it need not wait.
@@ -61,6 +78,7 @@ class Admission:
             elif wait_us > limit_us and (ahead.large if large else rows):
                 refused.append((request, _overloaded(wait_us, limit_us)))
             else:
+                urgent += request.rows if request.urgent else 0
                 ahead = Ahead(
                     ahead.small + (0 if large else request.rows),
                     ahead.large + large * request.rows,
@@ -113,12 +131,25 @@ class Admission:
         micros += lane.running * lane.cost.backlog_us(batch) / 2
         return micros / min(self.slots, batches + lane.running + len(others))
 
-    def _limit_us(self, request: Request, wait_us: float, now: int) -> float:
-        limit = self.target_us * LEAST_PATIENCE
-        if wait_us > limit:  # only now is it worth reading the metadata
-            priority = next((value for key, value in request.metadata if key == PRIORITY_KEY), "default")
-            limit = self.target_us * PATIENCE.get(str(priority), PATIENCE["default"])
-        return min(limit, (request.deadline - now) / 1e3) if request.deadline else limit
+    def fresh_since(self, lane: Lane, now: int) -> int:
+        """When a small request that waits in `lane` must have come, in monotonic ns, not to be too late to run."""
+        share = BURST_STALE if _burst(lane, now) else OVERLOAD_STALE
+        return now - int(self.target_us * share * 1e3)
+
+
+def _burst(lane: Lane, now: int) -> bool:
+    return now - lane.queued_since <= LATELY_NS
+
+
+def _priority(request: Request) -> str:
+    value = next((value for key, value in request.metadata if key == PRIORITY_KEY), "default")
+    return str(value) if value in OVERLOAD_PATIENCE else "default"
+
+
+def stale(request: Request, now: int) -> OverloadedError:
+    """Why a request that was admitted is not run after all."""
+    wait_ms = (now - request.arrival) / 1e6
+    return OverloadedError(f"it has waited {wait_ms:.0f} ms, longer than forecast", _retry_ms(wait_ms * 1e3))
 
 
 def _overloaded(wait_us: float, limit_us: float) -> OverloadedError:

@@ -32,6 +32,7 @@ class Taken:
     part: Part | None = None
     rows: int = 0
     expired: list[Request] = field(default_factory=list)
+    stale: list[Request] = field(default_factory=list)
     cancelled: list[Request] = field(default_factory=list)
 
 
@@ -39,11 +40,12 @@ class Queue:
     """The requests that wait in one lane: those that fit into a batch, and large ones, which are split.
 
     Small and large requests take turns, so that a large one costs a small one at most one batch of waiting, and small
-    ones never starve a large one. Within each kind first come is first served. A large request is in one batch at a
-    time: its next rows are put back in front when these have run.
+    ones never starve a large one. Within each kind first come is first served, but small urgent ones go before other
+    small ones. A large request is in one batch at a time: its next rows are put back in front when these have run.
     """
 
     def __init__(self) -> None:
+        self._urgent: deque[Request] = deque()
         self._small: deque[Request] = deque()
         self._large: deque[Request] = deque()
         self._large_turn = False
@@ -52,11 +54,16 @@ class Queue:
         self.bytes = 0  # of payloads with rows that wait
 
     def __bool__(self) -> bool:
-        return bool(self._small or self._large)
+        return bool(self._small or self._large or self._urgent)
+
+    @property
+    def urgent_rows(self) -> int:
+        """Rows that go before those of other small requests."""
+        return sum(request.rows for request in self._urgent)
 
     def calls(self) -> Iterator[object]:
         """The calls of all requests that wait."""
-        return (request.call for queue in (self._small, self._large) for request in queue)
+        return (request.call for queue in (self._urgent, self._small, self._large) for request in queue)
 
     def put(self, requests: Sequence[Request], rows_max: int) -> None:
         """Adds newcomers; more than `rows_max` rows are large."""
@@ -67,6 +74,8 @@ class Queue:
             if request.rows > rows_max:
                 self._large.append(request)
                 self.large_rows += request.rows
+            elif request.urgent:
+                self._urgent.append(request)
             else:
                 self._small.append(request)
         self.rows += rows
@@ -80,46 +89,57 @@ class Queue:
         self.large_rows += left
         self.bytes += request.size
 
-    def take(self, rows_max: int, now: int, cancelled: Container[object]) -> Taken:
+    def take(self, rows_max: int, now: int, cancelled: Container[object], fresh_since: int = 0) -> Taken:
         """Removes the next batch, of at most `rows_max` rows, and whatever nobody waits for any more.
 
+        Small requests that came before `fresh_since` (monotonic ns) have waited too long to be run, but for the newest.
         A small request is never split, even when `rows_max` has shrunk since it came: then it runs alone.
         """
         taken = Taken()
         large_first = self._large_turn and bool(self._large)
         if not large_first:
-            self._take_small(taken, rows_max, now, cancelled)
+            self._take_small(taken, rows_max, now, cancelled, fresh_since)
         if taken.rows < rows_max:
             self._take_large(taken, rows_max - taken.rows, now, cancelled)
         if large_first and taken.part is None:
-            self._take_small(taken, rows_max, now, cancelled)
+            self._take_small(taken, rows_max, now, cancelled, fresh_since)
         self._large_turn = taken.part is None
         return taken
 
-    def _take_small(self, taken: Taken, rows_max: int, now: int, cancelled: Container[object]) -> None:
-        small, requests, room = self._small, taken.requests, rows_max
-        size = 0
-        while small:
-            request = small[0]
-            if (cancelled and request.call in cancelled) or (request.deadline and request.deadline <= now):
-                self._forsake(small.popleft(), taken, cancelled)
-            elif request.rows <= room or not requests:
-                requests.append(small.popleft())
-                room -= request.rows
-                size += request.size
-            else:
-                break
+    def _take_small(
+        self, taken: Taken, rows_max: int, now: int, cancelled: Container[object], fresh_since: int
+    ) -> None:
+        requests, room = taken.requests, rows_max
+        for waiting in (self._urgent, self._small) if self._urgent else (self._small,):
+            size = 0
+            while waiting:
+                request = waiting[0]
+                if cancelled and request.call in cancelled:
+                    self._forsake(waiting.popleft(), taken.cancelled)
+                elif request.deadline and request.deadline <= now:
+                    self._forsake(waiting.popleft(), taken.expired)
+                elif request.arrival < fresh_since and len(waiting) > 1:
+                    self._forsake(waiting.popleft(), taken.stale)
+                elif request.rows <= room or not requests:
+                    requests.append(waiting.popleft())
+                    room -= request.rows
+                    size += request.size
+                else:
+                    break
+            self.bytes -= size
         taken.rows = rows_max - room
         self.rows -= taken.rows
-        self.bytes -= size
 
     def _take_large(self, taken: Taken, room: int, now: int, cancelled: Container[object]) -> None:
         while self._large:
             request = self._large.popleft()
             left = request.rows - request.taken
             self.large_rows -= left
-            if (cancelled and request.call in cancelled) or (request.deadline and request.deadline <= now):
-                self._forsake(request, taken, cancelled)
+            if cancelled and request.call in cancelled:
+                self._forsake(request, taken.cancelled)
+                continue
+            if request.deadline and request.deadline <= now:
+                self._forsake(request, taken.expired)
                 continue
             start, rows = request.taken, min(room, left)
             request.taken = start + rows
@@ -129,7 +149,7 @@ class Queue:
             self.bytes -= request.size
             return
 
-    def _forsake(self, request: Request, taken: Taken, cancelled: Container[object]) -> None:
-        (taken.cancelled if request.call in cancelled else taken.expired).append(request)
+    def _forsake(self, request: Request, why: list[Request]) -> None:
+        why.append(request)
         self.rows -= request.rows - request.taken
         self.bytes -= request.size

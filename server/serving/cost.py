@@ -16,6 +16,7 @@ CHEAPER_BY = 0.05
 P99_FACTOR = 1.5  # of the median: a size has too few repeats to know its own p99
 # Live correction: how much one batch moves the scale, how far it may go, how often the batch size follows.
 LEARNING_RATE = 0.02
+OUTLIER = 2.0  # times the scale: what one preempted batch may claim at most
 SCALE_MIN, SCALE_MAX = 0.5, 20.0
 # Beyond this others have the cores, and smaller batches would only cost more of what is left.
 BATCH_SCALE_MAX = 3.0
@@ -104,7 +105,7 @@ class CostModel:
 
     def observe(self, rows: int, micros: float) -> None:
         """A batch of `rows` rows took `micros`, from taken to answered."""
-        ratio = min(max(micros / self.micros(rows), SCALE_MIN), SCALE_MAX)
+        ratio = min(max(micros / self.micros(rows), SCALE_MIN), OUTLIER * self.scale, SCALE_MAX)
         self.scale += (ratio - self.scale) * LEARNING_RATE
         self._batches += 1
         if self._batches % CORRECT_EVERY == 0 and len(self.curve) > 1:

@@ -36,6 +36,7 @@ class Lane:
         self.queue = Queue()
         self.running = 0  # batches
         self.asked = 0  # monotonic ns of the newest request
+        self.queued_since = 0  # monotonic ns when the queue was last seen empty
         self.held = 0  # leases: requests queued, running or being answered
 
     def __repr__(self) -> str:

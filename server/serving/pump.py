@@ -8,7 +8,7 @@ from typing import Any
 
 from server.errors import ExpiredError, OnnxpressError
 from server.facts import BatchFacts, Telemetry
-from server.serving.admission import Admission
+from server.serving.admission import Admission, stale
 from server.serving.batching import Part
 from server.serving.lane import Lane
 from server.serving.request import CALL, Codec, Event, Flat, Front, Request
@@ -100,6 +100,8 @@ class Pump:
         lane, taken = batch.lane, batch.taken
         for request in taken.expired:
             self._fail(request, ExpiredError("the deadline passed while the request waited"))
+        for request in taken.stale:
+            self._fail(request, stale(request, batch.at))
         if taken.cancelled:
             self._telemetry.refused(lane.model, lane.version, "CANCELLED", len(taken.cancelled))
         if not taken.rows:

@@ -57,6 +57,7 @@ class Request:
         "size",
         "taken",
         "tensors",
+        "urgent",
     )
 
     def __init__(
@@ -84,6 +85,7 @@ class Request:
         self.arrival: int
         self.deadline = 0  # none
         self.metadata: Metadata = ()
+        self.urgent = False  # goes before others of its lane; set by Admission
         self.taken = 0  # rows already given to a batch
         self.parts: list[list[Flat]] = []  # outputs of earlier batches, where the request is split
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from server.serving.admission import Admission
 from server.serving.batching import Taken
 from server.serving.lane import Lane
 from server.serving.request import Request
@@ -37,9 +38,10 @@ class Scheduler:
     always free to receive.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, admission: Admission) -> None:
         self.routes = Routes()
         self._slots = slots
+        self._admission = admission
         self._running = 0
         self._waiting: deque[Lane] = deque()  # lanes with a queue, in turn
         self._cancelled: set[Any] = set()
@@ -60,6 +62,7 @@ class Scheduler:
             for lane, requests in admitted.items():
                 if requests and not lane.queue:
                     self._waiting.append(lane)
+                    lane.queued_since = now
                 lane.asked = now
                 lane.queue.put(requests, lane.cost.batch_rows)
                 lane.held += len(requests)
@@ -87,6 +90,7 @@ class Scheduler:
             elif part is not None:
                 if not lane.queue:
                     self._waiting.append(lane)
+                    lane.queued_since = now
                 lane.queue.put_back(part.request)
             if self._watched:
                 self._released.notify_all()
@@ -127,9 +131,10 @@ class Scheduler:
         lane = self._next_lane(now)
         if lane is None:
             return None
-        taken = lane.queue.take(lane.cost.batch_rows, now, self._cancelled)
-        if taken.expired or taken.cancelled:
-            self._release(lane, (*taken.expired, *taken.cancelled))
+        fresh_since = self._admission.fresh_since(lane, now)
+        taken = lane.queue.take(lane.cost.batch_rows, now, self._cancelled, fresh_since)
+        if taken.expired or taken.cancelled or taken.stale:
+            self._release(lane, (*taken.expired, *taken.cancelled, *taken.stale))
         if lane.queue:
             self._waiting.append(lane)
         self._running += 1

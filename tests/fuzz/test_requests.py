@@ -29,12 +29,13 @@ class Door:
     """A front without a network: events in, the outcome of each call out."""
 
     def __init__(self, models: Models) -> None:
-        scheduler = Scheduler(1)
+        admission = Admission(1, 1e9, 10**9, 10**9)
+        scheduler = Scheduler(1, admission)
         for name in ("numbers", "churn"):
             lane = Loader(100, 64).load(read_package(models.root / name / "1", name, 1, 64))
             scheduler.replace_route(Route(name, 1, lane, {"1": lane}, {}))
         self.scheduler = scheduler
-        self.pump = Pump(Codec(MESSAGE_MAX), scheduler, Metrics(), Admission(1, 1e9, 10**9, 10**9))
+        self.pump = Pump(Codec(MESSAGE_MAX), scheduler, Metrics(), admission)
         self.outcomes: dict[int, bytes | BaseException] = {}
 
     def answer(self, call: int, payload: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -19,7 +20,8 @@ def load(*words: str) -> tuple[int, str, dict[str, Any]]:
     environment = {**os.environ, "PYTHON": sys.executable}
     command = [str(ROOT / "ci" / "load.sh"), *words]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500, check=False)
-    suite = "ramp" if "capacity" in words else words[1]
+    named = [word for word in words if word != "--apart"]
+    suite = "ramp" if "capacity" in named else named[1]
     report = ROOT / "build" / "load" / suite / "report.json"
     return run.returncode, run.stdout + run.stderr, json.loads(report.read_text()) if report.exists() else {}
 
@@ -45,20 +47,25 @@ def test_ten_times_the_load_is_refused_politely_and_over_after_two_seconds():
 
 def test_the_ramp_and_h2load_name_the_same_capacity():
     """Open loop with every objective held against closed loop at saturation: within 20 %."""
-    code, said, _ = load("heavy", "capacity", "--headless")
+    code, said, _ = load("--apart", "heavy", "capacity", "--headless")
     assert code == 0, said
     assert "ratio" in said
 
 
 def test_an_overload_keeps_its_goodput():
-    """At 2, 5 and 10 times the capacity that the ramp has found: goodput, critical requests, recovery."""
+    """At 2, 5 and 10 times the capacity that the ramp has found: goodput, p99, critical requests, recovery, memory."""
     ramp = ("--rows", "100", "--rps", "20", "--duration", "5", "--headless", *ENOUGH)
-    code, said, report = load("heavy", "ramp", *ramp)
+    code, said, report = load("--apart", "heavy", "ramp", *ramp)
     assert code == 0, said
     capacity = report["ramp"]["capacity"]
-    flags = ("--rows", "100", "--capacity", f"{capacity:.1f}", "--duration", "60", "--processes", "2", "--headless")
-    code, said, _ = load("heavy", "overload", *flags, *ENOUGH)
+    flags = ("--rows", "100", "--capacity", f"{capacity:.1f}", "--duration", "60", "--headless")
+    code, said, report = load("--apart", "heavy", "overload", *flags, *ENOUGH)
     assert code == 0, said
+    bursts = [phase for phase in report["phases"] if phase["refusals"] and phase["judged"]]
+    assert [phase["factor"] for phase in bursts] == [2, 5, 10]
+    assert all(set(phase["outcomes"]) == {"OK", "REFUSED"} for phase in bursts)
+    ready, most = map(int, re.search(r"server: (\d+) MiB when ready, (\d+) MiB at most", said).groups())
+    assert most <= 1.1 * ready
 
 
 def test_swaps_under_load_keep_the_barrier():

@@ -115,6 +115,14 @@ def test_the_search_stops_at_the_highest_rate():
     assert capacity(search(1e9, 100, highest=1500)) == 1500
 
 
+def test_a_rate_that_broke_once_is_tried_again():
+    """A pause of the machine hides no capacity: what holds at the second look held, what breaks again is broken."""
+    once = [Trial(100, held=True), Trial(200, held=False)]
+    assert next_step(once, 100, 1000, 0.1) == Step(200)
+    assert next_step([*once, Trial(200, held=True)], 100, 1000, 0.1) == Step(400)
+    assert next_step([*once, Trial(200, held=False)], 100, 1000, 0.1).rate == pytest.approx(141.42, abs=0.01)
+
+
 def test_a_capacity_that_fails_the_long_look_is_stepped_down():
     """A rate that held a short look only is no capacity: the next long look is 10 % lower."""
     tried = [Trial(100, held=True), Trial(105, held=False), Trial(100, held=False, confirming=True)]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server.serving.admission import Admission
+from server.serving.admission import LATELY_NS, Admission
 from server.serving.cost import CostModel
 
 MS = 1_000_000
@@ -14,17 +14,17 @@ TARGET_US = 100_000.0
 CURVE = {1: 9_960.0, 100: 9_960.0}
 
 
-def lane(*, backlog: int = 0, large: int = 0, running: int = 0, batch: int = 100) -> Any:
+def lane(*, backlog: int = 0, large: int = 0, running: int = 0, batch: int = 100, urgent: int = 0) -> Any:
+    """Whose queue was last empty at time 0."""
     cost = CostModel(CURVE, TARGET_US)
     cost.batch_rows = batch
-    return SimpleNamespace(
-        cost=cost, queue=SimpleNamespace(rows=backlog + large, large_rows=large, bytes=0), running=running
-    )
+    queue = SimpleNamespace(rows=backlog + large, large_rows=large, urgent_rows=urgent, bytes=0)
+    return SimpleNamespace(cost=cost, queue=queue, running=running, queued_since=0)
 
 
 def request(rows: int = 100, *, deadline: int = 0, priority: str = "") -> Any:
     metadata = (("x-onnxpress-priority", priority),) if priority else ()
-    return SimpleNamespace(rows=rows, size=rows, deadline=deadline, metadata=metadata)
+    return SimpleNamespace(rows=rows, size=rows, deadline=deadline, metadata=metadata, urgent=False)
 
 
 def rule(slots: int = 1, rows_max: int = 10**6) -> Admission:
@@ -37,31 +37,49 @@ def admitted(one: Any, *requests: Any, now: int = 0, slots: int = 1, waiting: tu
 
 
 @pytest.mark.parametrize(
-    ("backlog", "priority", "welcome"),
+    ("backlog", "priority", "burst", "overload"),
     [
-        (0, "", True),
-        (400, "", True),  # 40 ms ahead and 10 own: half of the target
-        (500, "", False),
-        (100, "sheddable", True),  # 20 ms: less than a quarter of the target
-        (200, "sheddable", False),
-        (600, "critical", True),  # 70 ms: less than three quarters
-        (700, "critical", False),
-        (400, "no such priority", True),
+        (0, "", True, True),
+        (300, "", True, True),  # 30 ms ahead and 10 own
+        (400, "", True, False),
+        (500, "", True, False),  # 60 of the target's 100 ms: as much as a burst may ask of anybody
+        (600, "", False, False),
+        (100, "sheddable", True, True),  # 20 ms
+        (200, "sheddable", True, False),
+        (300, "sheddable", False, False),
+        (400, "no such priority", True, False),
+        (600, "no such priority", False, False),
     ],
 )
-def test_patience_by_priority(backlog: int, priority: str, welcome: bool) -> None:
-    """What waits longer than its priority may is refused, the lowest priority first."""
-    assert admitted(lane(backlog=backlog), request(priority=priority)) == [welcome]
+def test_patience_by_priority(backlog: int, priority: str, burst: bool, overload: bool) -> None:
+    """What waits longer than its priority may is refused; in a queue that has not been empty for long, sooner."""
+    assert admitted(lane(backlog=backlog), request(priority=priority), now=LATELY_NS) == [burst]
+    assert admitted(lane(backlog=backlog), request(priority=priority), now=LATELY_NS + 1) == [overload]
+
+
+@pytest.mark.parametrize(("urgent", "burst", "overload"), [(0, True, True), (500, True, False), (700, False, False)])
+def test_the_critical_wait_for_each_other_only(urgent: int, burst: bool, overload: bool) -> None:
+    """They go before all others, and are refused when too many of them wait."""
+    for now, welcome in ((LATELY_NS, burst), (LATELY_NS + 1, overload)):
+        one = request(priority="critical")
+        assert admitted(lane(backlog=900, urgent=urgent), one, now=now) == [welcome]
+        assert one.urgent
+
+
+def test_what_waited_longer_than_forecast_is_too_late() -> None:
+    """Three quarters of the target in a burst, less in an overload."""
+    assert rule().fresh_since(lane(backlog=1), LATELY_NS) == LATELY_NS - 75 * MS
+    assert rule().fresh_since(lane(backlog=1), 2 * LATELY_NS) == 2 * LATELY_NS - 60 * MS
 
 
 def test_those_that_come_together_wait_for_each_other() -> None:
-    """Of ten that arrive at once the first five are admitted: each adds its own batch."""
-    assert admitted(lane(), *(request() for _ in range(10))) == [True] * 5 + [False] * 5
+    """Of ten that arrive at once the first six are admitted: each adds its own batch."""
+    assert admitted(lane(), *(request() for _ in range(10))) == [True] * 6 + [False] * 4
 
 
 def test_slots_work_side_by_side() -> None:
     """Two slots work off twice as much in the same time."""
-    assert admitted(lane(), *(request() for _ in range(12)), slots=2) == [True] * 10 + [False] * 2
+    assert admitted(lane(), *(request() for _ in range(14)), slots=2) == [True] * 12 + [False] * 2
 
 
 def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
@@ -73,8 +91,8 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
 def test_other_lanes_take_their_turns() -> None:
     """A lane that waits too gets a batch for each of ours."""
     other = lane(backlog=1000)
-    assert admitted(lane(backlog=200), request(), waiting=(other,)) == [False]
-    assert admitted(lane(backlog=100), request(), waiting=(other,)) == [True]
+    assert admitted(lane(backlog=300), request(), waiting=(other,)) == [False]
+    assert admitted(lane(backlog=200), request(), waiting=(other,)) == [True]
 
 
 def test_of_a_large_request_only_one_batch_stands_before_a_small_one() -> None:
@@ -86,7 +104,7 @@ def test_of_a_large_request_only_one_batch_stands_before_a_small_one() -> None:
 
 def test_large_requests_wait_for_each_other() -> None:
     """The first is taken however long it takes, the next only when it can be done in time."""
-    assert admitted(lane(), *(request(200) for _ in range(4))) == [True, True, False, False]
+    assert admitted(lane(), *(request(200) for _ in range(4))) == [True, True, True, False]
 
 
 def test_an_idle_lane_takes_what_nobody_could_do_in_time() -> None:
@@ -111,4 +129,4 @@ def test_a_refusal_says_when_to_come_back() -> None:
     ((_, error),) = rule().refuse(lane(backlog=700), [request()], (), 0)
     assert error.retry_ms == 80
     assert "about 80 ms" in str(error)
-    assert "limit is 50 ms" in str(error)
+    assert "limit is 60 ms" in str(error)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from server.serving.batching import Queue, Taken
 
 
-def request(call: int, rows: int, deadline: int = 0) -> Any:
-    return SimpleNamespace(call=call, rows=rows, deadline=deadline, taken=0, size=rows)
+def request(call: int, rows: int, deadline: int = 0, arrival: int = 0, *, urgent: bool = False) -> Any:
+    return SimpleNamespace(call=call, rows=rows, deadline=deadline, arrival=arrival, urgent=urgent, taken=0, size=rows)
 
 
 def queue(*requests: Any, rows_max: int = 10) -> Queue:
@@ -64,6 +64,22 @@ def test_expired_and_cancelled_never_run() -> None:
     assert [request.call for request in taken.expired] == [1, 4]
     assert [request.call for request in taken.cancelled] == [2]
     assert (waiting.rows, waiting.bytes, bool(waiting)) == (0, 0, False)
+
+
+def test_the_urgent_go_first() -> None:
+    """Among small requests they overtake; a large one has its turn all the same."""
+    waiting = queue(request(1, 8), request(2, 30), request(3, 6, urgent=True), request(4, 6, urgent=True))
+    assert waiting.urgent_rows == 12
+    assert run(waiting) == ["3:6 2[0-4]", "4:6 2[4-8]", "1:8 2[8-10]", "2[10-20]", "2[20-30]"]
+
+
+def test_what_has_waited_too_long_is_not_run() -> None:
+    """It is told apart from the expired; the newest runs however late it is, so a slow model answers somebody."""
+    waiting = queue(*(request(call, 2, arrival=call) for call in range(1, 5)), request(9, 30, arrival=1))
+    taken = waiting.take(4, 0, (), fresh_since=3)
+    assert ([one.call for one in taken.stale], shown(taken)) == ([1, 2], "3:2 4:2")
+    assert (waiting.rows, waiting.bytes) == (30, 30)  # a large one is never too late
+    assert shown(queue(request(1, 2), request(2, 2)).take(4, 0, (), fresh_since=3)) == "2:2"
 
 
 def test_a_queue_of_cancelled_calls_gives_an_empty_batch() -> None:
