@@ -31,6 +31,7 @@ class Taken:
     requests: list[Request] = field(default_factory=list)
     part: Part | None = None
     rows: int = 0
+    bytes: int = 0  # of the payloads that they came in
     expired: list[Request] = field(default_factory=list)
     stale: list[Request] = field(default_factory=list)
     cancelled: list[Request] = field(default_factory=list)
@@ -127,6 +128,7 @@ class Queue:
                 else:
                     break
             self.bytes -= size
+            taken.bytes += size
         taken.rows = rows_max - room
         self.rows -= taken.rows
 
@@ -145,6 +147,7 @@ class Queue:
             request.taken = start + rows
             taken.part = Part(request, start, start + rows)
             taken.rows += rows
+            taken.bytes += request.size
             self.rows -= left
             self.bytes -= request.size
             return

@@ -32,16 +32,26 @@ class Pump:
 
     def serve(self, front: Front) -> None:
         """Until the front closes. Run by one thread more than there are run slots."""
-        while (events := front.receive(RECEIVE_MAX)) is not None:
-            try:
-                self.handle(front, events)
-            except Exception:
-                # A bug of ours must not take a pump with it; the batch's callers have been told by `handle`.
-                logger.exception("a pump survived an error")
+        while True:
+            batch = self._scheduler.turn()
+            if batch is None:
+                events = front.receive(RECEIVE_MAX)
+                if events is None:
+                    self._scheduler.close()
+                    return
+                try:
+                    batch = self._admit(front, events, turn=True)
+                except Exception:
+                    # A bug of ours must not take a pump with it.
+                    logger.exception("a pump survived an error")
+                    self._scheduler.stop_receiving()
+            self._run(batch)
 
     def handle(self, front: Front, events: list[Event]) -> None:
-        """Binds and queues `events`, then runs batches for as long as this thread gets one."""
-        batch = self._admit(front, events)
+        """Binds and queues `events`, then runs batches for as long as this thread gets one; for any thread."""
+        self._run(self._admit(front, events, turn=False))
+
+    def _run(self, batch: Batch | None) -> None:
         while batch is not None:
             try:
                 self._process(batch)
@@ -49,14 +59,14 @@ class Pump:
                 self._fail_all(batch, error)
             batch = self._scheduler.finish(batch, monotonic_ns())
 
-    def _admit(self, front: Front, events: list[Event]) -> Batch | None:
+    def _admit(self, front: Front, events: list[Event], *, turn: bool) -> Batch | None:
         now = monotonic_ns()
         cancelled = [event[1] for event in events if event[0] != CALL]
         while True:
             routes = self._scheduler.routes
             admitted, refused = self._bind(front, events, routes, now)
             try:
-                batch = self._scheduler.submit(admitted, routes, cancelled, now)
+                batch = self._scheduler.submit(admitted, routes, cancelled, now, turn=turn)
             except StaleRoutesError:
                 continue
             for call, reason in refused:

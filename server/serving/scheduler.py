@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic_ns
 from typing import Any
 
 from server.serving.admission import Admission
@@ -15,6 +16,11 @@ from server.serving.routes import Route, Routes
 CANCELLED_MAX = 4096
 # A lane counts as having callers for this long after its newest request.
 ACTIVE_NS = 1_000_000_000
+# What arrives may wait this long for a pump that runs a batch: less than waking another one would cost it, and the
+# threads would share the interpreter. Beyond it, and for texts so long that the cost curve knows nothing of them,
+# another pump receives meanwhile.
+AWAY_US = 1_000
+AWAY_BYTES = 65_536
 
 
 class StaleRoutesError(Exception):
@@ -34,8 +40,8 @@ class Batch:
 class Scheduler:
     """Owns, under its one lock: the current routes, every lane's queue and counts, the run slots, cancelled calls.
 
-    There are never more batches running than slots, and the pumps are one more than the slots, so one pump is
-    always free to receive.
+    There are never more batches running than slots, and the pumps are one more than the slots, so one pump can always
+    receive. At most one does: two would split what arrives into smaller batches. The others are parked.
     """
 
     def __init__(self, slots: int, admission: Admission) -> None:
@@ -48,13 +54,24 @@ class Scheduler:
         self._lock = threading.Lock()
         self._released = threading.Condition(self._lock)
         self._watched = 0  # threads that wait for leases
+        self._receiving = False  # whether a pump receives, or is on its way to submit what it has received
+        self._parked = 0  # pumps
+        self._wanted = threading.Condition(self._lock)
+        self._closed = False
 
     def submit(
-        self, admitted: Mapping[Lane, Sequence[Request]], routes: Routes, cancelled: Sequence[Any], now: int
+        self,
+        admitted: Mapping[Lane, Sequence[Request]],
+        routes: Routes,
+        cancelled: Sequence[Any],
+        now: int,
+        *,
+        turn: bool,
     ) -> Batch | None:
         """Queues requests, which were bound by `routes`, and takes a batch if a slot is free.
 
         Raises StaleRoutesError, changing nothing, when the routes have changed: the requests must be bound again.
+        `turn`: a turn to receive ends with this.
         """
         with self._lock:
             if routes is not self.routes:
@@ -71,7 +88,31 @@ class Scheduler:
                         request.route.held += 1
             if cancelled:
                 self._cancel(cancelled)
+            if turn:
+                self._receiving = False
             return self._claim(now)
+
+    def turn(self) -> Batch | None:
+        """What a pump with empty hands does next: a batch, or None: it receives. Parks it while there is neither."""
+        with self._lock:
+            while (batch := self._claim(monotonic_ns())) is None and self._receiving and not self._closed:
+                self._parked += 1
+                self._wanted.wait()
+                self._parked -= 1
+            if batch is None:
+                self._receiving = True
+            return batch
+
+    def stop_receiving(self) -> None:
+        """For a pump that cannot submit what it has received."""
+        with self._lock:
+            self._receiving = False
+
+    def close(self) -> None:
+        """Parks no pump any more: the front is closed, and each will see that."""
+        with self._lock:
+            self._receiving, self._closed = False, True
+            self._wanted.notify_all()
 
     def finish(self, batch: Batch, now: int) -> Batch | None:
         """Gives back the slot and the leases of requests that are answered, and takes the next batch if any waits.
@@ -139,7 +180,18 @@ class Scheduler:
             self._waiting.append(lane)
         self._running += 1
         lane.running += 1
+        if self._parked and (self._waiting or not self._receiving) and self._long(lane, taken):
+            self._wanted.notify()
         return Batch(lane, taken, now)
+
+    def _long(self, lane: Lane, taken: Taken) -> bool:
+        """Whether a pump that runs `taken`, and then what waits, would be away for too long."""
+        if taken.bytes > AWAY_BYTES or not lane.signature.batchable:
+            return True
+        micros = lane.cost.backlog_us(taken.rows)
+        for other in self._waiting:
+            micros += other.cost.backlog_us(other.queue.rows)
+        return micros > AWAY_US
 
     def _next_lane(self, now: int) -> Lane | None:
         """The next in turn that may have a slot.

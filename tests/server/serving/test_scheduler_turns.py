@@ -1,0 +1,122 @@
+"""Which of several pumps receives, told with real threads and a front that is a queue."""
+
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from server.serving.cost import CostModel
+from server.serving.pump import start_pumps
+from server.serving.request import Event
+from tests.server.serving.test_pump import Bench, FakeFront, call
+
+PATIENCE_S = 30.0
+PUMPS = 3
+
+
+class QueueFront(FakeFront):
+    """Events come one at a time, None closes; it notes who received each, and lets a test wait for an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: SimpleQueue[Event | None] = SimpleQueue()
+        self.receivers: list[int] = []
+        self.waiting = self.most_waiting = 0
+        self._told = threading.Condition()
+
+    def receive(self, _most: int) -> list[Event] | None:
+        self.waiting += 1
+        self.most_waiting = max(self.most_waiting, self.waiting)
+        event = self.events.get()
+        self.waiting -= 1
+        with self._told:
+            self.receivers.append(threading.get_ident())
+            self._told.notify_all()
+        return None if event is None else [event]
+
+    def answer(self, call: int, payload: bytes) -> bool:
+        with self._told:
+            super().answer(call, payload)
+            self._told.notify_all()
+        return True
+
+    def ask(self, number: int, row: float) -> None:
+        """Sends one row and waits for its answer."""
+        self.events.put(call(number, row))
+        self.wait(number)
+
+    def wait(self, number: int) -> None:
+        with self._told:
+            assert self._told.wait_for(lambda: number in self.told, PATIENCE_S), f"call {number} was not answered"
+
+    def wait_received(self, count: int) -> None:
+        with self._told:
+            assert self._told.wait_for(lambda: len(self.receivers) == count, PATIENCE_S), "nobody received"
+
+    def close(self) -> None:
+        self.events.put(None)
+        self.events.put(None)  # `receive` goes on saying so
+        self.events.put(None)
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[[float], tuple[Bench, QueueFront]]]:
+    """`serving(micros)`: three pumps for a model whose runs are said to take that long."""
+    fronts: list[QueueFront] = []
+    pumps: list[threading.Thread] = []
+
+    def starting(micros: float) -> tuple[Bench, QueueFront]:
+        bench, front = Bench(), QueueFront()
+        bench.lane.cost = CostModel({1: micros}, 1e9)
+        fronts.append(front)
+        pumps.extend(start_pumps(bench.pump, front, PUMPS))
+        return bench, front
+
+    yield starting
+    for front in fronts:
+        front.close()
+    for pump in pumps:
+        pump.join(PATIENCE_S)
+        assert not pump.is_alive(), "a pump did not end with its front"
+
+
+def test_short_runs_are_served_by_one_pump(serving: Any) -> None:
+    """Whoever receives also runs and receives again: nobody else is woken, and nobody else receives."""
+    _, front = serving(10.0)
+    for number in range(200):
+        front.ask(number, number)
+    assert len(set(front.receivers)) == 1
+    assert front.most_waiting == 1
+
+
+def test_another_pump_receives_during_a_long_run(serving: Any) -> None:
+    """A model that takes long keeps nobody from being received: the second call arrives while the first one runs."""
+    bench, front = serving(50_000.0)
+
+    def meanwhile() -> None:
+        front.events.put(call(2, 2))
+        front.wait_received(2)
+
+    bench.session.meanwhile = meanwhile
+    front.ask(1, 1)
+    front.wait(2)
+    assert len(set(front.receivers)) == 2
+
+
+def test_a_bug_costs_no_turn(serving: Any) -> None:
+    """Where what was received cannot even be submitted, the next is received all the same."""
+    bench, front = serving(10.0)
+    submit = bench.scheduler.submit
+    failures = iter([ZeroDivisionError])
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return submit(*arguments, **named)
+
+    bench.scheduler.submit = failing
+    front.events.put(call(1, 1))
+    front.ask(2, 2)
+    assert 1 not in front.told
