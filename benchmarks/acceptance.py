@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.figures import Run, rate_ratio
 from benchmarks.generator import Shape
-from benchmarks.rounds import ALONE, MOST, PACED, USUAL, cell_name
+from benchmarks.rounds import ALONE, MOST, ONE_BODY, OWN_IDS, PACED, USUAL, cell_name
 
 Cells = Mapping[str, Mapping[str, Sequence[Run]]]
 OURS = "onnxpress"
@@ -35,18 +35,20 @@ class Promise:
 def promises(cells: Cells, figures: Mapping[str, float]) -> list[Promise]:
     """Every promise about speed, in the order of the acceptance list."""
 
-    def against(other: str, shape: Shape, *, own_ids: bool = False) -> float | None:
-        cell = cells.get(cell_name("light", 1, shape, own_ids=own_ids, peers=other != "echo"), {})
+    def against(other: str, shape: Shape, kind: str = "") -> float | None:
+        cell = cells.get(cell_name("light", 1, shape, kind, peers=other != "echo"), {})
         return rate_ratio(cell, OURS, other) if other in cell and OURS in cell else None
 
     def ids(shape: Shape) -> float | None:
-        own, none = against("echo", shape, own_ids=True), against("echo", shape)
+        own, none = against("echo", shape, OWN_IDS), against("echo", shape)
         return own / none if own is not None and none is not None else None
 
     get = figures.get
     return [
         Promise("served / echo, 8x16", against("echo", USUAL), 0.80),
         Promise("served / echo, 1x1", against("echo", ALONE), 0.60),
+        Promise("served / echo, 8x16, one body repeated", against("echo", USUAL, ONE_BODY), 0.80),
+        Promise("served / echo, 1x1, one body repeated", against("echo", ALONE, ONE_BODY), 0.60),
         Promise("the same with own ids / without, 8x16", ids(USUAL), 0.90),
         Promise("the same with own ids / without, 1x1", ids(ALONE), 0.90),
         Promise("churn pipeline / what echo and its own run time allow", get("churn_of_bound"), 0.50),

@@ -73,6 +73,11 @@ def numeric(folder: Path, model: str, rows: int, *, ids: bool = False) -> Bodies
     return write(folder, f"{model}-{rows}{'-ids' if ids else ''}", rows, messages)
 
 
+def repeated(folder: Path, name: str, bodies: Bodies) -> Bodies:
+    """One of `bodies` over and over, as most load generators send it: branch predictors learn it by heart."""
+    return write(folder, name, bodies.rows, [bodies.one()])
+
+
 def of_one_length(messages: Sequence[bytes]) -> list[bytes]:
     """Those of the most frequent length: text makes requests differ, and one run has one length."""
     length = Counter(map(len, messages)).most_common(1)[0][0]

@@ -9,6 +9,7 @@ from benchmarks.generator import Generator, Shape
 from benchmarks.targets import Target, measure
 
 SHAPES = ALONE, _, USUAL, MOST = (Shape(1, 1), Shape(8, 1), Shape(8, 16), Shape(64, 16))
+OWN_IDS, ONE_BODY = "own ids", "one body repeated"
 # A client that does not saturate: its latency is what a neighbour can spoil.
 PACED = Shape(4, 4, 100)
 
@@ -40,18 +41,21 @@ class Cell:
     rows: int
     shape: Shape
     contenders: Sequence[tuple[Target, Bodies]]
-    own_ids: bool = False
+    kind: str = ""
     peers: bool = False
 
     @property
     def name(self) -> str:
-        return cell_name(self.model, self.rows, self.shape, own_ids=self.own_ids, peers=self.peers)
+        return cell_name(self.model, self.rows, self.shape, self.kind, peers=self.peers)
 
 
-def cell_name(model: str, rows: int, shape: Shape, *, own_ids: bool = False, peers: bool = False) -> str:
-    """The key of a cell's figures. Runs of other rounds have another key: ratios hold within a round only."""
-    ids, others = ", own ids" if own_ids else "", ", beside other servers" if peers else ""
-    return f"{model}, {rows} row{'s' if rows > 1 else ''}{ids}, {shape}{others}"
+def cell_name(model: str, rows: int, shape: Shape, kind: str = "", *, peers: bool = False) -> str:
+    """The key of a cell's figures. Runs of other rounds have another key: ratios hold within a round only.
+
+    `kind`: what is special about the requests, OWN_IDS or ONE_BODY.
+    """
+    special, others = f", {kind}" if kind else "", ", beside other servers" if peers else ""
+    return f"{model}, {rows} row{'s' if rows > 1 else ''}{special}, {shape}{others}"
 
 
 def side_by_side(generator: Generator, cell: Cell, plan: Plan, tell: Callable[[str], None]) -> dict[str, list[Run]]:

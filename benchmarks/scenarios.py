@@ -15,7 +15,7 @@ from benchmarks.bodies import Bodies
 from benchmarks.figures import Run, middle, ratio
 from benchmarks.generator import Generator
 from benchmarks.packages import CHURN, HEAVY, LIGHT, Packages
-from benchmarks.rounds import ALONE, MOST, PACED, SHAPES, USUAL, Cell, Plan, cell_name, side_by_side
+from benchmarks.rounds import ALONE, MOST, ONE_BODY, OWN_IDS, PACED, SHAPES, USUAL, Cell, Plan, cell_name, side_by_side
 from benchmarks.targets import Echo, Served, Target, measure
 from examples.churn import calls, train
 
@@ -56,15 +56,17 @@ class Bench:
 
 
 def limit(bench: Bench) -> None:
-    """The served light model against the echo of the same front, with and without an id of each request's own."""
+    """The served light model against the echo of the same front; also with own ids, and with one body repeated."""
     with Echo(bench.folder) as echo, bench.served() as served:
         for shape in SHAPES:
             single = bench.numeric(LIGHT, 1)
             plan = bench.plan if shape in (ALONE, USUAL) else bench.plan.half()
             bench.run(Cell(LIGHT, 1, shape, [(echo, single), (served, single)]), plan)
         own = bench.numeric(LIGHT, 1, ids=True)
+        one = bodies.repeated(bench.folder / "bodies", f"{LIGHT}-repeated", bench.numeric(LIGHT, 1))
         for shape in (ALONE, USUAL):
-            bench.run(Cell(LIGHT, 1, shape, [(echo, own), (served, own)], own_ids=True))
+            bench.run(Cell(LIGHT, 1, shape, [(echo, own), (served, own)], OWN_IDS))
+            bench.run(Cell(LIGHT, 1, shape, [(echo, one), (served, one)], ONE_BODY))
 
 
 def sizes(bench: Bench) -> None:

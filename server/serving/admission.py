@@ -110,7 +110,7 @@ class Admission:
         if wait_us > self.target_us * LEAST_PATIENCE:
             return False
         latest = now + wait_us * 1e3
-        return all(not request.deadline or request.deadline > latest for request in requests)
+        return not [request for request in requests if request.deadline and request.deadline <= latest]
 
     def wait_us(self, lane: Lane, rows: int, ahead: Ahead, others: Sequence[Lane]) -> float:
         """Forecast of the time until a request of `rows` rows with that much ahead of it is answered."""

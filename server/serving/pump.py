@@ -77,14 +77,14 @@ class Pump:
         self, front: Front, events: list[Event], routes: Routes, now: int
     ) -> tuple[dict[Lane, list[Request]], list[tuple[Any, Exception]]]:
         """Requests by the lane that will answer them, and the calls that none will, with why."""
-        decode = self._codec.decode
+        decode = self._codec.decoder(routes)
         admitted: dict[Lane, list[Request]] = {}
         refused: list[tuple[Any, Exception]] = []
         for _, call, _, payload, _, details in events:
             if payload is None:
                 continue  # a cancellation
             try:
-                request = decode(payload, routes)
+                request = decode(payload)
             except Exception as error:  # noqa: BLE001 -- `fail` knows what each means to the caller
                 refused.append((call, error))
                 continue
@@ -150,7 +150,7 @@ class Pump:
         """Keeps the outputs of a part, which are the batch's last rows; answers when the request is complete."""
         request, size = part.request, part.stop - part.start
         strides = [spec.stride for spec in request.lane.signature.outputs]
-        request.parts.append([flat[(rows - size) * n : rows * n] for flat, n in zip(outputs, strides, strict=True)])
+        request.parts += ([flat[(rows - size) * n : rows * n] for flat, n in zip(outputs, strides, strict=True)],)
         if part.last:
             request.front.answer(request.call, next(iter(self._codec.encode([request], request.joined()))))
         return part.last

@@ -82,10 +82,7 @@ class Scheduler:
                     lane.queued_since = now
                 lane.asked = now
                 lane.queue.put(requests, lane.cost.batch_rows)
-                lane.held += len(requests)
-                for request in requests:
-                    if request.route is not None:
-                        request.route.held += 1
+                _lease(lane, requests, 1)
             if cancelled:
                 self._cancel(cancelled)
             if turn:
@@ -125,9 +122,9 @@ class Scheduler:
             lane.running -= 1
             if batch.taken.rows:
                 lane.cost.observe(batch.taken.rows, (now - batch.at) / 1e3)
-            self._release(lane, batch.taken.requests)
+            _lease(lane, batch.taken.requests, -1)
             if part is not None and (part.last or batch.given_up):
-                self._release(lane, (part.request,))
+                _lease(lane, (part.request,), -1)
             elif part is not None:
                 if not lane.queue:
                     self._waiting.append(lane)
@@ -172,10 +169,10 @@ class Scheduler:
         lane = self._next_lane(now)
         if lane is None:
             return None
-        fresh_since = self._admission.fresh_since(lane, now)
+        fresh_since = self._admission.fresh_since(lane, now) if lane.queued_since < now else 0
         taken = lane.queue.take(lane.cost.batch_rows, now, self._cancelled, fresh_since)
         if taken.expired or taken.cancelled or taken.stale:
-            self._release(lane, (*taken.expired, *taken.cancelled, *taken.stale))
+            _lease(lane, (*taken.expired, *taken.cancelled, *taken.stale), -1)
         if lane.queue:
             self._waiting.append(lane)
         self._running += 1
@@ -229,9 +226,16 @@ class Scheduler:
             queued = {call for lane in self._waiting for call in lane.queue.calls()}
             self._cancelled &= queued
 
-    @staticmethod
-    def _release(lane: Lane, requests: Sequence[Request]) -> None:
-        lane.held -= len(requests)
-        for request in requests:
-            if request.route is not None:
-                request.route.held -= 1
+
+def _lease(lane: Lane, requests: Sequence[Request], change: int) -> None:
+    """One lease more (1) or less (-1) for each request: on its lane, and on the route that sent it there."""
+    lane.held += change * len(requests)
+    route, count = None, 0
+    for request in requests:
+        if request.route is not route:
+            if route is not None:
+                route.held += count
+            route, count = request.route, 0
+        count += change
+    if route is not None:
+        route.held += count

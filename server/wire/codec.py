@@ -1,8 +1,10 @@
 """ModelInferRequest bytes in, ModelInferResponse bytes out: every check of the protocol."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -60,14 +62,17 @@ class Codec:
         self._message_max = message_max
         self._plans: dict[tuple[Lane, int, tuple[int, ...] | None], Plan] = {}
 
-    def decode(self, payload: bytes, routes: Routes) -> Request:
-        """Raises TooLargeError, InvalidRequestError, UnknownModelError, UnknownVersionError or NotReadyError."""
-        learned = routes.learned
-        if learned is None:
-            learned = routes.learned = Learned()
-        return learned.match(payload) or self._decode(payload, routes, learned)
+    def decoder(self, routes: Routes) -> Callable[[bytes], Request]:
+        """What binds a request by `routes`.
 
-    def _decode(self, payload: bytes, routes: Routes, learned: Learned) -> Request:
+        It raises TooLargeError, InvalidRequestError, UnknownModelError, UnknownVersionError or NotReadyError.
+        """
+        learned: Learned | None = routes.learned
+        if learned is None:
+            learned = routes.learned = Learned(partial(self._decode, routes))
+        return learned.match
+
+    def _decode(self, routes: Routes, learned: Learned, payload: bytes) -> Request:
         if len(payload) > self._message_max:
             raise TooLargeError(f"the request has {len(payload)} bytes, the limit is {self._message_max}")
         message = parse(payload)
@@ -79,13 +84,17 @@ class Codec:
 
     def encode(self, requests: Sequence[Request], outputs: Sequence[Flat]) -> Iterable[bytes]:
         """The ModelInferResponses of requests whose rows follow each other in the flat outputs of one batch."""
+        if len(requests) > 1:
+            lane, rows = requests[0].lane, requests[0].rows
+            plan = self._plan((lane, rows, None))
+            if plan.fixed and not [one for one in requests if one.id or one.outputs or one.rows != rows]:
+                return _alike(plan, rows, len(requests), outputs)
         answers: list[bytes] = []
-        at, rows, chosen, plan = 0, 0, None, None
+        at, rows, chosen = 0, 0, None
         for request in requests:
-            if plan is None or request.rows != rows or request.outputs != chosen:
+            if not rows or request.rows != rows or request.outputs != chosen:
                 rows, chosen = request.rows, request.outputs
-                key = (request.lane, rows, chosen)
-                plan = self._plans.get(key) or self._plan(key)
+                plan = self._plan((request.lane, rows, chosen))
             pieces: list[Any] = []
             for index, stride, frame in plan.tensors:
                 flat = outputs[index][at * stride : (at + rows) * stride]
@@ -111,11 +120,14 @@ class Codec:
         return b"".join(pieces)
 
     def _plan(self, key: tuple[Lane, int, tuple[int, ...] | None]) -> Plan:
+        return self._plans.get(key) or self._new_plan(key)
+
+    def _new_plan(self, key: tuple[Lane, int, tuple[int, ...] | None]) -> Plan:
         lane, rows, wanted = key
         specs = lane.signature.outputs
         chosen = tuple(range(len(specs))) if wanted is None else wanted
         header = _header(lane, chosen, [(rows, *specs[index].shape[1:]) for index in chosen])
-        fixed = all(specs[index].datatype != "BYTES" for index in chosen)
+        fixed = all(specs[index].datatype != "BYTES" and specs[index].stride for index in chosen)
         frames = [RAW_OUTPUT_TAG + (varint(rows * specs[index].stride) if fixed else b"") for index in chosen]
         frames[0] = header + frames[0]
         plan = Plan(tuple((i, specs[i].stride, frame) for i, frame in zip(chosen, frames, strict=True)), fixed)
@@ -128,6 +140,15 @@ class Codec:
         """Drops what is remembered of an unloaded lane."""
         for key in [key for key in list(self._plans) if key[0] is lane]:
             self._plans.pop(key, None)
+
+
+def _alike(plan: Plan, rows: int, count: int, outputs: Sequence[Flat]) -> Iterable[bytes]:
+    """The answers to `count` requests of `rows` rows each that have all outputs, no id and no strings."""
+    pieces: list[Iterable[bytes]] = []
+    for index, stride, frame in plan.tensors:
+        flat, size = outputs[index], rows * stride
+        pieces += (repeat(frame), [flat[at : at + size] for at in range(0, count * size, size)])
+    return map(b"".join, zip(*pieces, strict=False))  # the frames never end
 
 
 def _append_tensor(pieces: list[Any], flat: Flat) -> None:

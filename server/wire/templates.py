@@ -7,7 +7,7 @@ whole means the parts merged (protobuf encoding, "last one wins" and concatenati
 remembers a header; whatever it cannot prove takes the full path every time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -122,14 +122,16 @@ class Template:
 class Learned:
     """The templates of one Routes snapshot. Pumps may race to add one; equal headers give equal templates.
 
-    by_length: templates of requests whose length never varies. flexible: with ids or strings.
+    full: reads a request whose header is none of these. by_length: templates of requests whose length never varies.
+    flexible: with ids or strings.
     """
 
+    full: Callable[["Learned", bytes], Request]
     by_length: dict[int, tuple[Template, ...]] = field(default_factory=dict)
     flexible: tuple[Template, ...] = ()
 
-    def match(self, payload: bytes) -> Request | None:
-        """The request, if its header is known. Raises InvalidRequestError for a value that the model refuses."""
+    def match(self, payload: bytes) -> Request:
+        """The request. Raises InvalidRequestError for a value that the model refuses, and what `full` raises."""
         for template in self.by_length.get(len(payload), ()):
             if template.alone:
                 # One tensor of a fixed size, the hottest case of all: equal header, equal length.
@@ -146,7 +148,7 @@ class Learned:
             request = template.match(payload)
             if request is not None:
                 return request
-        return None
+        return self.full(self, payload)
 
     def add(self, template: Template, length: int) -> None:
         """Forgets everything when there is too much of it: a client that never repeats itself must not cost memory."""

@@ -55,20 +55,20 @@ def test_malformed_among_many(stub: Any, models: Models) -> None:
 
 
 def test_cancelled_among_many(stub: Any, models: Models) -> None:
-    """While the heavy model runs, 64 requests queue and every third caller leaves: the others get their own rows."""
+    """While the heavy model runs, 64 requests queue and every fourth caller leaves: the others get their own rows."""
     busy = [
         stub.ModelInfer.future(request({"input": number_rows(HEAVY_ROWS)}, "heavy"), timeout=DEADLINE_S)
         for _ in range(3)
     ]
     feeds = [{"input": number_rows(1 + n % 9, n)} for n in range(MANY)]
     calls = [stub.ModelInfer.future(request(feed, "heavy"), timeout=DEADLINE_S) for feed in feeds]
-    for call in calls[::3]:
+    for call in calls[::4]:  # more than 20 at once would be a rapid reset to the native front (ADR 0002)
         call.cancel()
     offline = models.answers("heavy/1")
     for n, (call, feed) in enumerate(zip(calls, feeds, strict=True)):
         if not call.cancelled():
             assert same(decode(call.result()), offline(feed)), n
-    assert {n for n, call in enumerate(calls) if call.cancelled()} <= set(range(0, MANY, 3))
+    assert {n for n, call in enumerate(calls) if call.cancelled()} <= set(range(0, MANY, 4))
     assert any(call.cancelled() for call in calls), "everything was answered before anybody left: nothing was tested"
     for call in busy:
         assert len(decode(call.result())["label"]) == HEAVY_ROWS
@@ -119,7 +119,8 @@ def test_expired_in_the_queue(start: Callable[..., ServerProcess], models: Model
         hurried = [
             stub.ModelInfer.future(request({"input": number_rows(7, n)}, "heavy"), timeout=0.001) for n in range(8)
         ]
-        codes = {call.exception(DEADLINE_S).code() for call in hurried}
+        # Between two parts of the large one there may be time to answer some of them.
+        codes = {call.code() for call in hurried if call.exception(DEADLINE_S) is not None}
         # Refused at the door when the forecast sees it coming, told by the queue otherwise.
         assert codes <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert len(decode(busy.result(DEADLINE_S))["label"]) == HEAVY_ROWS

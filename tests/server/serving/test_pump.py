@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -47,7 +48,10 @@ class FakeSession:
 class FakeCodec:
     """A payload is its rows as float32; `!` cannot be read."""
 
-    def decode(self, payload: bytes, routes: Routes) -> Request:
+    def decoder(self, routes: Routes) -> Callable[[bytes], Request]:
+        return partial(self.decode, routes)
+
+    def decode(self, routes: Routes, payload: bytes) -> Request:
         if payload == b"!":
             raise InvalidRequestError("unreadable")
         if payload == b"bug":
