@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -16,6 +17,15 @@ ROOT = Path(__file__).parents[1]
 SERVE = (sys.executable, "-m", "server")
 # Far beyond what any step takes on a busy machine; only a hang reaches it.
 PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a process holds."""
+
+    rss: int  # KiB
+    descriptors: int
+    threads: int
 
 
 class ServerProcess:
@@ -81,6 +91,12 @@ class ServerProcess:
     @property
     def log(self) -> str:
         return "\n".join(self.lines)
+
+    def footprint(self) -> Footprint:
+        proc = Path(f"/proc/{self.process.pid}")
+        status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+        descriptors = sum(1 for _ in (proc / "fd").iterdir())
+        return Footprint(int(status["VmRSS"].split()[0]), descriptors, int(status["Threads"]))
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

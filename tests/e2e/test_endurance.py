@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,28 +11,13 @@ from benchmarks.bodies import Bodies, numeric
 from benchmarks.generator import HEADERS, METHOD
 from tests.answers import number_rows
 from tests.inference_calls import DEADLINE_S, connected, request
-from tests.server_process import ServerProcess
+from tests.server_process import Footprint, ServerProcess
 
 pytestmark = pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load is a system package (nghttp2-client)")
 # What the server settles at: caches are filled and the allocator has seen its busiest moment.
 WARM_REQUESTS, WARM_CONNECTIONS = 100_000, 2_000
 AT_ONCE = 500  # connections
 GROWTH = 1.05
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """What a process holds."""
-
-    rss: int  # KiB
-    descriptors: int
-    threads: int
-
-
-def footprint(process: int) -> Footprint:
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
-    descriptors = sum(1 for _ in Path(f"/proc/{process}/fd").iterdir())
-    return Footprint(int(status["VmRSS"].split()[0]), descriptors, int(status["Threads"]))
 
 
 def load(server: ServerProcess, bodies: Bodies, requests: int, *flags: str) -> None:
@@ -55,7 +39,7 @@ def at_rest(server: ServerProcess, expected: Footprint | None = None) -> Footpri
     with connected(server.grpc) as stub:
         for _ in range(1_000):
             stub.ModelInfer(request({"input": number_rows(1)}), timeout=DEADLINE_S)
-            seen = footprint(server.process.pid)
+            seen = server.footprint()
             if seen.descriptors < AT_ONCE and (expected is None or seen.descriptors <= expected.descriptors):
                 break
     return seen

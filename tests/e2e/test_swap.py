@@ -138,6 +138,29 @@ def test_deploys_under_load(start: Callable[..., ServerProcess], questions: list
     assert requests >= CONNECTIONS * BUSY * len(ORDER)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_two_hundred_swaps_cost_nothing(start: Callable[..., ServerProcess], questions: list[Question]) -> None:
+    """S7: after 200 swaps under load memory is within 5 % of that after twenty, with no descriptor or thread more."""
+    server = start("numbers")
+    with administered(server.admin) as admin:
+        traffic = Traffic(server.grpc, questions, first=3)
+        footprints = []
+        for version in ORDER * 10:
+            asked = admin_pb2.DeployRequest(model="numbers", version=version)
+            traffic.deploy(version, lambda asked=asked: admin.Deploy(asked, timeout=DEADLINE_S))
+            footprints.append(server.footprint())
+        traffic.stop()
+    assert traffic.wrong == []
+    early, late = footprints[len(ORDER) - 1], footprints[-1]
+    assert len(footprints) >= 200
+    assert late.rss <= 1.05 * early.rss, (early, late)
+    # A trial may be open at the moment of looking: the least of each round is what the server holds at rest.
+    rounds = [footprints[at : at + len(ORDER)] for at in (0, len(footprints) - len(ORDER))]
+    first, last = ((min(f.descriptors for f in seen), min(f.threads for f in seen)) for seen in rounds)
+    assert last <= first
+
+
 def test_rollback_under_load(start: Callable[..., ServerProcess], questions: list[Question]) -> None:
     """A rollback is the same barrier, and loads nothing: the former version is still warm."""
     server = start("numbers")

@@ -1,0 +1,61 @@
+"""Values that the original model would refuse, told by column and value."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from protos.package_pb2 import Manifest
+from server.errors import InvalidRequestError
+from server.serving.contract import Contract, read_contract
+from server.serving.tensors import TensorSpec
+
+TEXT, NUMBER = TensorSpec("city", "BYTES", (-1, 1)), TensorSpec("floor", "INT64", (-1, 1))
+MATRIX = TensorSpec("input", "FP32", (-1, 3))
+
+
+def contract(*inputs: TensorSpec, **accepts: tuple[str, ...]) -> Contract:
+    """Of a manifest with these features in order; an empty tuple accepts anything."""
+    manifest = Manifest()
+    for name, values in accepts.items():
+        manifest.features.add(name=name, datatype="FP32", accepts=values)
+    return read_contract(manifest, inputs)
+
+
+def test_a_category_never_seen_names_column_and_value() -> None:
+    """The first wrong element is shown, and what would be right."""
+    checked = contract(TEXT, NUMBER, city=("Köln", "Ulm"), floor=())
+    checked.check([["Ulm", "Köln"], struct.pack("<2q", 7, 8)])
+    with pytest.raises(InvalidRequestError, match="column 'city' has the value 'Bonn', expected one of 'Köln', 'Ulm'"):
+        checked.check([["Ulm", "Bonn", "Trier"], struct.pack("<3q", 7, 8, 9)])
+
+
+def test_numbers_are_checked_where_they_lie() -> None:
+    """In a matrix only the checked column counts, in every row."""
+    checked = contract(MATRIX, a=(), b=("0", "1.5"), c=())
+    rows = np.array([[9, 0, 9], [9, 1.5, 9]], np.float32)
+    checked.check([rows.tobytes()])
+    rows[1, 1] = 2
+    with pytest.raises(InvalidRequestError, match=r"column 'b' has the value '2\.0'"):
+        checked.check([rows.tobytes()])
+
+
+def test_a_missing_number_is_no_accepted_one() -> None:
+    """NaN equals nothing, so a checked column refuses it as the original does."""
+    with pytest.raises(InvalidRequestError, match="column 'b' has the value 'nan'"):
+        contract(MATRIX, a=(), b=("0",), c=()).check([np.array([[1, np.nan, 1]], np.float32).tobytes()])
+
+
+def test_long_lists_and_values_are_cut() -> None:
+    """A message stays short however many categories there are and however long the value is."""
+    checked = contract(TEXT, city=tuple(f"city {n}" for n in range(1000)))
+    with pytest.raises(InvalidRequestError) as refusal:
+        checked.check([["x" * 10_000]])
+    assert "'city 9', …" in str(refusal.value)
+    assert len(str(refusal.value)) < 300
+
+
+def test_most_versions_have_no_contract() -> None:
+    """A model without a manifest, or whose features accept anything, is not checked at all."""
+    assert read_contract(None, [TEXT]).columns == ()
+    assert contract(TEXT, city=()).columns == ()

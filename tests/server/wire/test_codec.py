@@ -1,0 +1,63 @@
+"""Answers: those that are written together say what each would say alone."""
+
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protos.inference_pb2 import ModelInferResponse
+from server.serving.request import Request
+from server.serving.tensors import Signature, TensorSpec
+from server.wire.codec import Codec
+
+PREDICTION, PAIR = TensorSpec("prediction", "FP32", (-1, 1)), TensorSpec("probabilities", "FP32", (-1, 2))
+LABEL, NOTHING = TensorSpec("label", "BYTES", (-1,)), TensorSpec("nothing", "FP32", (-1, 0))
+OUTPUTS = ((PREDICTION,), (PREDICTION, PAIR), (LABEL, PAIR), (PREDICTION, NOTHING))
+
+
+def lane(outputs: tuple[TensorSpec, ...]) -> Any:
+    return Mock(model="m", version="3", signature=Signature((PREDICTION,), outputs))
+
+
+def flat(spec: TensorSpec, rows: int) -> Any:
+    """A value of its own for every row."""
+    if spec.datatype == "BYTES":
+        return [b"\1\0\0\0" + bytes([65 + row]) for row in range(rows)]
+    return np.arange(rows * spec.row_elements, dtype=spec.dtype).tobytes()
+
+
+@given(
+    st.sampled_from(OUTPUTS),
+    st.lists(st.tuples(st.sampled_from([1, 1, 1, 2, 40]), st.sampled_from(["", "", "id"])), min_size=1, max_size=6),
+    st.booleans(),
+)
+def test_a_batch_is_answered_as_each_request_alone(
+    specs: tuple[TensorSpec, ...], kinds: list[tuple[int, str]], some: bool
+) -> None:
+    """Whatever rows, ids and outputs they have, equal or mixed."""
+    owner = lane(specs)
+    chosen = (len(specs) - 1,) if some else None
+    requests = [Request(owner, None, rows, (), 0, None, chosen, id_) for rows, id_ in kinds]
+    total = sum(rows for rows, _ in kinds)
+    outputs = [flat(spec, total) for spec in specs]
+    together = list(Codec(1).encode(requests, outputs))
+    at = 0
+    for request, answer in zip(requests, together, strict=True):
+        part = [
+            one[at * spec.stride : (at + request.rows) * spec.stride] for one, spec in zip(outputs, specs, strict=True)
+        ]
+        (alone,) = Codec(1).encode([request], part)
+        assert answer == alone
+        message = ModelInferResponse.FromString(answer)
+        assert (message.model_name, message.model_version, message.id) == ("m", "3", request.id)
+        assert len(message.raw_output_contents) == (1 if some else len(specs))
+        at += request.rows
+
+
+@pytest.mark.parametrize("specs", OUTPUTS)
+def test_no_request_no_answer(specs: tuple[TensorSpec, ...]) -> None:
+    """A batch that is only a part of a large request has no whole request to answer."""
+    assert list(Codec(1).encode([], [flat(spec, 2) for spec in specs])) == []
