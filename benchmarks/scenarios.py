@@ -13,7 +13,7 @@ from benchmarks import bodies, neighbours, peers, watching
 from benchmarks.bare import Bare
 from benchmarks.bodies import Bodies
 from benchmarks.figures import Run, middle, ratio
-from benchmarks.generator import Generator
+from benchmarks.generator import Generator, GeneratorError
 from benchmarks.packages import CHURN, HEAVY, LIGHT, Packages
 from benchmarks.rounds import ALONE, MOST, ONE_BODY, OWN_IDS, PACED, SHAPES, USUAL, Cell, Plan, cell_name, side_by_side
 from benchmarks.targets import Echo, Served, Target, measure
@@ -121,11 +121,20 @@ def other_servers(bench: Bench) -> None:
         for shape in (USUAL,) if bench.plan.brief else SHAPES:
             single = bench.numeric(LIGHT, 1)
             field_ = _present((ours, single), (triton, single), (front, nobody), (ml, single))
-            bench.run(Cell(LIGHT, 1, shape, field_, peers=True), bench.plan if shape == USUAL else bench.plan.half())
+            _run_beside(bench, Cell(LIGHT, 1, shape, field_, peers=True), usual=shape == USUAL)
         for model, rows in () if bench.plan.brief else ((LIGHT, 100), (HEAVY, 1)):
             some = bench.numeric(model, rows)
             beside = _present((ours, some), (triton, some), (ml, some))
-            bench.run(Cell(model, rows, USUAL, beside, peers=True), bench.plan.half())
+            _run_beside(bench, Cell(model, rows, USUAL, beside, peers=True))
+
+
+def _run_beside(bench: Bench, cell: Cell, *, usual: bool = False) -> None:
+    """A server of others that gives up under a load costs that cell, which the notes then say."""
+    try:
+        bench.run(cell, bench.plan if usual else bench.plan.half())
+    except GeneratorError as error:
+        bench.results.notes.append(f"{cell.name} was not measured: {error}.")
+        bench.tell(f"  {cell.name}: {error}")
 
 
 def _present(*contenders: tuple[Target | None, Bodies]) -> list[tuple[Target, Bodies]]:

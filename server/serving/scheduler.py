@@ -17,8 +17,8 @@ CANCELLED_MAX = 4096
 # A lane counts as having callers for this long after its newest request.
 ACTIVE_NS = 1_000_000_000
 # What arrives may wait this long for a pump that runs a batch: less than waking another one would cost it, and the
-# threads would share the interpreter. Beyond it, and for texts so long that the cost curve knows nothing of them,
-# another pump receives meanwhile.
+# threads would share the interpreter. While runs take longer, or texts are so long that the cost curve knows nothing of
+# them, all pumps without a batch receive: handing the turn over takes milliseconds where the cores are busy.
 AWAY_US = 1_000
 AWAY_BYTES = 65_536
 
@@ -41,7 +41,8 @@ class Scheduler:
     """Owns, under its one lock: the current routes, every lane's queue and counts, the run slots, cancelled calls.
 
     There are never more batches running than slots, and the pumps are one more than the slots, so one pump can always
-    receive. At most one does: two would split what arrives into smaller batches. The others are parked.
+    receive. While runs are short only one does, since two would split what arrives into smaller batches; the others are
+    parked.
     """
 
     def __init__(self, slots: int, admission: Admission) -> None:
@@ -54,7 +55,8 @@ class Scheduler:
         self._lock = threading.Lock()
         self._released = threading.Condition(self._lock)
         self._watched = 0  # threads that wait for leases
-        self._receiving = False  # whether a pump receives, or is on its way to submit what it has received
+        self._receiving = 0  # pumps that receive, or are on their way to submit what they have received
+        self._long_at = -ACTIVE_NS  # monotonic ns of the newest long batch
         self._parked = 0  # pumps
         self._wanted = threading.Condition(self._lock)
         self._closed = False
@@ -86,29 +88,33 @@ class Scheduler:
             if cancelled:
                 self._cancel(cancelled)
             if turn:
-                self._receiving = False
+                self._receiving -= 1
             return self._claim(now)
 
     def turn(self) -> Batch | None:
         """What a pump with empty hands does next: a batch, or None: it receives. Parks it while there is neither."""
         with self._lock:
-            while (batch := self._claim(monotonic_ns())) is None and self._receiving and not self._closed:
+            now = monotonic_ns()
+            while (batch := self._claim(now)) is None and self._receiving and now - self._long_at > ACTIVE_NS:
+                if self._closed:
+                    break
                 self._parked += 1
                 self._wanted.wait()
                 self._parked -= 1
+                now = monotonic_ns()
             if batch is None:
-                self._receiving = True
+                self._receiving += 1
             return batch
 
     def stop_receiving(self) -> None:
         """For a pump that cannot submit what it has received."""
         with self._lock:
-            self._receiving = False
+            self._receiving -= 1
 
     def close(self) -> None:
         """Parks no pump any more: the front is closed, and each will see that."""
         with self._lock:
-            self._receiving, self._closed = False, True
+            self._closed = True
             self._wanted.notify_all()
 
     def finish(self, batch: Batch, now: int) -> Batch | None:
@@ -177,8 +183,10 @@ class Scheduler:
             self._waiting.append(lane)
         self._running += 1
         lane.running += 1
-        if self._parked and (self._waiting or not self._receiving) and self._long(lane, taken):
-            self._wanted.notify()
+        if self._long(lane, taken):
+            self._long_at = now
+            if self._parked:
+                self._wanted.notify_all()
         return Batch(lane, taken, now)
 
     def _long(self, lane: Lane, taken: Taken) -> bool:

@@ -9,6 +9,8 @@ from server.serving.request import CALL, Event
 from server.settings import Settings
 from server.wire.status import PUSHBACK_KEY, status_of
 
+# `close` wakes only one of the threads that wait in `receive` (pygrpc-native 0.5.0); the others look this often.
+WAKE_MS = 200
 INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
 DRAINING_MESSAGE = "the server is draining"
 
@@ -44,7 +46,7 @@ class NativeFront:
         self._front.start()
 
     def receive(self, most: int) -> list[Event] | None:
-        events: list[Event] | None = self._front.recv_batch_details(most)
+        events: list[Event] | None = self._front.recv_batch_details(most, WAKE_MS)
         if self._draining and events:
             for event in events:
                 if event[0] == CALL:
