@@ -87,8 +87,8 @@ class Codec:
         if len(requests) > 1:
             lane, rows = requests[0].lane, requests[0].rows
             plan = self._plan((lane, rows, None))
-            if plan.fixed and not [one for one in requests if one.id or one.outputs or one.rows != rows]:
-                return _alike(plan, rows, len(requests), outputs)
+            if plan.fixed and not [one for one in requests if one.outputs or one.rows != rows]:
+                return _alike(plan, rows, [one.id for one in requests], outputs)
         answers: list[bytes] = []
         at, rows, chosen = 0, 0, None
         for request in requests:
@@ -104,7 +104,7 @@ class Codec:
                     data = b"".join(flat) if isinstance(flat, list) else flat
                     pieces += (frame, varint(len(data)), data)
             if request.id:
-                _append_id(pieces, request.id)
+                pieces.append(_id_field(request.id))
             answers.append(b"".join(pieces))
             at += rows
         return answers
@@ -116,7 +116,7 @@ class Codec:
         for index in chosen:
             _append_tensor(pieces, outputs[index])
         if request.id:
-            _append_id(pieces, request.id)
+            pieces.append(_id_field(request.id))
         return b"".join(pieces)
 
     def _plan(self, key: tuple[Lane, int, tuple[int, ...] | None]) -> Plan:
@@ -142,12 +142,14 @@ class Codec:
             self._plans.pop(key, None)
 
 
-def _alike(plan: Plan, rows: int, count: int, outputs: Sequence[Flat]) -> Iterable[bytes]:
-    """The answers to `count` requests of `rows` rows each that have all outputs, no id and no strings."""
+def _alike(plan: Plan, rows: int, ids: Sequence[str], outputs: Sequence[Flat]) -> Iterable[bytes]:
+    """The answers to requests of `rows` rows each with these ids that want all outputs, which are no strings."""
     pieces: list[Iterable[bytes]] = []
     for index, stride, frame in plan.tensors:
         flat, size = outputs[index], rows * stride
-        pieces += (repeat(frame), [flat[at : at + size] for at in range(0, count * size, size)])
+        pieces += (repeat(frame), [flat[at : at + size] for at in range(0, len(ids) * size, size)])
+    if any(ids):
+        pieces.append([_id_field(id_) for id_ in ids])
     return map(b"".join, zip(*pieces, strict=False))  # the frames never end
 
 
@@ -156,9 +158,9 @@ def _append_tensor(pieces: list[Any], flat: Flat) -> None:
     pieces += (RAW_OUTPUT_TAG, varint(len(data)), data)
 
 
-def _append_id(pieces: list[Any], id_: str) -> None:
+def _id_field(id_: str) -> bytes:
     encoded = id_.encode()
-    pieces += (ID_TAG, varint(len(encoded)), encoded)
+    return ID_TAG + varint(len(encoded)) + encoded if encoded else b""
 
 
 def bind(message: ModelInferRequest, size: int, routes: Routes) -> tuple[Request, list[int]]:
