@@ -65,9 +65,10 @@ class Admission:
             if wait_us > limit_us:  # only now is it worth reading the metadata
                 priority = _priority(request)
                 limit_us = self.target_us * patience[priority]
-                if priority == "critical" and not large:
+                if priority == "critical":
                     request.urgent = True
-                    wait_us = self.wait_us(lane, request.rows, replace(ahead, small=urgent), others)
+                    before = replace(ahead, large=urgent) if large else replace(ahead, small=urgent)
+                    wait_us = self.wait_us(lane, request.rows, before, others)
             if request.deadline:
                 limit_us = min(limit_us, (request.deadline - now) / 1e3)
             rows, size = ahead.small + ahead.large, ahead.bytes

@@ -46,13 +46,14 @@ class Queue:
     """The requests that wait in one lane: those that fit into a batch, and large ones, which are split.
 
     Small and large requests take turns, so that a large one costs a small one at most one batch of waiting, and small
-    ones never starve a large one. Within each kind first come is first served, but small urgent ones go before other
-    small ones. A large request is in one batch at a time: its next rows are put back in front when these have run.
+    ones never starve a large one. Within each kind first come is first served, but urgent ones go before others
+    of their kind. A large request is in one batch at a time: its next rows are put back in front when these have run.
     """
 
     def __init__(self) -> None:
         self._urgent: deque[Request] = deque()
         self._small: deque[Request] = deque()
+        self._urgent_large: deque[Request] = deque()
         self._large: deque[Request] = deque()
         self._large_turn = False
         self.rows = 0  # that wait, of both kinds
@@ -60,16 +61,19 @@ class Queue:
         self.bytes = 0  # of payloads with rows that wait
 
     def __bool__(self) -> bool:
-        return bool(self._small or self._large or self._urgent)
+        return bool(self._small or self._large or self._urgent or self._urgent_large)
 
     @property
     def urgent_rows(self) -> int:
-        """Rows that go before those of other small requests."""
-        return sum(request.rows for request in self._urgent)
+        """Rows that go before those of other requests of their kind."""
+        urgent = (*self._urgent, *self._urgent_large)
+        return sum(request.rows - request.taken for request in urgent)
 
     def calls(self) -> Iterator[object]:
         """The calls of all requests that wait."""
-        return (request.call for queue in (self._urgent, self._small, self._large) for request in queue)
+        return (
+            request.call for queue in (self._urgent, self._small, self._urgent_large, self._large) for request in queue
+        )
 
     def put(self, requests: Sequence[Request], rows_max: int) -> None:
         """Adds newcomers; more than `rows_max` rows are large."""
@@ -78,7 +82,7 @@ class Queue:
             rows += request.rows
             size += request.size
             if request.rows > rows_max:
-                self._large.append(request)
+                (self._urgent_large if request.urgent else self._large).append(request)
                 self.large_rows += request.rows
             elif request.urgent:
                 self._urgent.append(request)
@@ -90,7 +94,7 @@ class Queue:
     def put_back(self, request: Request) -> None:
         """Adds the rows of a large request that have not run yet, before all others."""
         left = request.rows - request.taken
-        self._large.appendleft(request)
+        (self._urgent_large if request.urgent else self._large).appendleft(request)
         self.rows += left
         self.large_rows += left
         self.bytes += request.size
@@ -102,7 +106,7 @@ class Queue:
         A small request is never split, even when `rows_max` has shrunk since it came: then it runs alone.
         """
         taken = Taken()
-        large_first = self._large_turn and bool(self._large)
+        large_first = self._large_turn and bool(self._large or self._urgent_large)
         if not large_first:
             self._take_small(taken, rows_max, now, cancelled, fresh_since)
         if taken.rows < rows_max:
@@ -138,8 +142,8 @@ class Queue:
         self.rows -= taken.rows
 
     def _take_large(self, taken: Taken, room: int, now: int, cancelled: Container[object]) -> None:
-        while self._large:
-            request = self._large.popleft()
+        while waiting := self._urgent_large or self._large:
+            request = waiting.popleft()
             left = request.rows - request.taken
             self.large_rows -= left
             if cancelled and request.call in cancelled:

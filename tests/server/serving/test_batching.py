@@ -73,6 +73,16 @@ def test_the_urgent_go_first() -> None:
     assert run(waiting) == ["3:6 2[0-4]", "4:6 2[4-8]", "1:8 2[8-10]", "2[10-20]", "2[20-30]"]
 
 
+def test_urgent_large_requests_go_first_too() -> None:
+    """Even before the rest of one that has begun, which then goes on where it was."""
+    waiting = queue(request(1, 25))
+    first = waiting.take(10, 0, ())
+    waiting.put_back(first.part.request)
+    waiting.put([request(2, 15, urgent=True)], 10)
+    assert waiting.urgent_rows == 15
+    assert run(waiting) == ["2[0-10]", "2[10-15]", "1[10-20]", "1[20-25]"]
+
+
 def test_what_has_waited_too_long_is_not_run() -> None:
     """It is told apart from the expired; the newest runs however late it is, so a slow model answers somebody."""
     waiting = queue(*(request(call, 2, arrival=call) for call in range(1, 5)), request(9, 30, arrival=1))
