@@ -94,7 +94,7 @@ class Queue:
     def put_back(self, request: Request) -> None:
         """Adds the rows of a large request that have not run yet, before all others."""
         left = request.rows - request.taken
-        (self._urgent_large if request.urgent else self._large).appendleft(request)
+        self._urgent_large.appendleft(request)
         self.rows += left
         self.large_rows += left
         self.bytes += request.size
@@ -102,7 +102,7 @@ class Queue:
     def take(self, rows_max: int, now: int, cancelled: Container[object], fresh_since: int = 0) -> Taken:
         """Removes the next batch, of at most `rows_max` rows, and whatever nobody waits for any more.
 
-        Small requests that came before `fresh_since` (monotonic ns) have waited too long to be run, but for the newest.
+        What came before `fresh_since` (monotonic ns) has waited too long to be begun, but for the newest of its kind.
         A small request is never split, even when `rows_max` has shrunk since it came: then it runs alone.
         """
         taken = Taken()
@@ -110,7 +110,7 @@ class Queue:
         if not large_first:
             self._take_small(taken, rows_max, now, cancelled, fresh_since)
         if taken.rows < rows_max:
-            self._take_large(taken, rows_max - taken.rows, now, cancelled)
+            self._take_large(taken, rows_max - taken.rows, now, cancelled, fresh_since)
         if large_first and taken.part is None:
             self._take_small(taken, rows_max, now, cancelled, fresh_since)
         self._large_turn = taken.part is None
@@ -141,7 +141,7 @@ class Queue:
         taken.rows = rows_max - room
         self.rows -= taken.rows
 
-    def _take_large(self, taken: Taken, room: int, now: int, cancelled: Container[object]) -> None:
+    def _take_large(self, taken: Taken, room: int, now: int, cancelled: Container[object], fresh_since: int) -> None:
         while waiting := self._urgent_large or self._large:
             request = waiting.popleft()
             left = request.rows - request.taken
@@ -151,6 +151,9 @@ class Queue:
                 continue
             if request.deadline and request.deadline <= now:
                 self._forsake(request, taken.expired)
+                continue
+            if request.arrival < fresh_since and not request.taken and waiting:
+                self._forsake(request, taken.stale)
                 continue
             start, rows = request.taken, min(room, left)
             request.taken = start + rows

@@ -74,13 +74,14 @@ def test_the_urgent_go_first() -> None:
 
 
 def test_urgent_large_requests_go_first_too() -> None:
-    """Even before the rest of one that has begun, which then goes on where it was."""
+    """But after the rest of one that has begun: what was done for it is not to be lost."""
     waiting = queue(request(1, 25))
     first = waiting.take(10, 0, ())
     waiting.put_back(first.part.request)
     waiting.put([request(2, 15, urgent=True)], 10)
-    assert waiting.urgent_rows == 15
-    assert run(waiting) == ["2[0-10]", "2[10-15]", "1[10-20]", "1[20-25]"]
+    waiting.put([request(3, 15)], 10)
+    assert waiting.urgent_rows == 30
+    assert run(waiting) == ["1[10-20]", "1[20-25]", "2[0-10]", "2[10-15]", "3[0-10]", "3[10-15]"]
 
 
 def test_what_has_waited_too_long_is_not_run() -> None:
@@ -88,7 +89,10 @@ def test_what_has_waited_too_long_is_not_run() -> None:
     waiting = queue(*(request(call, 2, arrival=call) for call in range(1, 5)), request(9, 30, arrival=1))
     taken = waiting.take(4, 0, (), fresh_since=3)
     assert ([one.call for one in taken.stale], shown(taken)) == ([1, 2], "3:2 4:2")
-    assert (waiting.rows, waiting.bytes) == (30, 30)  # a large one is never too late
+    assert (waiting.rows, waiting.bytes) == (30, 30)
+    waiting.put([request(10, 30, arrival=4)], 4)
+    taken = waiting.take(4, 0, (), fresh_since=3)
+    assert ([one.call for one in taken.stale], shown(taken)) == ([9], "10[0-4]")
     assert shown(queue(request(1, 2), request(2, 2)).take(4, 0, (), fresh_since=3)) == "2:2"
 
 
