@@ -9,9 +9,9 @@ from server.serving.request import CALL, Event
 from server.settings import Settings
 from server.wire.status import PUSHBACK_KEY, status_of
 
+INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
 # `close` wakes only one of the threads that wait in `receive` (pygrpc-native 0.5.0); the others look this often.
 WAKE_MS = 200
-INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
 DRAINING_MESSAGE = "the server is draining"
 
 

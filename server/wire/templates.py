@@ -7,7 +7,7 @@ whole means the parts merged (protobuf encoding, "last one wins" and concatenati
 remembers a header; whatever it cannot prove takes the full path every time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -122,16 +122,14 @@ class Template:
 class Learned:
     """The templates of one Routes snapshot. Pumps may race to add one; equal headers give equal templates.
 
-    full: reads a request whose header is none of these. by_length: templates of requests whose length never varies.
-    flexible: with ids or strings.
+    by_length: templates of requests whose length never varies. flexible: with ids or strings.
     """
 
-    full: Callable[["Learned", bytes], Request]
     by_length: dict[int, tuple[Template, ...]] = field(default_factory=dict)
     flexible: tuple[Template, ...] = ()
 
-    def match(self, payload: bytes) -> Request:
-        """The request. Raises InvalidRequestError for a value that the model refuses, and what `full` raises."""
+    def match(self, payload: bytes) -> Request | None:
+        """The request, if its header is known. Raises InvalidRequestError for a value that the model refuses."""
         for template in self.by_length.get(len(payload), ()):
             if template.alone:
                 # One tensor of a fixed size, the hottest case of all: equal header, equal length.
@@ -148,7 +146,7 @@ class Learned:
             request = template.match(payload)
             if request is not None:
                 return request
-        return self.full(self, payload)
+        return None
 
     def add(self, template: Template, length: int) -> None:
         """Forgets everything when there is too much of it: a client that never repeats itself must not cost memory."""

@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import pytest
@@ -48,10 +47,7 @@ class FakeSession:
 class FakeCodec:
     """A payload is its rows as float32; `!` cannot be read."""
 
-    def decoder(self, routes: Routes) -> Callable[[bytes], Request]:
-        return partial(self.decode, routes)
-
-    def decode(self, routes: Routes, payload: bytes) -> Request:
+    def decode(self, payload: bytes, routes: Routes) -> Request:
         if payload == b"!":
             raise InvalidRequestError("unreadable")
         if payload == b"bug":
@@ -106,14 +102,13 @@ class Bench:
 
     def __init__(self, rows_max: int = 1_000) -> None:
         self.session, self.front, self.telemetry = FakeSession(), FakeFront(), FakeTelemetry()
-        admission = Admission(1, 1e9, rows_max, 10**9)
-        self.scheduler = Scheduler(1, admission)
+        self.scheduler = Scheduler(1)
         cost = CostModel({1: 1.0}, 1e9)
         cost.batch_rows = ROWS_MAX
         self.lane = Lane("m", 1, self.session, "", Contract(), cost)  # type: ignore[arg-type]
         self.route = Route("m", 1, self.lane, {"1": self.lane}, {})
         self.scheduler.replace_route(self.route)
-        self.pump = Pump(FakeCodec(), self.scheduler, self.telemetry, admission)
+        self.pump = Pump(FakeCodec(), self.scheduler, self.telemetry, Admission(1, 1e9, rows_max, 10**9))
 
     def handle(self, *events: Event) -> dict[int, Any]:
         self.pump.handle(self.front, list(events))

@@ -98,7 +98,7 @@ def check(examples: list[tuple[ModelInferRequest, list[tuple[int, int, bytes]]]]
         for payload in (message.SerializeToString(), mutate(message.SerializeToString(), edits)):
             expected = outcome(lambda payload=payload: bind(parse(payload), len(payload), known)[0])
             for _ in range(2):
-                assert outcome(lambda payload=payload: codec.decoder(known)(payload)) == expected, payload
+                assert outcome(lambda payload=payload: codec.decode(payload, known)) == expected, payload
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -127,7 +127,7 @@ def matrix(id_: str = "", rows: int = 1, fill: bytes = b"\1") -> bytes:
 def test_a_repeated_header_is_recognised(ids: tuple[str, str]) -> None:
     """A second request with the same header and other rows needs no parser, whatever its id."""
     known, codec = routes(), Codec(1 << 20)
-    codec.decoder(known)(matrix(ids[0]))
+    codec.decode(matrix(ids[0]), known)
     request = known.learned.match(matrix(ids[1], fill=b"\2"))
     assert request is not None
     assert (request.id, request.rows, list(request.tensors)) == (ids[1], 1, [b"\2" * 12])
@@ -148,7 +148,7 @@ def test_strings_of_other_lengths_are_recognised() -> None:
             message.raw_input_contents.append(raw)
         return message.SerializeToString()
 
-    codec.decoder(known)(columns("Köln"))
+    codec.decode(columns("Köln"), known)
     request = known.learned.match(columns("a longer street"))
     assert request is not None
     assert list(request.tensors) == [["a longer street"], b"\0" * 8, b"\1" * 8]
@@ -161,19 +161,19 @@ def test_a_field_that_swallows_the_tensor_is_not_learned() -> None:
     message.inputs.add(name="input", datatype="FP32", shape=[1, 3])
     raw = b"\x3a\x0c" + b"\1" * 12
     tricky = message.SerializeToString() + raw + b"\x9a\x06" + bytes([len(raw)]) + raw
-    expected = list(codec.decoder(known)(tricky).tensors)
+    expected = list(codec.decode(tricky, known).tensors)
     other = tricky[: -len(raw)] + b"\x3a\x0c" + b"\2" * 12
-    assert list(codec.decoder(known)(other).tensors) == expected == [b"\1" * 12]
+    assert list(codec.decode(other, known).tensors) == expected == [b"\1" * 12]
 
 
 def test_what_is_remembered_is_bounded() -> None:
     """A client whose every header is new costs no memory for long."""
     known, codec = routes(), Codec(1 << 20)
     for rows in range(1, 6000):
-        codec.decoder(known)(matrix(rows=rows))
+        codec.decode(matrix(rows=rows), known)
     for number in range(200):
         message = ModelInferRequest.FromString(matrix(id_="x"))
         message.parameters[f"key{number}"].int64_param = number
-        codec.decoder(known)(message.SerializeToString())
+        codec.decode(message.SerializeToString(), known)
     assert len(known.learned.by_length) <= 4096
     assert len(known.learned.flexible) <= 33
