@@ -121,17 +121,18 @@ def other_servers(bench: Bench) -> None:
         for shape in (USUAL,) if bench.plan.brief else SHAPES:
             single = bench.numeric(LIGHT, 1)
             field_ = _present((ours, single), (triton, single), (front, nobody), (ml, single))
-            _run_beside(bench, Cell(LIGHT, 1, shape, field_, peers=True), usual=shape == USUAL)
+            plan = bench.plan if shape == USUAL else bench.plan.half()
+            _run_beside(bench, Cell(LIGHT, 1, shape, field_, peers=True), plan)
         for model, rows in () if bench.plan.brief else ((LIGHT, 100), (HEAVY, 1)):
             some = bench.numeric(model, rows)
             beside = _present((ours, some), (triton, some), (ml, some))
-            _run_beside(bench, Cell(model, rows, USUAL, beside, peers=True))
+            _run_beside(bench, Cell(model, rows, USUAL, beside, peers=True), bench.plan.half())
 
 
-def _run_beside(bench: Bench, cell: Cell, *, usual: bool = False) -> None:
+def _run_beside(bench: Bench, cell: Cell, plan: Plan) -> None:
     """A server of others that gives up under a load costs that cell, which the notes then say."""
     try:
-        bench.run(cell, bench.plan if usual else bench.plan.half())
+        bench.run(cell, plan)
     except GeneratorError as error:
         bench.results.notes.append(f"{cell.name} was not measured: {error}.")
         bench.tell(f"  {cell.name}: {error}")

@@ -3,8 +3,9 @@
 #
 #   ci/load.sh --apart heavy capacity [--rows N] [loadtest flags ...]
 #
-# Apart, since the open loop's generator needs far more of a core than h2load. Evenly spaced arrivals, since a closed loop
-# has no bursts either; `--arrivals poisson` says how much of the capacity bursts leave. Wants a quiet machine. Exit: 0 when the two are within 20 %, 1 when not, else what the ramp says.
+# Apart, since the open loop's generator needs far more of a core than h2load. Evenly spaced arrivals, since a closed
+# loop has no bursts either; `--arrivals poisson` says how much of the capacity bursts leave. Wants a quiet machine.
+# Exit: 0 when the two are within 20 %, 1 when not, else what the ramp says.
 set -uo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -36,7 +37,8 @@ for calls in 1 2 3 4 6 8; do
     echo "h2load, $calls at once: $(grep '^finished' "$work/h2load-$calls.txt")"
 done
 "$python" "$root/onnxpress.py" loadtest ramp --target "$LOAD_TARGET" --package "$LOAD_PACKAGE" --rows "$rows" \
-    --rps 20 --duration 5 --samples-min 2000 --arrivals constant --resolution 0.05 --report-dir "$work/ramp" "$@" || exit $?
+    --rps 20 --duration 5 --samples-min 2000 --arrivals constant --resolution 0.05 \
+    --report-dir "$work/ramp" "$@" || exit $?
 "$python" - "$work" "$rows" <<'PYTHON'
 import json, pathlib, re, sys
 

@@ -44,8 +44,8 @@ packages=(--package "$repository/$size/1")
 
 log=$work/server.log
 : >"$log"  # before the server starts: an earlier one's "ready" is not this one's
-"${server_cores[@]}" "$python" "$root/onnxpress.py" serve --repository "$repository" --host 127.0.0.1 --grpc-port 0 --http-port 0 \
-    --admin-address 127.0.0.1:0 --drain-wait-s 0 --state-dir "$work/state" >"$log" 2>&1 &
+"${server_cores[@]}" "$python" "$root/onnxpress.py" serve --repository "$repository" --host 127.0.0.1 \
+    --grpc-port 0 --http-port 0 --admin-address 127.0.0.1:0 --drain-wait-s 0 --state-dir "$work/state" >"$log" 2>&1 &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server 2>/dev/null' EXIT
 memory() {
@@ -66,8 +66,8 @@ export LOAD_TARGET=127.0.0.1:$data LOAD_PACKAGE=$repository/$size/1
 if [[ $suite == capacity ]]; then
     "${generator_cores[@]}" bash "$root/ci/capacity.sh" "$@"
 else
-    "${generator_cores[@]}" "$python" "$root/onnxpress.py" loadtest "$suite" --target "$LOAD_TARGET" --admin "127.0.0.1:$admin" \
-        "${packages[@]}" --report-dir "$work/$suite" "$@"
+    "${generator_cores[@]}" "$python" "$root/onnxpress.py" loadtest "$suite" \
+        --target "$LOAD_TARGET" --admin "127.0.0.1:$admin" "${packages[@]}" --report-dir "$work/$suite" "$@"
 fi
 exit_code=$?
 echo "server: $ready_mib MiB when ready, $(memory VmHWM) MiB at most"

@@ -55,7 +55,7 @@ class Admission:
         others = [other for other in waiting if other is not lane]
         if self._all_welcome(lane, requests, ahead, others, now):
             return ()
-        patience = BURST_PATIENCE if not lane.queue.rows or _burst(lane, now) else OVERLOAD_PATIENCE
+        patience = BURST_PATIENCE if _burst(lane, now) else OVERLOAD_PATIENCE
         urgent = lane.queue.urgent_rows
         refused: list[Refused] = []
         for request in requests:
@@ -139,7 +139,7 @@ class Admission:
 
 
 def _burst(lane: Lane, now: int) -> bool:
-    return now - lane.queued_since <= LATELY_NS
+    return not lane.queue.rows or now - lane.queued_since <= LATELY_NS
 
 
 def _priority(request: Request) -> str:

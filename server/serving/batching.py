@@ -51,9 +51,10 @@ class Queue:
     """
 
     def __init__(self) -> None:
-        self._urgent: deque[Request] = deque()
+        # The first of each kind are the urgent, and a large one that has begun.
+        self._first_small: deque[Request] = deque()
         self._small: deque[Request] = deque()
-        self._urgent_large: deque[Request] = deque()
+        self._first_large: deque[Request] = deque()
         self._large: deque[Request] = deque()
         self._large_turn = False
         self.rows = 0  # that wait, of both kinds
@@ -61,19 +62,17 @@ class Queue:
         self.bytes = 0  # of payloads with rows that wait
 
     def __bool__(self) -> bool:
-        return bool(self._small or self._large or self._urgent or self._urgent_large)
+        return bool(self._small or self._large or self._first_small or self._first_large)
 
     @property
     def urgent_rows(self) -> int:
         """Rows that go before those of other requests of their kind."""
-        urgent = (*self._urgent, *self._urgent_large)
-        return sum(request.rows - request.taken for request in urgent)
+        return sum(request.rows - request.taken for request in (*self._first_small, *self._first_large))
 
     def calls(self) -> Iterator[object]:
         """The calls of all requests that wait."""
-        return (
-            request.call for queue in (self._urgent, self._small, self._urgent_large, self._large) for request in queue
-        )
+        queues = (self._first_small, self._small, self._first_large, self._large)
+        return (request.call for queue in queues for request in queue)
 
     def put(self, requests: Sequence[Request], rows_max: int) -> None:
         """Adds newcomers; more than `rows_max` rows are large."""
@@ -82,10 +81,10 @@ class Queue:
             rows += request.rows
             size += request.size
             if request.rows > rows_max:
-                (self._urgent_large if request.urgent else self._large).append(request)
+                (self._first_large if request.urgent else self._large).append(request)
                 self.large_rows += request.rows
             elif request.urgent:
-                self._urgent.append(request)
+                self._first_small.append(request)
             else:
                 self._small.append(request)
         self.rows += rows
@@ -94,7 +93,7 @@ class Queue:
     def put_back(self, request: Request) -> None:
         """Adds the rows of a large request that have not run yet, before all others."""
         left = request.rows - request.taken
-        self._urgent_large.appendleft(request)
+        self._first_large.appendleft(request)
         self.rows += left
         self.large_rows += left
         self.bytes += request.size
@@ -106,7 +105,7 @@ class Queue:
         A small request is never split, even when `rows_max` has shrunk since it came: then it runs alone.
         """
         taken = Taken()
-        large_first = self._large_turn and bool(self._large or self._urgent_large)
+        large_first = self._large_turn and bool(self._large or self._first_large)
         if not large_first:
             self._take_small(taken, rows_max, now, cancelled, fresh_since)
         if taken.rows < rows_max:
@@ -120,7 +119,7 @@ class Queue:
         self, taken: Taken, rows_max: int, now: int, cancelled: Container[object], fresh_since: int
     ) -> None:
         requests, room = taken.requests, rows_max
-        for waiting in (self._urgent, self._small) if self._urgent else (self._small,):
+        for waiting in (self._first_small, self._small):
             size = 0
             while waiting:
                 request = waiting[0]
@@ -142,7 +141,7 @@ class Queue:
         self.rows -= taken.rows
 
     def _take_large(self, taken: Taken, room: int, now: int, cancelled: Container[object], fresh_since: int) -> None:
-        while waiting := self._urgent_large or self._large:
+        while waiting := self._first_large or self._large:
             request = waiting.popleft()
             left = request.rows - request.taken
             self.large_rows -= left

@@ -34,22 +34,23 @@ class Pump:
         """Until the front closes. Run by one thread more than there are run slots."""
         while True:
             batch = self._scheduler.turn()
-            if batch is None:
-                events = front.receive(RECEIVE_MAX)
-                if events is None:
-                    self._scheduler.close()
-                    return
-                try:
-                    batch = self._admit(front, events, turn=True)
-                except Exception:
-                    # A bug of ours must not take a pump with it.
-                    logger.exception("a pump survived an error")
-                    self._scheduler.stop_receiving()
-            self._run(batch)
+            if batch is not None:
+                self._run(batch)
+                continue
+            events = front.receive(RECEIVE_MAX)
+            self._scheduler.end_turn()
+            if events is None:
+                self._scheduler.close()
+                return
+            try:
+                self.handle(front, events)
+            except Exception:
+                # A bug of ours must not take a pump with it; the batch's callers have been told by `_run`.
+                logger.exception("a pump survived an error")
 
     def handle(self, front: Front, events: list[Event]) -> None:
-        """Binds and queues `events`, then runs batches for as long as this thread gets one; for any thread."""
-        self._run(self._admit(front, events, turn=False))
+        """Binds and queues `events`, then runs batches for as long as this thread gets one."""
+        self._run(self._admit(front, events))
 
     def _run(self, batch: Batch | None) -> None:
         while batch is not None:
@@ -59,14 +60,14 @@ class Pump:
                 self._fail_all(batch, error)
             batch = self._scheduler.finish(batch, monotonic_ns())
 
-    def _admit(self, front: Front, events: list[Event], *, turn: bool) -> Batch | None:
+    def _admit(self, front: Front, events: list[Event]) -> Batch | None:
         now = monotonic_ns()
         cancelled = [event[1] for event in events if event[0] != CALL]
         while True:
             routes = self._scheduler.routes
             admitted, refused = self._bind(front, events, routes, now)
             try:
-                batch = self._scheduler.submit(admitted, routes, cancelled, now, turn=turn)
+                batch = self._scheduler.submit(admitted, routes, cancelled, now)
             except StaleRoutesError:
                 continue
             for call, reason in refused:
@@ -77,14 +78,14 @@ class Pump:
         self, front: Front, events: list[Event], routes: Routes, now: int
     ) -> tuple[dict[Lane, list[Request]], list[tuple[Any, Exception]]]:
         """Requests by the lane that will answer them, and the calls that none will, with why."""
-        decode = self._codec.decoder(routes)
+        decode = self._codec.decode
         admitted: dict[Lane, list[Request]] = {}
         refused: list[tuple[Any, Exception]] = []
         for _, call, _, payload, _, details in events:
             if payload is None:
                 continue  # a cancellation
             try:
-                request = decode(payload)
+                request = decode(payload, routes)
             except Exception as error:  # noqa: BLE001 -- `fail` knows what each means to the caller
                 refused.append((call, error))
                 continue
@@ -150,7 +151,7 @@ class Pump:
         """Keeps the outputs of a part, which are the batch's last rows; answers when the request is complete."""
         request, size = part.request, part.stop - part.start
         strides = [spec.stride for spec in request.lane.signature.outputs]
-        request.parts += ([flat[(rows - size) * n : rows * n] for flat, n in zip(outputs, strides, strict=True)],)
+        request.parts.append([flat[(rows - size) * n : rows * n] for flat, n in zip(outputs, strides, strict=True)])
         if part.last:
             request.front.answer(request.call, next(iter(self._codec.encode([request], request.joined()))))
         return part.last

@@ -1,6 +1,6 @@
 """A request on its way from the front to its answer. It carries everything it needs; there is no table of calls."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -87,7 +87,7 @@ class Request:
         self.metadata: Metadata = ()
         self.urgent = False  # goes before others of its lane; set by Admission
         self.taken = 0  # rows already given to a batch
-        self.parts: tuple[list[Flat], ...] = ()  # outputs of earlier batches, where the request is split
+        self.parts: list[list[Flat]] = []  # outputs of earlier batches, where the request is split
 
     def joined(self) -> list[Flat]:
         """The outputs of all rows, once the last part has run."""
@@ -103,8 +103,8 @@ class Request:
 class Codec(Protocol):
     """How requests and answers are written; see wire/codec.py."""
 
-    def decoder(self, routes: "Routes") -> Callable[[bytes], Request]:
-        """What binds a payload by `routes`; it raises an OnnxpressError that says what is wrong with the request."""
+    def decode(self, payload: bytes, routes: "Routes") -> Request:
+        """Raises an OnnxpressError that says what is wrong with the request."""
         ...
 
     def encode(self, requests: Sequence[Request], outputs: Sequence[Flat]) -> Iterable[bytes]:

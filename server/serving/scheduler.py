@@ -55,59 +55,48 @@ class Scheduler:
         self._lock = threading.Lock()
         self._released = threading.Condition(self._lock)
         self._watched = 0  # threads that wait for leases
-        self._receiving = 0  # pumps that receive, or are on their way to submit what they have received
+        self._receiving = 0  # pumps whose turn it is
         self._long_at = -ACTIVE_NS  # monotonic ns of the newest long batch
-        self._parked = 0  # pumps
-        self._wanted = threading.Condition(self._lock)
+        self._wanted = threading.Condition(self._lock)  # parked pumps wait on it
         self._closed = False
 
     def submit(
-        self,
-        admitted: Mapping[Lane, Sequence[Request]],
-        routes: Routes,
-        cancelled: Sequence[Any],
-        now: int,
-        *,
-        turn: bool,
+        self, admitted: Mapping[Lane, Sequence[Request]], routes: Routes, cancelled: Sequence[Any], now: int
     ) -> Batch | None:
         """Queues requests, which were bound by `routes`, and takes a batch if a slot is free.
 
         Raises StaleRoutesError, changing nothing, when the routes have changed: the requests must be bound again.
-        `turn`: a turn to receive ends with this.
         """
         with self._lock:
             if routes is not self.routes:
                 raise StaleRoutesError
             for lane, requests in admitted.items():
-                if requests and not lane.queue:
-                    self._waiting.append(lane)
-                    lane.queued_since = now
+                if requests:
+                    self._line_up(lane, now)
                 lane.asked = now
                 lane.queue.put(requests, lane.cost.batch_rows)
                 _lease(lane, requests, 1)
             if cancelled:
                 self._cancel(cancelled)
-            if turn:
-                self._receiving -= 1
             return self._claim(now)
 
     def turn(self) -> Batch | None:
-        """What a pump with empty hands does next: a batch, or None: it receives. Parks it while there is neither."""
+        """What a pump with empty hands does next: a batch, or None: it receives, and then calls `end_turn`.
+
+        Parks it while there is neither.
+        """
         with self._lock:
             now = monotonic_ns()
             while (batch := self._claim(now)) is None and self._receiving and now - self._long_at > ACTIVE_NS:
                 if self._closed:
                     break
-                self._parked += 1
                 self._wanted.wait()
-                self._parked -= 1
                 now = monotonic_ns()
             if batch is None:
                 self._receiving += 1
             return batch
 
-    def stop_receiving(self) -> None:
-        """For a pump that cannot submit what it has received."""
+    def end_turn(self) -> None:
         with self._lock:
             self._receiving -= 1
 
@@ -132,9 +121,7 @@ class Scheduler:
             if part is not None and (part.last or batch.given_up):
                 _lease(lane, (part.request,), -1)
             elif part is not None:
-                if not lane.queue:
-                    self._waiting.append(lane)
-                    lane.queued_since = now
+                self._line_up(lane, now)
                 lane.queue.put_back(part.request)
             if self._watched:
                 self._released.notify_all()
@@ -169,6 +156,12 @@ class Scheduler:
             finally:
                 self._watched -= 1
 
+    def _line_up(self, lane: Lane, now: int) -> None:
+        """Before rows are added: a lane whose queue was empty takes its place among those that wait."""
+        if not lane.queue:
+            self._waiting.append(lane)
+            lane.queued_since = now
+
     def _claim(self, now: int) -> Batch | None:
         if self._running >= self._slots or not self._waiting:
             return None
@@ -185,8 +178,7 @@ class Scheduler:
         lane.running += 1
         if self._long(lane, taken):
             self._long_at = now
-            if self._parked:
-                self._wanted.notify_all()
+            self._wanted.notify_all()
         return Batch(lane, taken, now)
 
     def _long(self, lane: Lane, taken: Taken) -> bool:

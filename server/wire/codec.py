@@ -1,9 +1,8 @@
 """ModelInferRequest bytes in, ModelInferResponse bytes out: every check of the protocol."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -62,17 +61,14 @@ class Codec:
         self._message_max = message_max
         self._plans: dict[tuple[Lane, int, tuple[int, ...] | None], Plan] = {}
 
-    def decoder(self, routes: Routes) -> Callable[[bytes], Request]:
-        """What binds a request by `routes`.
-
-        It raises TooLargeError, InvalidRequestError, UnknownModelError, UnknownVersionError or NotReadyError.
-        """
-        learned: Learned | None = routes.learned
+    def decode(self, payload: bytes, routes: Routes) -> Request:
+        """Raises TooLargeError, InvalidRequestError, UnknownModelError, UnknownVersionError or NotReadyError."""
+        learned = routes.learned
         if learned is None:
-            learned = routes.learned = Learned(partial(self._decode, routes))
-        return learned.match
+            learned = routes.learned = Learned()
+        return learned.match(payload) or self._decode(payload, routes, learned)
 
-    def _decode(self, routes: Routes, learned: Learned, payload: bytes) -> Request:
+    def _decode(self, payload: bytes, routes: Routes, learned: Learned) -> Request:
         if len(payload) > self._message_max:
             raise TooLargeError(f"the request has {len(payload)} bytes, the limit is {self._message_max}")
         message = parse(payload)

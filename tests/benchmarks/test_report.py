@@ -10,7 +10,7 @@ from benchmarks import machine, plot, report, targets
 from benchmarks.acceptance import Promise, promises
 from benchmarks.figures import Run
 from benchmarks.generator import Load, Shape
-from benchmarks.rounds import cell_name
+from benchmarks.rounds import OWN_IDS, cell_name
 
 USUAL = cell_name("light", 1, Shape(8, 16))
 
@@ -53,7 +53,7 @@ def test_upper_limits_are_upper_limits() -> None:
 
 def test_own_ids_are_compared_with_the_same_without() -> None:
     """The promise is about what an id costs: the ratio of two ratios."""
-    cells = {**CELLS, cell_name("light", 1, Shape(8, 16), "own ids"): {"echo": runs(1000), "onnxpress": runs(711)}}
+    cells = {**CELLS, cell_name("light", 1, Shape(8, 16), OWN_IDS): {"echo": runs(1000), "onnxpress": runs(711)}}
     assert by_text(cells, {})["the same with own ids / without, 8x16"].measured == pytest.approx(0.9)
 
 

@@ -102,13 +102,14 @@ class Bench:
 
     def __init__(self, rows_max: int = 1_000) -> None:
         self.session, self.front, self.telemetry = FakeSession(), FakeFront(), FakeTelemetry()
-        self.scheduler = Scheduler(1)
+        admission = Admission(1, 1e9, rows_max, 10**9)
+        self.scheduler = Scheduler(1, admission)
         cost = CostModel({1: 1.0}, 1e9)
         cost.batch_rows = ROWS_MAX
         self.lane = Lane("m", 1, self.session, "", Contract(), cost)  # type: ignore[arg-type]
         self.route = Route("m", 1, self.lane, {"1": self.lane}, {})
         self.scheduler.replace_route(self.route)
-        self.pump = Pump(FakeCodec(), self.scheduler, self.telemetry, Admission(1, 1e9, rows_max, 10**9))
+        self.pump = Pump(FakeCodec(), self.scheduler, self.telemetry, admission)
 
     def handle(self, *events: Event) -> dict[int, Any]:
         self.pump.handle(self.front, list(events))

@@ -56,9 +56,8 @@ class QueueFront(FakeFront):
             assert self._told.wait_for(lambda: len(self.receivers) == count, PATIENCE_S), "nobody received"
 
     def close(self) -> None:
-        self.events.put(None)
-        self.events.put(None)  # `receive` goes on saying so
-        self.events.put(None)
+        for _ in range(PUMPS):  # `receive` goes on saying so
+            self.events.put(None)
 
 
 @pytest.fixture
