@@ -18,6 +18,8 @@ from tests.server_process import ServerProcess
 MANY = 64
 # A run of this many rows of the heavy model takes long enough that what comes next has to queue.
 HEAVY_ROWS = 20_000
+# Even alone these take longer than a millisecond, so no luck answers them within one.
+HURRIED_ROWS = 500
 
 
 @pytest.fixture
@@ -116,17 +118,14 @@ def test_expired_in_the_queue(start: Callable[..., ServerProcess], models: Model
     server = start("heavy", flags=("--run-slots", "1", "--latency-target-ms", "60000"), tried=True)
     with connected(server.grpc) as stub:
         busy = stub.ModelInfer.future(request({"input": number_rows(HEAVY_ROWS)}, "heavy"), timeout=DEADLINE_S)
-        # Small ones take turns with the large one: only behind others of their kind is there certainly a wait.
-        small = request({"input": number_rows(30)}, "heavy")
-        before = [stub.ModelInfer.future(small, timeout=DEADLINE_S) for _ in range(200)]
         hurried = [
-            stub.ModelInfer.future(request({"input": number_rows(7, n)}, "heavy"), timeout=0.001) for n in range(8)
+            stub.ModelInfer.future(request({"input": number_rows(HURRIED_ROWS, n)}, "heavy"), timeout=0.001)
+            for n in range(8)
         ]
         codes = {call.exception(DEADLINE_S).code() for call in hurried}
         # Refused at the door when the forecast sees it coming, told by the queue otherwise.
         assert codes <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert len(decode(busy.result(DEADLINE_S))["label"]) == HEAVY_ROWS
-        assert all(call.exception(DEADLINE_S) is None for call in before)
         feeds = {"input": number_rows(2)}
         assert same(
             decode(stub.ModelInfer(request(feeds, "heavy"), timeout=DEADLINE_S)), models.answers("heavy/1")(feeds)

@@ -25,7 +25,7 @@ def lane(outputs: tuple[TensorSpec, ...]) -> Any:
 def flat(spec: TensorSpec, rows: int) -> Any:
     """A value of its own for every row."""
     if spec.datatype == "BYTES":
-        return [b"\1\0\0\0" + bytes([65 + row]) for row in range(rows)]
+        return [b"\3\0\0\0" + f"{row:03}".encode() for row in range(rows)]
     return np.arange(rows * spec.row_elements, dtype=spec.dtype).tobytes()
 
 
