@@ -53,6 +53,7 @@ class Settings:
     connection_age_s: int = option(0, "connections are told to reconnect after this; 0: never; needs front grpcio")
     run_slots: int = option(0, "batches that may run at once; 0: one per core")
     io_threads: int = option(0, "threads that speak HTTP/2 in front native; 0: one per two cores")
+    poll_us: int = option(200, "front native waits this long awake for a lone caller's next request; 0: never")
     batch_rows_max: int = option(1024, "upper bound of rows in one batch; each version finds its own below it", least=1)
     latency_target_ms: int = option(100, "what batching and admission aim to stay under", least=1)
     queue_rows_max: int = option(100_000, "rows that may wait in one lane", least=1)
