@@ -12,7 +12,7 @@ from server.serving.request import Request
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows `start` to `stop` of a request that is larger than a batch."""
+    """Rows `start` to `stop` of a request that is too large to run in one piece."""
 
     request: Request
     start: int
@@ -43,7 +43,7 @@ class Taken:
 
 
 class Queue:
-    """The requests that wait in one lane: those that fit into a batch, and large ones, which are split.
+    """The requests that wait in one lane: those that run in one piece, and large ones, which are split.
 
     Small and large requests take turns, so that a large one costs a small one at most one batch of waiting, and small
     ones never starve a large one. Within each kind first come is first served, but urgent ones go before others
@@ -74,13 +74,13 @@ class Queue:
         queues = (self._first_small, self._small, self._first_large, self._large)
         return (request.call for queue in queues for request in queue)
 
-    def put(self, requests: Sequence[Request], rows_max: int) -> None:
-        """Adds newcomers; more than `rows_max` rows are large."""
+    def put(self, requests: Sequence[Request], whole_rows: int) -> None:
+        """Adds newcomers; more than `whole_rows` rows are large."""
         rows = size = 0
         for request in requests:
             rows += request.rows
             size += request.size
-            if request.rows > rows_max:
+            if request.rows > whole_rows:
                 (self._first_large if request.urgent else self._large).append(request)
                 self.large_rows += request.rows
             elif request.urgent:
@@ -102,7 +102,7 @@ class Queue:
         """Removes the next batch, of at most `rows_max` rows, and whatever nobody waits for any more.
 
         What came before `fresh_since` (monotonic ns) has waited too long to be begun, but for the newest of its kind.
-        A small request is never split, even when `rows_max` has shrunk since it came: then it runs alone.
+        A small request is never split; one of more than `rows_max` rows runs alone.
         """
         taken = Taken()
         large_first = self._large_turn and bool(self._large or self._first_large)

@@ -50,27 +50,36 @@ def measure(prepare: Callable[[int], T], run: Callable[[T], object], rows_max: i
     return curve
 
 
-def batch_rows(curve: Curve, target_us: float, scale: float = 1.0) -> int:
-    """The largest size that keeps the latency target and is still worth it. Pure.
+def fitting(curve: Curve, target_us: float, scale: float = 1.0) -> Curve:
+    """The part of the curve whose batches keep the latency target; one row always does. Pure.
 
-    A request may wait for one whole batch and then run in the next: 2 T(b) + overhead <= half of `target_us`. A
-    size is worth it when, per doubling, it is more than 5 % cheaper per row than the largest smaller one that is; so
-    one size that was measured badly does not hide the larger ones. `scale` is how much slower than the curve the
-    machine is now.
+    A request may wait for one whole batch and then run in the next: 2 T(b) + overhead <= half of `target_us`. `scale`
+    is how much slower than the curve the machine is now.
+    """
+    micros_max = (target_us / 2 - OVERHEAD_US) / (2 * P99_FACTOR)
+    return {rows: micros for rows, micros in curve.items() if rows == 1 or micros * scale <= micros_max}
+
+
+def batch_rows(fits: Curve, scale: float = 1.0) -> int:
+    """The largest size that fits and is still worth it. Pure.
+
+    A size is worth it when, per doubling, it is more than 5 % cheaper per row than the largest smaller one that is; so
+    one size that was measured badly does not hide the larger ones.
     """
     chosen, cheapest = 1, inf
-    for rows, measured in curve.items():
-        micros = measured * scale
-        if rows > 1 and 2 * micros * P99_FACTOR + OVERHEAD_US > target_us / 2:
-            break
-        per_row = (micros + OVERHEAD_US) / rows
+    for rows, measured in fits.items():
+        per_row = (measured * scale + OVERHEAD_US) / rows
         if per_row < (1 - CHEAPER_BY) ** log2(rows / chosen) * cheapest:
             chosen, cheapest = rows, per_row
     return chosen
 
 
 class CostModel:
-    """The curve of one version, corrected by what its batches really take. Changed under the Scheduler's lock only."""
+    """The curve of one version, corrected by what its batches really take. Changed under the Scheduler's lock only.
+
+    batch_rows: how many rows are run together. whole_rows: a request of more is split; not fewer than `batch_rows`,
+    since a request that keeps the latency target is better run in one piece, however little larger batches save.
+    """
 
     def __init__(self, curve: Curve, target_us: float) -> None:
         """`curve` may be empty, for a version that cannot share runs: then every run is taken as one row."""
@@ -79,7 +88,13 @@ class CostModel:
         self._target_us = target_us
         self._sizes = list(self.curve)
         self._batches = 0
-        self.batch_rows = batch_rows(curve, target_us) if curve else 1
+        self.batch_rows = self.whole_rows = 1
+        self._size_batches()
+
+    def _size_batches(self) -> None:
+        scale = min(self.scale, BATCH_SCALE_MAX)
+        fits = fitting(self.curve, self._target_us, scale)
+        self.batch_rows, self.whole_rows = batch_rows(fits, scale), max(fits, default=1)
 
     def micros(self, rows: int) -> float:
         """Forecast of one batch, without the correction: between measured sizes a straight line."""
@@ -109,4 +124,4 @@ class CostModel:
         self.scale += (ratio - self.scale) * LEARNING_RATE
         self._batches += 1
         if self._batches % CORRECT_EVERY == 0 and len(self.curve) > 1:
-            self.batch_rows = batch_rows(self.curve, self._target_us, min(self.scale, BATCH_SCALE_MAX))
+            self._size_batches()

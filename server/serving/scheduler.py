@@ -74,7 +74,7 @@ class Scheduler:
                 if requests:
                     self._line_up(lane, now)
                 lane.asked = now
-                lane.queue.put(requests, lane.cost.batch_rows)
+                lane.queue.put(requests, lane.cost.whole_rows)
                 _lease(lane, requests, 1)
             if cancelled:
                 self._cancel(cancelled)

@@ -23,12 +23,25 @@ CLEAN = {1: 100.0, 2: 150.0, 4: 280.0, 8: 500.0, 16: 950.0, 32: 1600.0, 64: 2950
 )
 def test_batch_is_as_large_as_it_is_worth_and_latency_allows(curve: cost.Curve, target_us: float, chosen: int) -> None:
     """The largest size that keeps half the target and is more than 5 % cheaper per row for each doubling."""
-    assert cost.batch_rows(curve, target_us) == chosen
+    assert cost.CostModel(curve, target_us).batch_rows == chosen
 
 
 def test_a_slower_machine_gets_smaller_batches() -> None:
     """The live scale counts against the latency target."""
-    assert cost.batch_rows(CLEAN, 100e3, scale=4.0) == 64
+    assert cost.batch_rows(cost.fitting(CLEAN, 100e3, scale=4.0), scale=4.0) == 64
+    model = cost.CostModel(CLEAN, 30e3)
+    assert model.whole_rows == 64
+    for _ in range(cost.CORRECT_EVERY):
+        model.observe(64, 2.5 * model.micros(64))
+    assert model.whole_rows == 32
+
+
+def test_a_request_runs_whole_however_little_batches_save() -> None:
+    """What may run in one piece follows from the latency target alone, not from where batches stop being cheaper."""
+    flat = {rows: 40.0 * rows for rows in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)}
+    model = cost.CostModel(flat, 100e3)
+    assert model.batch_rows < 128
+    assert model.whole_rows == 256  # 2 x 20.5 ms x 1.5 is more than 50 ms
 
 
 def test_every_measured_run_has_other_rows() -> None:

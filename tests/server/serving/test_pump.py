@@ -105,7 +105,7 @@ class Bench:
         admission = Admission(1, 1e9, rows_max, 10**9)
         self.scheduler = Scheduler(1, admission)
         cost = CostModel({1: 1.0}, 1e9)
-        cost.batch_rows = ROWS_MAX
+        cost.batch_rows = cost.whole_rows = ROWS_MAX
         self.lane = Lane("m", 1, self.session, "", Contract(), cost)  # type: ignore[arg-type]
         self.route = Route("m", 1, self.lane, {"1": self.lane}, {})
         self.scheduler.replace_route(self.route)
