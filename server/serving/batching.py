@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
-from server.serving.request import Request
+from server.serving.request import Bunch, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,12 @@ class Taken:
     A plain class, because making one is on the hot path.
     """
 
-    __slots__ = ("bytes", "cancelled", "expired", "part", "requests", "rows", "stale")
+    __slots__ = ("bunch", "bytes", "cancelled", "expired", "part", "requests", "rows", "stale")
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.part: Part | None = None
+        self.bunch: Bunch | None = None  # in place of requests and part, where nothing had to queue
         self.rows = 0
         self.bytes = 0  # of the payloads that they came in
         self.expired: list[Request] = []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from server.serving.batching import Part, Queue
 from server.serving.contract import Contract
 from server.serving.cost import CostModel
-from server.serving.request import Flat, Request
+from server.serving.request import Bunch, Flat, Request
 from server.serving.runtime import RunError, Session
 
 _LENGTH = struct.Struct("<I")
@@ -60,6 +60,10 @@ class Lane:
                 joined = flats[0] if len(flats) == 1 else b"".join(flats)
                 feeds[spec.name] = np.frombuffer(joined, spec.dtype).reshape(shape)
         return feeds
+
+    def assemble_bunch(self, bunch: Bunch) -> dict[str, NDArray[Any]]:
+        spec = self.signature.inputs[0]
+        return {spec.name: np.frombuffer(b"".join(bunch.tensors), spec.dtype).reshape((-1, *spec.shape[1:]))}
 
     def run(self, feeds: dict[str, NDArray[Any]], rows: int) -> tuple[list[Flat], list[Sequence[int]]]:
         """Every output flat, and its shape. Raises RunError; too few rows back is an error, never an empty answer."""

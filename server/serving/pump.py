@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic_ns
 from typing import Any
 
@@ -17,6 +18,8 @@ from server.serving.scheduler import Batch, Scheduler, StaleRoutesError
 
 RECEIVE_MAX = 256
 SECOND_NS = 1_000_000_000
+# Runs an iterator for what it does.
+exhaust: Callable[[Iterable[Any]], None] = deque[Any](maxlen=0).extend
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ class Pump:
 
     def handle(self, front: Front, events: list[Event]) -> None:
         """Binds and queues `events`, then runs batches for as long as this thread gets one."""
-        self._run(self._admit(front, events))
+        self._run(self._at_once(front, events) or self._admit(front, events))
 
     def _run(self, batch: Batch | None) -> None:
         while batch is not None:
@@ -59,6 +62,23 @@ class Pump:
             except Exception as error:  # noqa: BLE001 -- whatever it was, every caller gets an answer
                 self._fail_all(batch, error)
             batch = self._scheduler.finish(batch, monotonic_ns())
+
+    def _at_once(self, front: Front, events: list[Event]) -> Batch | None:
+        """The usual case in one go: calls that are alike and none of which has to wait. None, and nothing is done."""
+        if not events:
+            return None
+        kinds, calls, _, payloads, _, details = zip(*events, strict=True)
+        if any(kinds):
+            return None  # a cancellation
+        routes, now = self._scheduler.routes, monotonic_ns()
+        bunch = self._codec.bunch(payloads, routes)
+        if bunch is None:
+            return None
+        bunch.front, bunch.calls, bunch.arrival = front, calls, now
+        left_s = [detail[2] for detail in details if detail is not None and detail[2] is not None]
+        if left_s and min(left_s) * 1e6 <= bunch.lane.cost.backlog_us(bunch.rows * len(calls)):
+            return None  # somebody may have no time for that
+        return self._scheduler.start(bunch, routes, now)
 
     def _admit(self, front: Front, events: list[Event]) -> Batch | None:
         now = monotonic_ns()
@@ -117,20 +137,25 @@ class Pump:
             self._telemetry.refused(lane.model, lane.version, "CANCELLED", len(taken.cancelled))
         if not taken.rows:
             return
+        bunch = taken.bunch
         started = monotonic_ns()
         try:
-            feeds = lane.assemble(taken.requests, taken.part)
+            feeds = lane.assemble_bunch(bunch) if bunch else lane.assemble(taken.requests, taken.part)
             ready = monotonic_ns()
             outputs, shapes = lane.run(feeds, taken.rows)
         except Exception as error:
-            if len(taken.requests) + (taken.part is not None) == 1:
+            if (len(bunch.calls) if bunch else len(taken.requests) + (taken.part is not None)) == 1:
                 raise
             logger.warning("a batch of %d rows failed (%s); each request runs alone", taken.rows, error)
             self._isolate(batch)
             return
         finished = monotonic_ns()
-        self._answer(lane, taken.requests, outputs, shapes)
-        arrivals = [request.arrival for request in taken.requests]
+        if bunch:
+            exhaust(map(bunch.front.answer, bunch.calls, self._codec.encode_bunch(bunch, outputs)))
+            arrivals = [bunch.arrival] * len(bunch.calls)
+        else:
+            self._answer(lane, taken.requests, outputs, shapes)
+            arrivals = [request.arrival for request in taken.requests]
         if taken.part is not None and self._answer_part(taken.part, outputs, taken.rows):
             arrivals.append(taken.part.request.arrival)
         self._telemetry.batch_done(
@@ -159,7 +184,7 @@ class Pump:
     def _isolate(self, batch: Batch) -> None:
         """P3: when a run fails, only the request that made it fail pays."""
         lane, taken = batch.lane, batch.taken
-        for request in taken.requests:
+        for request in taken.bunch.requests() if taken.bunch else taken.requests:
             try:
                 self._answer(lane, [request], *lane.run(lane.assemble([request], None), request.rows))
             except Exception as error:  # noqa: BLE001 -- whatever it was, the caller gets an answer
@@ -174,10 +199,11 @@ class Pump:
 
     def _fail_all(self, batch: Batch, error: Exception) -> None:
         batch.given_up = True
-        for request in batch.taken.requests:
+        taken = batch.taken
+        for request in taken.bunch.requests() if taken.bunch else taken.requests:
             self._fail(request, error)
-        if batch.taken.part is not None:
-            self._fail(batch.taken.part.request, error)
+        if taken.part is not None:
+            self._fail(taken.part.request, error)
 
     def _fail(self, request: Request, error: Exception) -> None:
         if not isinstance(error, OnnxpressError):

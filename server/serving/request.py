@@ -100,6 +100,47 @@ class Request:
         return f"Request({self.lane!r}, rows={self.rows}, taken={self.taken})"
 
 
+class Bunch:
+    """Calls that came together and are alike but for their ids and rows: one lane, all outputs, one tensor each.
+
+    What requests carry is here once for all of them, since making an object for each costs more than answering it. A
+    bunch runs at once or not at all: calls that must wait, and so may be cancelled, expire or be split, are Requests.
+    """
+
+    __slots__ = ("arrival", "calls", "front", "ids", "lane", "route", "rows", "size", "tensors")
+
+    def __init__(
+        self,
+        lane: "Lane",
+        route: "Route | None",
+        rows: int,
+        tensors: Sequence[bytes],
+        size: int,
+        ids: Sequence[bytes] | None,
+    ) -> None:
+        self.lane = lane
+        self.route = route
+        self.rows = rows  # of each
+        self.tensors = tensors
+        self.size = size  # bytes of all payloads
+        self.ids = ids  # as protobuf writes them, length first; None where they have none
+        # Set by the pump that received them; the time is in monotonic nanoseconds.
+        self.front: Front
+        self.calls: Sequence[Any]
+        self.arrival: int
+
+    def requests(self) -> list[Request]:
+        """Each for itself."""
+        made = []
+        for number, (call, tensor) in enumerate(zip(self.calls, self.tensors, strict=True)):
+            id_ = self.ids[number][1:].decode() if self.ids is not None else ""
+            size = self.size // len(self.calls)
+            request = Request(self.lane, self.route, self.rows, (tensor,), size, None, None, id_)
+            request.front, request.call, request.arrival = self.front, call, self.arrival
+            made.append(request)
+        return made
+
+
 class Codec(Protocol):
     """How requests and answers are written; see wire/codec.py."""
 
@@ -107,8 +148,16 @@ class Codec(Protocol):
         """Raises an OnnxpressError that says what is wrong with the request."""
         ...
 
+    def bunch(self, payloads: Sequence[bytes], routes: "Routes") -> Bunch | None:
+        """What `decode` would make of all of them, in one object; None where they are not that much alike."""
+        ...
+
     def encode(self, requests: Sequence[Request], outputs: Sequence[Flat]) -> Iterable[bytes]:
         """The answers of requests whose rows follow each other in the flat outputs of one batch."""
+        ...
+
+    def encode_bunch(self, bunch: Bunch, outputs: Sequence[Flat]) -> Iterable[bytes]:
+        """The answers to the calls of a bunch, in their order."""
         ...
 
     def encode_shaped(self, request: Request, outputs: Sequence[Flat], shapes: Sequence[Sequence[int]]) -> bytes:

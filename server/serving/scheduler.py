@@ -4,13 +4,15 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from time import monotonic_ns
 from typing import Any
 
 from server.serving.admission import Admission
 from server.serving.batching import Taken
 from server.serving.lane import Lane
-from server.serving.request import Request
+from server.serving.request import Bunch, Request
 from server.serving.routes import Route, Routes
 
 CANCELLED_MAX = 4096
@@ -80,6 +82,18 @@ class Scheduler:
                 self._cancel(cancelled)
             return self._claim(now)
 
+    def start(self, bunch: Bunch, routes: Routes, now: int) -> Batch | None:
+        """A batch of a bunch, bound by `routes`, that need not wait; None where it must, which changes nothing."""
+        lane, taken = bunch.lane, Taken()
+        taken.bunch, taken.rows, taken.bytes = bunch, bunch.rows * len(bunch.calls), bunch.size
+        with self._lock:
+            free = self._running < self._slots and not self._waiting and not lane.running
+            if not free or routes is not self.routes or taken.rows > lane.cost.batch_rows:
+                return None
+            lane.asked = now
+            _hold(lane, bunch.route, len(bunch.calls))
+            return self._begin(lane, taken, now)
+
     def turn(self) -> Batch | None:
         """What a pump with empty hands does next: a batch, or None: it receives, and then calls `end_turn`.
 
@@ -118,6 +132,9 @@ class Scheduler:
             if batch.taken.rows:
                 lane.cost.observe(batch.taken.rows, (now - batch.at) / 1e3)
             _lease(lane, batch.taken.requests, -1)
+            bunch = batch.taken.bunch
+            if bunch is not None:
+                _hold(lane, bunch.route, -len(bunch.calls))
             if part is not None and (part.last or batch.given_up):
                 _lease(lane, (part.request,), -1)
             elif part is not None:
@@ -174,6 +191,10 @@ class Scheduler:
             _lease(lane, (*taken.expired, *taken.cancelled, *taken.stale), -1)
         if lane.queue:
             self._waiting.append(lane)
+        return self._begin(lane, taken, now)
+
+    def _begin(self, lane: Lane, taken: Taken, now: int) -> Batch:
+        """Gives a free slot to what was taken."""
         self._running += 1
         lane.running += 1
         if self._long(lane, taken):
@@ -227,15 +248,14 @@ class Scheduler:
             self._cancelled &= queued
 
 
-def _lease(lane: Lane, requests: Sequence[Request], change: int) -> None:
-    """One lease more (1) or less (-1) for each request: on its lane, and on the route that sent it there."""
-    lane.held += change * len(requests)
-    route, count = None, 0
-    for request in requests:
-        if request.route is not route:
-            if route is not None:
-                route.held += count
-            route, count = request.route, 0
-        count += change
+def _hold(lane: Lane, route: Route | None, count: int) -> None:
+    """That many leases more, or less: on the lane, and on the route that sent its requests there."""
+    lane.held += count
     if route is not None:
         route.held += count
+
+
+def _lease(lane: Lane, requests: Sequence[Request], change: int) -> None:
+    """One lease more (1) or less (-1) for each request."""
+    for route, of in groupby(requests, attrgetter("route")):
+        _hold(lane, route, change * len(list(of)))

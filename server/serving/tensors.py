@@ -48,6 +48,11 @@ class TensorSpec:
         """What one row takes in a flat tensor: bytes, or for BYTES elements of a list."""
         return self.row_elements * (1 if self.datatype == "BYTES" else self.dtype.itemsize)
 
+    @cached_property
+    def fixed(self) -> bool:
+        """Whether every row takes the same number of bytes, and any."""
+        return self.datatype != "BYTES" and self.stride > 0
+
 
 @dataclass(frozen=True)
 class Signature:

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from protos.inference_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
 from server.errors import InvalidRequestError, TooLargeError
 from server.serving.lane import Lane
-from server.serving.request import Flat, Request
+from server.serving.request import Bunch, Flat, Request
 from server.serving.routes import Routes
 from server.serving.tensors import ANY, TensorSpec
 from server.wire.strings import split_bytes
@@ -78,13 +78,23 @@ class Codec:
             learned.add(template, len(payload))
         return request
 
+    def bunch(self, payloads: Sequence[bytes], routes: Routes) -> Bunch | None:
+        """What `decode` would make of all payloads, in one object; None where it is not known that it can."""
+        return routes.learned.bunch(payloads) if routes.learned is not None else None
+
+    def encode_bunch(self, bunch: Bunch, outputs: Sequence[Flat]) -> Iterable[bytes]:
+        """The ModelInferResponses, in the order of the calls."""
+        ids = [ID_TAG + id_ for id_ in bunch.ids] if bunch.ids is not None else None
+        return _alike(self._plan((bunch.lane, bunch.rows, None)), bunch.rows, len(bunch.calls), ids, outputs)
+
     def encode(self, requests: Sequence[Request], outputs: Sequence[Flat]) -> Iterable[bytes]:
         """The ModelInferResponses of requests whose rows follow each other in the flat outputs of one batch."""
         if len(requests) > 1:
             lane, rows = requests[0].lane, requests[0].rows
             plan = self._plan((lane, rows, None))
             if plan.fixed and not [one for one in requests if one.outputs or one.rows != rows]:
-                return _alike(plan, rows, [one.id for one in requests], outputs)
+                ids = [_id_field(one.id) for one in requests]
+                return _alike(plan, rows, len(ids), ids if any(ids) else None, outputs)
         answers: list[bytes] = []
         at, rows, chosen = 0, 0, None
         for request in requests:
@@ -123,7 +133,7 @@ class Codec:
         specs = lane.signature.outputs
         chosen = tuple(range(len(specs))) if wanted is None else wanted
         header = _header(lane, chosen, [(rows, *specs[index].shape[1:]) for index in chosen])
-        fixed = all(specs[index].datatype != "BYTES" and specs[index].stride for index in chosen)
+        fixed = all(specs[index].fixed for index in chosen)
         frames = [RAW_OUTPUT_TAG + (varint(rows * specs[index].stride) if fixed else b"") for index in chosen]
         frames[0] = header + frames[0]
         plan = Plan(tuple((i, specs[i].stride, frame) for i, frame in zip(chosen, frames, strict=True)), fixed)
@@ -138,14 +148,17 @@ class Codec:
             self._plans.pop(key, None)
 
 
-def _alike(plan: Plan, rows: int, ids: Sequence[str], outputs: Sequence[Flat]) -> Iterable[bytes]:
-    """The answers to requests of `rows` rows each with these ids that want all outputs, which are no strings."""
+def _alike(plan: Plan, rows: int, count: int, ids: Sequence[bytes] | None, outputs: Sequence[Flat]) -> Iterable[bytes]:
+    """The answers to `count` requests of `rows` rows each that want all outputs, which are no strings.
+
+    `ids`: the field of each, whole.
+    """
     pieces: list[Iterable[bytes]] = []
     for index, stride, frame in plan.tensors:
         flat, size = outputs[index], rows * stride
-        pieces += (repeat(frame), [flat[at : at + size] for at in range(0, len(ids) * size, size)])
-    if any(ids):
-        pieces.append([_id_field(id_) for id_ in ids])
+        pieces += (repeat(frame), [flat[at : at + size] for at in range(0, count * size, size)])
+    if ids is not None:
+        pieces.append(ids)
     return map(b"".join, zip(*pieces, strict=False))  # the frames never end
 
 

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from protos.inference_pb2 import ModelInferRequest
 from server.errors import InvalidRequestError
 from server.serving.lane import Lane
-from server.serving.request import Flat, Request
+from server.serving.request import Bunch, Flat, Request
 from server.serving.routes import Route
 from server.wire.strings import split_bytes
 
@@ -52,6 +52,7 @@ class Template:
     rows: int
     outputs: tuple[int, ...] | None
     alone: bool  # the one tensor's tag and length are part of `head`
+    plain: bool  # one tensor of a fixed size, all outputs, none of them text, nothing to check: good for bunches
 
     def match(self, payload: bytes) -> Request | None:
         """The request in `payload`, or None when its header is another or anything about it is unusual."""
@@ -72,6 +73,36 @@ class Template:
         if self.lane.contract.columns:
             self.lane.contract.check(tensors)
         return Request(self.lane, self.route, self.rows, tensors, len(payload), None, self.outputs, id_)
+
+    def bunch(self, payloads: Sequence[bytes]) -> Bunch | None:
+        """What `match` says of all payloads, in one object; None when one of them has another header."""
+        head, (size, frame) = self.head, self.sizes[0]
+        at = len(head)
+        ids: list[bytes] = []
+        tensors: list[bytes] = []
+        if self.alone:
+            length = at + size
+            tensors = [payload[at:] for payload in payloads if len(payload) == length and payload.startswith(head)]
+            if len(tensors) != len(payloads):
+                return None
+            return Bunch(self.lane, self.route, self.rows, tensors, length * len(payloads), None)
+        tail = self.tail + frame
+        for payload in payloads:
+            id_length = payload[at] if len(payload) > at else 0
+            stop = at + 1 + id_length
+            start = stop + len(tail)
+            id_ = payload[at:stop]
+            if not (
+                id_length
+                and id_.isascii()  # the length too: it is one byte
+                and len(payload) == start + size
+                and payload.startswith(head)
+                and payload.startswith(tail, stop)
+            ):
+                return None
+            ids.append(id_)
+            tensors.append(payload[start:])
+        return Bunch(self.lane, self.route, self.rows, tensors, sum(map(len, payloads)), ids)
 
     def _tensors(self, payload: bytes, at: int) -> Sequence[Flat] | None:
         tensors: list[Flat] = []
@@ -148,6 +179,16 @@ class Learned:
                 return request
         return None
 
+    def bunch(self, payloads: Sequence[bytes]) -> Bunch | None:
+        """All of `payloads` in one object, if one template for bunches matches them."""
+        first = payloads[0]
+        for template in (*self.by_length.get(len(first), ()), *self.flexible):
+            if template.plain and first.startswith(template.head):
+                bunch = template.bunch(payloads)
+                if bunch is not None:
+                    return bunch
+        return None
+
     def add(self, template: Template, length: int) -> None:
         """Forgets everything when there is too much of it: a client that never repeats itself must not cost memory."""
         if template.flexible:
@@ -179,7 +220,8 @@ def learn(payload: bytes, message: ModelInferRequest, request: Request, order: S
     if parts is None:
         return None
     head, tail = parts
-    alone = not message.id and len(raws) == 1 and not strings and not request.lane.contract.columns
+    single = len(raws) == 1 and not strings and not request.lane.contract.columns
+    alone = single and not message.id
     return Template(
         head + frames[0] if alone else head,
         tail,
@@ -193,6 +235,7 @@ def learn(payload: bytes, message: ModelInferRequest, request: Request, order: S
         request.rows,
         request.outputs,
         alone,
+        single and request.outputs is None and all(spec.fixed for spec in signature.outputs),
     )
 
 

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from server.serving.contract import Contract
 from server.serving.cost import CostModel
 from server.serving.lane import Lane
 from server.serving.pump import Pump
-from server.serving.request import CALL, CANCEL, Event, Request
+from server.serving.request import CALL, CANCEL, Bunch, Event, Request
 from server.serving.routes import Route, Routes
 from server.serving.runtime import RunError
 from server.serving.scheduler import Scheduler
@@ -45,7 +46,10 @@ class FakeSession:
 
 
 class FakeCodec:
-    """A payload is its rows as float32; `!` cannot be read."""
+    """A payload is its rows as float32; `!` cannot be read. `bunching`: those of equal length are alike."""
+
+    def __init__(self, *, bunching: bool = False) -> None:
+        self._bunching = bunching
 
     def decode(self, payload: bytes, routes: Routes) -> Request:
         if payload == b"!":
@@ -54,6 +58,16 @@ class FakeCodec:
             raise ZeroDivisionError
         route = routes.route("m")
         return Request(route.lane(""), route, len(payload) // 4, [payload], len(payload), None, None, "")
+
+    def bunch(self, payloads: Sequence[bytes], routes: Routes) -> Bunch | None:
+        size = len(payloads[0])
+        if not self._bunching or {b"!", b"bug"} & {*payloads} or {*map(len, payloads)} != {size}:
+            return None
+        route = routes.route("m")
+        return Bunch(route.lane(""), route, size // 4, payloads, size * len(payloads), None)
+
+    def encode_bunch(self, bunch: Bunch, outputs: Sequence[Any]) -> Iterable[bytes]:
+        return self.encode(bunch.requests(), outputs)
 
     def encode(self, requests: Sequence[Request], outputs: Sequence[Any]) -> Iterable[bytes]:
         at = 0
@@ -98,18 +112,18 @@ class FakeTelemetry:
 
 
 class Bench:
-    """One lane of at most eight rows a batch and one run slot."""
+    """One lane of at most eight rows a batch, and one run slot unless told otherwise."""
 
-    def __init__(self, rows_max: int = 1_000) -> None:
+    def __init__(self, rows_max: int = 1_000, *, bunching: bool = False, slots: int = 1) -> None:
         self.session, self.front, self.telemetry = FakeSession(), FakeFront(), FakeTelemetry()
-        admission = Admission(1, 1e9, rows_max, 10**9)
-        self.scheduler = Scheduler(1, admission)
+        admission = Admission(slots, 1e9, rows_max, 10**9)
+        self.scheduler = Scheduler(slots, admission)
         cost = CostModel({1: 1.0}, 1e9)
         cost.batch_rows = cost.whole_rows = ROWS_MAX
         self.lane = Lane("m", 1, self.session, "", Contract(), cost)  # type: ignore[arg-type]
         self.route = Route("m", 1, self.lane, {"1": self.lane}, {})
         self.scheduler.replace_route(self.route)
-        self.pump = Pump(FakeCodec(), self.scheduler, self.telemetry, admission)
+        self.pump = Pump(FakeCodec(bunching=bunching), self.scheduler, self.telemetry, admission)
 
     def handle(self, *events: Event) -> dict[int, Any]:
         self.pump.handle(self.front, list(events))
@@ -130,9 +144,9 @@ def cancel(number: int) -> Event:
     return CANCEL, number, 0, None, None, None
 
 
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
+@pytest.fixture(params=[False, True], ids=["each alone", "bunches"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    return Bench(bunching=request.param)
 
 
 def test_what_waits_runs_together(bench: Bench) -> None:
@@ -243,19 +257,20 @@ def test_cancelled_large_request_stops(bench: Bench) -> None:
     assert bench.settled()
 
 
-def test_routes_that_change_while_binding(bench: Bench) -> None:
+def test_routes_that_change_while_binding(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that was bound before a deploy and submitted after it is bound again: no old answer after the flip."""
     session = FakeSession()
     newer = Lane("m", 2, session, "", Contract(), CostModel({1: 1.0}, 1e9))  # type: ignore[arg-type]
-    decode, flips = FakeCodec().decode, []
+    flips: list[object] = []
 
-    def slow(payload: bytes, routes: Routes) -> Request:
-        request = decode(payload, routes)
-        if not flips:
+    def slow(bind: Callable[[Any, Routes], Any], payload: Any, routes: Routes) -> Any:
+        bound = bind(payload, routes)
+        if bound is not None and not flips:
             flips.append(bench.scheduler.replace_route(Route("m", 2, newer, {"2": newer}, {})))
-        return request
+        return bound
 
-    bench.pump._codec.decode = slow  # type: ignore[method-assign]
+    for name in ("decode", "bunch"):
+        monkeypatch.setattr(bench.pump._codec, name, partial(slow, getattr(bench.pump._codec, name)))
     assert bench.handle(call(1, 1)) == {1: [2]}
     assert (bench.session.batches, session.batches) == ([], [[1]])
     assert bench.settled()
@@ -284,4 +299,54 @@ def test_a_front_that_cannot_refuse_costs_no_slot(bench: Bench, monkeypatch: pyt
     monkeypatch.setattr(bench.front, "fail", broken)
     assert bench.handle(bad, call(2, 3.0)) == {2: [6.0]}
     assert bench.handle(bad) == {2: [6.0]}
+    assert bench.settled()
+
+
+def queued(bench: Bench) -> list[int]:
+    """Counts the requests that are queued from now on."""
+    counts: list[int] = []
+    put = bench.lane.queue.put
+    bench.lane.queue.put = lambda requests, rows: (counts.append(len(requests)), put(requests, rows))[1]  # type: ignore[func-returns-value,method-assign]
+    return counts
+
+
+def test_a_bunch_runs_without_a_queue() -> None:
+    """Calls that are alike and need not wait are one run, and none of them is ever queued."""
+    bench = Bench(bunching=True)
+    counts = queued(bench)
+    assert bench.handle(call(1, 1), call(2, 2), call(3, 3, left_s=5.0)) == {1: [2], 2: [4], 3: [6]}
+    assert bench.session.batches == [[1, 2, 3]]
+    assert [(facts.rows, len(facts.arrivals)) for facts in bench.telemetry.batches] == [(3, 3)]
+    assert counts == []
+    assert bench.settled()
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [call(1, 1), call(2, 1, 2)],  # not alike
+        [call(1, 1), cancel(9)],
+        [call(number, 1) for number in range(ROWS_MAX + 1)],  # more than a batch
+        [call(1, 1), call(2, 2, left_s=1e-9)],  # no time
+        [call(1, 1), call(2, 2, left_s=0.0)],
+    ],
+)
+def test_other_company_queues(events: list[Event]) -> None:
+    """What may have to wait, expire or be split is queued, each call for itself."""
+    bench = Bench(bunching=True)
+    counts = queued(bench)
+    bench.handle(*events)
+    assert sum(counts) > 0
+    assert bench.settled()
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_bunch_waits_its_turn(slots: int) -> None:
+    """While its lane runs a batch, newcomers that are alike queue, even beside a free slot."""
+    bench = Bench(bunching=True, slots=slots)
+    counts = queued(bench)
+    bench.session.meanwhile = lambda: bench.handle(call(2, 2), call(3, 3))
+    assert bench.handle(call(1, 1)) == {1: [2], 2: [4], 3: [6]}
+    assert counts == [2]
+    assert bench.session.batches == [[1], [2, 3]]
     assert bench.settled()

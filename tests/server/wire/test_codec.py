@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protos.inference_pb2 import ModelInferResponse
-from server.serving.request import Request
+from server.serving.request import Bunch, Request
 from server.serving.tensors import Signature, TensorSpec
 from server.wire.codec import Codec
 
@@ -61,3 +61,18 @@ def test_a_batch_is_answered_as_each_request_alone(
 def test_no_request_no_answer(specs: tuple[TensorSpec, ...]) -> None:
     """A batch that is only a part of a large request has no whole request to answer."""
     assert list(Codec(1).encode([], [flat(spec, 2) for spec in specs])) == []
+
+
+@given(st.sampled_from(((PREDICTION,), (PREDICTION, PAIR))), st.sampled_from([1, 2, 40]), st.booleans())
+def test_a_bunch_is_answered_as_its_requests(specs: tuple[TensorSpec, ...], rows: int, named: bool) -> None:
+    """With and without ids, byte for byte."""
+    ids = [b"\1a", b"\3bcd", b"\2ef"] if named else None
+    bunch = Bunch(lane(specs), None, rows, [b""] * 3, 0, ids)
+    bunch.front, bunch.calls, bunch.arrival = Mock(), range(3), 0
+    outputs = [flat(spec, rows * 3) for spec in specs]
+    codec = Codec(1)
+    answers = list(codec.encode_bunch(bunch, outputs))
+    assert answers == list(codec.encode(bunch.requests(), outputs))
+    assert [ModelInferResponse.FromString(answer).id for answer in answers] == (
+        ["a", "bcd", "ef"] if named else [""] * 3
+    )

@@ -1,8 +1,10 @@
 """Remembered headers: the template path says what the full path says, or nothing."""
 
 import struct
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,12 +13,18 @@ from hypothesis import strategies as st
 from protos.inference_pb2 import ModelInferRequest
 from server.errors import OnnxpressError
 from server.serving.contract import Contract
+from server.serving.request import Request
 from server.serving.routes import Route, Routes
 from server.serving.tensors import Signature, TensorSpec
 from server.wire.codec import Codec, bind, parse
 
 SIGNATURES = {
     "matrix": Signature((TensorSpec("input", "FP32", (-1, 3)),), (TensorSpec("prediction", "FP32", (-1, 1)),)),
+    "nothing": Signature(
+        (TensorSpec("input", "FP32", (-1, 3)),),
+        (TensorSpec("prediction", "FP32", (-1, 1)), TensorSpec("nothing", "FP32", (-1, 0))),
+    ),
+    "text": Signature((TensorSpec("input", "FP32", (-1, 3)),), (TensorSpec("label", "BYTES", (-1,)),)),
     "columns": Signature(
         (
             TensorSpec("Köln", "BYTES", (-1, 1)),
@@ -33,7 +41,7 @@ def routes() -> Routes:
     """Two models with a lane each; nothing is ever run."""
     models = {}
     for name, signature in SIGNATURES.items():
-        lane: Any = SimpleNamespace(
+        lane: Any = Mock(
             model=name, version="1", signature=signature, contract=Contract(), cost=SimpleNamespace(batch_rows=64)
         )
         models[name] = Route(name, 1, lane, {"1": lane}, {})
@@ -69,8 +77,12 @@ def outcome(decode: Any) -> object:
         request = decode()
     except OnnxpressError as error:
         return type(error)
+    return *facts(request), request.size
+
+
+def facts(request: Request) -> tuple[object, ...]:
     live = request.route is not None
-    return request.lane.model, live, request.rows, list(request.tensors), request.outputs, request.id, request.size
+    return request.lane.model, live, request.rows, list(request.tensors), request.outputs, request.id
 
 
 def mutate(payload: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
@@ -94,11 +106,20 @@ EDITS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400), st.binary(min
 def check(examples: list[tuple[ModelInferRequest, list[tuple[int, int, bytes]]]]) -> None:
     """Decodes every payload twice with one memory: the second time it may be remembered."""
     known, codec = routes(), Codec(1 << 20)
+    payloads = []
     for message, edits in examples:
         for payload in (message.SerializeToString(), mutate(message.SerializeToString(), edits)):
             expected = outcome(lambda payload=payload: bind(parse(payload), len(payload), known)[0])
             for _ in range(2):
                 assert outcome(lambda payload=payload: codec.decode(payload, known)) == expected, payload
+            payloads.append(payload)
+    for together in product(payloads, repeat=2):
+        bunch = codec.bunch(together, known)
+        if bunch is not None:
+            bunch.front, bunch.calls, bunch.arrival = Mock(), together, 0
+            alone = [bind(parse(payload), len(payload), known)[0] for payload in together]
+            assert list(map(facts, bunch.requests())) == list(map(facts, alone)), together
+            assert bunch.size == sum(request.size for request in alone)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -131,6 +152,50 @@ def test_a_repeated_header_is_recognised(ids: tuple[str, str]) -> None:
     request = known.learned.match(matrix(ids[1], fill=b"\2"))
     assert request is not None
     assert (request.id, request.rows, list(request.tensors)) == (ids[1], 1, [b"\2" * 12])
+
+
+@pytest.mark.parametrize("ids", [("", "", ""), ("a", "b", "longer-id-0001"), ("1" * 127, "1", "2")])
+def test_calls_with_one_header_are_a_bunch(ids: tuple[str, ...]) -> None:
+    """Whatever their ids, they are read without an object for each."""
+    known, codec = routes(), Codec(1 << 20)
+    payloads = [matrix(id_, fill=bytes([number])) for number, id_ in enumerate(ids)]
+    assert codec.bunch(payloads, known) is None  # nothing is known yet
+    codec.decode(payloads[0], known)
+    bunch = codec.bunch(payloads, known)
+    assert bunch is not None
+    assert bunch.tensors == [bytes([number]) * 12 for number in range(3)]
+    assert (bunch.rows, bunch.size) == (1, sum(map(len, payloads)))
+
+
+@pytest.mark.parametrize("model", ["nothing", "text"])
+def test_answers_of_no_fixed_size_make_no_bunch(model: str) -> None:
+    """Text, and outputs without elements, are written one answer after the other."""
+    known, codec = routes(), Codec(1 << 20)
+    payload = matrix().replace(b"\x06matrix", bytes([len(model)]) + model.encode())
+    codec.decode(payload, known)
+    assert known.learned.match(payload) is not None
+    assert codec.bunch([payload], known) is None
+
+
+STRANGERS = {
+    "another header": [matrix(rows=2), matrix("x", rows=2), matrix().replace(b"matrix", b"MATRIX")],
+    "another type": [matrix("x").replace(b"FP32", b"FP64"), matrix().replace(b"FP32", b"FP64")],
+    "cut": [b"", matrix()[:9], matrix("x")[:9], matrix("x")[:10], matrix()[:-1], matrix("x")[:-1]],
+    "longer": [matrix() + b"\0", matrix("x") + b"\0"],
+    "an id that needs looking at": [matrix("é"), matrix("1" * 128), matrix("x").replace(b"\x1a\x01x", b"\x1a\x00")],
+}
+
+
+@pytest.mark.parametrize("usual", [matrix(), matrix("y")], ids=["no id", "id"])
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_one_stranger_and_it_is_no_bunch(usual: bytes, kind: str) -> None:
+    """One call that is not alike, and each is decoded for itself."""
+    for stranger in STRANGERS[kind]:
+        known, codec = routes(), Codec(1 << 20)
+        codec.decode(usual, known)
+        assert codec.bunch([usual, usual], known) is not None
+        assert codec.bunch([usual, stranger], known) is None
+        assert codec.bunch([stranger, usual], known) is None
 
 
 def test_strings_of_other_lengths_are_recognised() -> None:
