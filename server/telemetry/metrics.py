@@ -22,7 +22,7 @@ SECONDS = (
     15e-3, 20e-3, 30e-3, 40e-3, 60e-3, 80e-3, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0,
 )  # fmt: skip
 ROWS = tuple(2.0**n for n in range(14))
-# Facts that may wait to be folded; beyond it the pump that brings one more folds them itself.
+# What may wait to be folded, facts or refusals; beyond it the pump that brings one more folds them itself.
 FACTS_MAX = 50_000
 NS = 1e-9
 
@@ -70,10 +70,14 @@ class VersionCounts:
 
 
 class Metrics:
-    """Owns the counts under `_lock`; `_facts` is a deque, appended by pumps and emptied under the lock."""
+    """Owns the counts under `_lock`. `_facts` and `_refusals` are deques, appended by pumps and emptied under the lock.
+
+    So no pump waits for one who folds or reads.
+    """
 
     def __init__(self) -> None:
         self._facts: deque[BatchFacts] = deque()
+        self._refusals: deque[tuple[str, str, str, int]] = deque()  # model, version, code, count
         self._counts: dict[Key, VersionCounts] = defaultdict(VersionCounts)
         self._refused: Counter[str] = Counter()  # by code, of requests that never reached a version
         self._lock = threading.Lock()
@@ -87,12 +91,16 @@ class Metrics:
             self.fold()
 
     def refused(self, model: str, version: str, code: str, count: int) -> None:
-        with self._lock:
-            (self._counts[model, version].failures if model else self._refused)[code] += count
+        self._refusals.append((model, version, code, count))
+        if len(self._refusals) > FACTS_MAX:
+            self.fold()
 
     def fold(self) -> None:
         """Works off what pumps have told since the last time."""
         with self._lock:
+            for _ in range(len(self._refusals)):
+                model, version, code, count = self._refusals.popleft()
+                (self._counts[model, version].failures if model else self._refused)[code] += count
             groups: dict[Key, list[BatchFacts]] = defaultdict(list)
             for _ in range(len(self._facts)):
                 facts = self._facts.popleft()
@@ -123,10 +131,10 @@ class Metrics:
         rows = CounterMetricFamily("onnxpress_rows", "Rows answered", labels=["model", "version"])
         for (model, version), of in counts.items():
             requests.add_metric([model, version, "OK"], of.requests)
-            for code, count in of.failures.items():
+            for code, count in of.failures.copy().items():
                 requests.add_metric([model, version, code], count)
             rows.add_metric([model, version], of.rows)
-        for code, count in self._refused.items():
+        for code, count in self._refused.copy().items():
             requests.add_metric(["", "", code], count)
         yield requests
         yield rows
@@ -161,7 +169,8 @@ def _fold(counts: VersionCounts, told: list[BatchFacts], now_ms: int) -> None:
     counts.queue_s.add(queue_ns * NS)
     counts.run_s.add((finished - started) * NS)
     counts.batch_rows.add(rows.astype(np.float64))
-    for size in np.unique(rows).tolist():
+    # Not np.unique: the first time it imports numpy.ma, which holds the interpreter for 50 ms.
+    for size in {facts.rows for facts in told}:
         of = rows == size
         parts = [of.sum(), (started - taken)[of].sum(), (finished - started)[of].sum(), (answered - finished)[of].sum()]
         kept = counts.by_rows.setdefault(size, [0, 0, 0, 0])

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -52,3 +53,25 @@ def test_a_model_that_is_being_loaded_is_unavailable_and_not_unknown(front: str,
             message.model_version = ""
             assert stub.ModelInfer(message, timeout=DEADLINE_S).model_version == "2"
         assert server.stop() == 0, server.log
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_nothing_is_imported_while_it_serves(front: str, models: Models, tmp_path: Path):
+    """An import holds the interpreter: numpy.ma, which NumPy fetches when first needed, made callers wait 50 ms."""
+    repository = models.copy(tmp_path / "repository", "numbers/1")
+    command = (sys.executable, "-X", "importtime", "-m", "server")
+    with ServerProcess(repository, front=front, command=command) as server:
+        server.ready()
+        with connected(server.grpc) as stub:
+            feeds = [{"input": number_rows(1 + n % 9)} for n in range(99)]
+            for call in [stub.ModelInfer.future(request(feed), timeout=DEADLINE_S) for feed in feeds]:
+                call.result()
+            with pytest.raises(grpc.RpcError):
+                stub.ModelInfer(request({}), timeout=DEADLINE_S)
+        for _ in range(2):
+            urllib.request.urlopen(f"http://{server.http}/metrics", timeout=DEADLINE_S).close()
+        # Before it stops: goodbyes may import what they like.
+        served = server.lines[next(n for n, line in enumerate(server.lines) if "ready: " in line) :]
+        assert server.stop() == 0, server.log
+    assert any(line.startswith("import time:") for line in server.lines)
+    assert not [line for line in served if line.startswith("import time:")]

@@ -94,6 +94,26 @@ def test_refusals_by_code() -> None:
     assert told["onnxpress_requests_total", (("code", "OK"), ("model", "m"), ("version", "1"))] == 0
 
 
+class NobodyMayTake:
+    """A lock for those who must not wait."""
+
+    def __enter__(self) -> None:
+        raise AssertionError("a pump waits for whoever has the lock")
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_pumps_never_wait_for_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Telling takes no lock: who folds or reads may have it for milliseconds."""
+    metrics = Metrics()
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics, "_lock", NobodyMayTake())
+        metrics.batch_done(batch(3, [0, 1], taken=2))
+        metrics.refused("m", "1", "CANCELLED", 1)
+    counts = metrics.versions()["m", "1"]
+    assert (counts.requests, counts.failures["CANCELLED"]) == (2, 1)
+
+
 def test_series_vanish_with_their_version() -> None:
     """An unloaded version leaves no series behind, told before the fold or after."""
     metrics = Metrics()
@@ -106,13 +126,16 @@ def test_series_vanish_with_their_version() -> None:
 
 
 def test_facts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When nobody folds, the pump that tells one fact too many folds them itself: memory stays bounded."""
+    """When nobody folds, the pump that tells one too many folds them itself: memory stays bounded."""
     monkeypatch.setattr(module, "FACTS_MAX", 10)
     metrics = Metrics()
     for n in range(25):
         metrics.batch_done(batch(1, [n], taken=n))
+        metrics.refused("m", "1", "CANCELLED", 1)
         assert len(metrics._facts) <= 10
-    assert metrics.versions()["m", "1"].rows == 25
+        assert len(metrics._refusals) <= 10
+    counts = metrics.versions()["m", "1"]
+    assert (counts.rows, counts.failures["CANCELLED"]) == (25, 25)
 
 
 def test_gauges_ask_the_present() -> None:
