@@ -22,6 +22,9 @@ ACTIVE_NS = 1_000_000_000
 # threads would share the interpreter. While runs take longer, or texts are so long that the cost curve knows nothing of
 # them, all pumps without a batch receive: handing the turn over takes milliseconds where the cores are busy.
 AWAY_US = 1_000
+# Where many short calls run together, other pumps would take turns at the interpreter and not at the model: there a run
+# may also take this much for each call.
+AWAY_CALL_US = 12
 AWAY_BYTES = 65_536
 
 
@@ -88,7 +91,7 @@ class Scheduler:
         taken.bunch, taken.rows, taken.bytes = bunch, bunch.rows * len(bunch.calls), bunch.size
         with self._lock:
             free = self._running < self._slots and not self._waiting and not lane.running
-            if not free or routes is not self.routes or taken.rows > lane.cost.batch_rows:
+            if not free or routes is not self.routes or taken.rows > self._rows(lane, now):
                 return None
             lane.asked = now
             _hold(lane, bunch.route, len(bunch.calls))
@@ -186,12 +189,19 @@ class Scheduler:
         if lane is None:
             return None
         fresh_since = self._admission.fresh_since(lane, now) if lane.queued_since < now else 0
-        taken = lane.queue.take(lane.cost.batch_rows, now, self._cancelled, fresh_since)
+        taken = lane.queue.take(self._rows(lane, now), now, self._cancelled, fresh_since)
         if taken.expired or taken.cancelled or taken.stale:
             _lease(lane, (*taken.expired, *taken.cancelled, *taken.stale), -1)
         if lane.queue:
             self._waiting.append(lane)
         return self._begin(lane, taken, now)
+
+    def _rows(self, lane: Lane, now: int) -> int:
+        """How many rows a batch may have now: a run cannot be interrupted, so it is brief while others have callers."""
+        cost = lane.cost
+        if cost.brief_rows < cost.batch_rows and self._others_active(lane, now):
+            return cost.brief_rows
+        return cost.batch_rows
 
     def _begin(self, lane: Lane, taken: Taken, now: int) -> Batch:
         """Gives a free slot to what was taken."""
@@ -209,7 +219,8 @@ class Scheduler:
         micros = lane.cost.backlog_us(taken.rows)
         for other in self._waiting:
             micros += other.cost.backlog_us(other.queue.rows)
-        return micros > AWAY_US
+        calls = len(taken.bunch.calls) if taken.bunch else len(taken.requests)
+        return micros > max(AWAY_US, calls * AWAY_CALL_US)
 
     def _next_lane(self, now: int) -> Lane | None:
         """The next in turn that may have a slot.

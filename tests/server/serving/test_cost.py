@@ -28,12 +28,22 @@ def test_batch_is_as_large_as_it_is_worth_and_latency_allows(curve: cost.Curve, 
 
 def test_a_slower_machine_gets_smaller_batches() -> None:
     """The live scale counts against the latency target."""
-    assert cost.batch_rows(cost.fitting(CLEAN, 100e3, scale=4.0), scale=4.0) == 64
+    assert cost.batch_rows(cost.fitting(CLEAN, 100e3, scale=4.0)) == 64
     model = cost.CostModel(CLEAN, 30e3)
-    assert model.whole_rows == 64
+    assert (model.batch_rows, model.whole_rows, model.brief_rows) == (64, 64, 32)
     for _ in range(cost.CORRECT_EVERY):
         model.observe(64, 2.5 * model.micros(64))
-    assert model.whole_rows == 32
+    assert (model.batch_rows, model.whole_rows, model.brief_rows) == (32, 32, 32)
+
+
+def test_a_slower_machine_makes_no_size_dearer_than_another() -> None:
+    """Where the latency target leaves room, batches stay as large as they were: smaller ones would only add to it."""
+    model = cost.CostModel({rows: 4.0 * rows for rows in cost.SIZES}, 1e6)
+    assert model.batch_rows == 128
+    for _ in range(cost.CORRECT_EVERY):
+        model.observe(128, 2.9 * model.micros(128))
+    assert model.scale > 2.5
+    assert model.batch_rows == 128
 
 
 def test_a_request_runs_whole_however_little_batches_save() -> None:

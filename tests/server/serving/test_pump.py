@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from time import monotonic_ns
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from server.serving.pump import Pump
 from server.serving.request import CALL, CANCEL, Bunch, Event, Request
 from server.serving.routes import Route, Routes
 from server.serving.runtime import RunError
-from server.serving.scheduler import Scheduler
+from server.serving.scheduler import ACTIVE_NS, Scheduler
 from server.serving.tensors import ANY, Signature, TensorSpec
 
 ROWS_MAX = 8
@@ -164,6 +165,22 @@ def test_large_requests_are_split_and_joined(bench: Bench) -> None:
     assert max(map(len, bench.session.batches)) == ROWS_MAX
     assert sum(map(len, bench.session.batches)) == 21
     assert sum(len(facts.arrivals) for facts in bench.telemetry.batches) == 2
+    assert bench.settled()
+
+
+def test_runs_are_brief_while_others_have_callers(bench: Bench) -> None:
+    """A run that another model's callers would feel is cut short for as long as there are any, and no longer."""
+    bench.lane.cost.brief_rows = 3
+    others = Lane("n", 1, FakeSession(), "", Contract(), CostModel({1: 1.0}, 1e9))  # type: ignore[arg-type]
+    bench.scheduler.replace_route(Route("n", 1, others, {"1": others}, {}))
+    calls = [call(number, number) for number in range(8)]
+    others.asked = monotonic_ns()
+    bench.handle(*calls)
+    assert [len(batch) for batch in bench.session.batches] == [3, 3, 2]
+    others.asked -= ACTIVE_NS
+    bench.front.told.clear()
+    bench.handle(*calls)
+    assert len(bench.session.batches[3]) == 8
     assert bench.settled()
 
 

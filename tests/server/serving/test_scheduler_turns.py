@@ -104,6 +104,17 @@ def test_another_pump_receives_during_a_long_run(serving: Any) -> None:
     assert len(set(front.receivers)) == 2
 
 
+@pytest.mark.parametrize(("calls", "away"), [(1, True), (200, False)])
+def test_many_short_calls_are_no_reason_to_wake_others(calls: int, away: bool) -> None:
+    """A run of 2 ms keeps its pump away when one call takes that long; for two hundred it is what they take anyway."""
+    bench = Bench(bunching=True)
+    bench.lane.cost = CostModel({1: 2_000.0 / calls, 200: 2_000.0}, 1e9)
+    bench.lane.cost.batch_rows = 200
+    bench.handle(*(call(number, number) for number in range(calls)))
+    assert [len(batch) for batch in bench.session.batches] == [calls]
+    assert (bench.scheduler._long_at > 0) == away
+
+
 def test_a_bug_costs_no_turn(serving: Any) -> None:
     """Where what was received cannot even be submitted, the next is received all the same."""
     bench, front = serving(10.0)
