@@ -1,7 +1,9 @@
 """One generator process: its payloads, its clock, its share of the plan, and what it tells the conductor."""
 
+import itertools
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gevent
@@ -12,6 +14,7 @@ from loadtests.payloads import Payload
 from loadtests.plan import Plan, Share, Ticket, shares
 from loadtests.samples import Recorder, pack
 from loadtests.settings import Settings
+from loadtests.transport import Transport
 
 PLAN_MESSAGE = "onnxpress-plan"
 SAMPLES_MESSAGE = "onnxpress-samples"
@@ -32,7 +35,8 @@ class Bench:
             for kind, payloads in zip(settings.kinds, self.payloads, strict=True)
         ]
         self.recorder = Recorder()
-        self.returns: list[float] = []  # seconds that a finished call of a native thread took to be seen here
+        self.transports: list[Transport] = []  # of the users that are connected
+        self.returns: list[float] = []  # seconds that calls which were over took to be seen here
         self.in_flight = 0
         self.users = 0  # that are connected, or have given up connecting
         self._zero = time.monotonic()
@@ -79,6 +83,10 @@ class Bench:
         self.recorder.add((ticket.due, ticket.sent, done, ticket.kind, outcome, version))
         return done - ticket.due
 
+    def note_return(self, ended: float) -> None:
+        """A call that was over at `ended`, on the monotonic clock, is seen now."""
+        self.returns.append(time.monotonic() - ended)
+
     def report(self) -> dict[str, Any]:
         """What the conductor is told: everything since the last report."""
         finished = self.finished()  # before the samples are taken: a plan is over when its last sample is in hand
@@ -102,15 +110,14 @@ class Bench:
 def probe_forever(bench: Bench) -> None:
     """Measures the generator's own way back, in a greenlet of its own.
 
-    Answers reach the users through a native thread and gevent's loop; a call that does nothing takes the same way,
-    and what it takes longer than nothing is the generator's delay, not the server's.
+    Answers queue in their channel for a native thread, and then for gevent's loop. A call that ends without having been
+    sent takes the same way, one channel after the other: that is the delay of the generator, not of the server.
     """
-    pool = gevent.get_hub().threadpool
-    while True:
+    for number in itertools.count():
         gevent.sleep(PROBE_SECONDS)
-        called = time.monotonic()
-        pool.apply(int)
-        bench.returns.append(time.monotonic() - called)
+        if bench.transports:
+            note = partial(bench.note_return, time.monotonic())
+            bench.transports[number % len(bench.transports)].end_at_once(note)
 
 
 def flush_forever(bench: Bench, runner: Any) -> None:
