@@ -23,7 +23,8 @@ ACTIVE_NS = 1_000_000_000
 # them, all pumps without a batch receive: handing the turn over takes milliseconds where the cores are busy.
 AWAY_US = 1_000
 # Where many short calls run together, other pumps would take turns at the interpreter and not at the model: there a run
-# may also take this much for each call.
+# may also take this much for each call, by the curve as it was measured. What crowded cores add is no reason for more
+# pumps, which would crowd them further.
 AWAY_CALL_US = 12
 AWAY_BYTES = 65_536
 
@@ -220,7 +221,7 @@ class Scheduler:
         for other in self._waiting:
             micros += other.cost.backlog_us(other.queue.rows)
         calls = len(taken.bunch.calls) if taken.bunch else len(taken.requests)
-        return micros > max(AWAY_US, calls * AWAY_CALL_US)
+        return micros > AWAY_US and micros > calls * AWAY_CALL_US * lane.cost.scale
 
     def _next_lane(self, now: int) -> Lane | None:
         """The next in turn that may have a slot.
