@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import gevent
+import grpc
 from gevent.queue import Queue
 
 from loadtests.answers import Examiner, Outcome
@@ -14,7 +15,7 @@ from loadtests.payloads import Payload
 from loadtests.plan import Plan, Share, Ticket, shares
 from loadtests.samples import Recorder, pack
 from loadtests.settings import Settings
-from loadtests.transport import Transport
+from loadtests.transport import end_at_once
 
 PLAN_MESSAGE = "onnxpress-plan"
 SAMPLES_MESSAGE = "onnxpress-samples"
@@ -35,7 +36,7 @@ class Bench:
             for kind, payloads in zip(settings.kinds, self.payloads, strict=True)
         ]
         self.recorder = Recorder()
-        self.transports: list[Transport] = []  # of the users that are connected
+        self.channels: list[grpc.Channel] = []  # of the users that are connected
         self.returns: list[float] = []  # seconds that calls which were over took to be seen here
         self.in_flight = 0
         self.users = 0  # that are connected, or have given up connecting
@@ -115,9 +116,8 @@ def probe_forever(bench: Bench) -> None:
     """
     for number in itertools.count():
         gevent.sleep(PROBE_SECONDS)
-        if bench.transports:
-            note = partial(bench.note_return, time.monotonic())
-            bench.transports[number % len(bench.transports)].end_at_once(note)
+        if bench.channels:
+            end_at_once(bench.channels[number % len(bench.channels)], partial(bench.note_return, time.monotonic()))
 
 
 def flush_forever(bench: Bench, runner: Any) -> None:

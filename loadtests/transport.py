@@ -52,13 +52,6 @@ class Transport(Protocol):
         """Sends at once; `done` is called when the answer or the failure is in hand. `timeout` in seconds."""
         ...
 
-    def end_at_once(self, done: Callable[[], None]) -> None:
-        """A call that is over before it is sent; `done` is called when that is seen, which is when an answer would be.
-
-        Its end queues where answers queue, behind those that have come and nobody has seen yet.
-        """
-        ...
-
     def close(self) -> None: ...
 
 
@@ -84,6 +77,15 @@ def connect(target: str) -> grpc.Channel:
     return channel
 
 
+def end_at_once(channel: grpc.Channel, done: Callable[[], None]) -> None:
+    """A call that is over before it is sent; `done` is called when that is seen, which is when an answer would be.
+
+    Its end queues where the channel's answers queue, behind those that have come and nobody has seen yet.
+    """
+    call = channel.unary_unary(INFER, None, None).future(b"", timeout=EXPIRED_SECONDS)
+    call.add_done_callback(lambda _: done())
+
+
 class Unary:
     """ModelInfer, one call per request."""
 
@@ -94,9 +96,6 @@ class Unary:
     def send(self, body: bytes, timeout: float, metadata: Trailers, done: Done) -> None:
         call = self._call.future(body, timeout=timeout, metadata=metadata)
         call.add_done_callback(partial(self._finish, done))
-
-    def end_at_once(self, done: Callable[[], None]) -> None:
-        self._call.future(b"", timeout=EXPIRED_SECONDS).add_done_callback(lambda _: done())
 
     @staticmethod
     def _finish(done: Done, call: Any) -> None:
@@ -141,10 +140,6 @@ class Stream:
         self._pending[id_] = _Pending(self._now() + timeout, done)
         # A serialized field may be appended to a message: field 3, the request's id.
         self._requests.put(body + b"\x1a" + bytes([len(id_)]) + id_.encode())
-
-    def end_at_once(self, done: Callable[[], None]) -> None:
-        call = self._channel.unary_unary(INFER, None, None).future(b"", timeout=EXPIRED_SECONDS)
-        call.add_done_callback(lambda _: done())
 
     @staticmethod
     def _outgoing(requests: "Queue[bytes | None]") -> Iterator[bytes]:

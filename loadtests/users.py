@@ -34,14 +34,14 @@ class OpenLoopUser(User):  # type: ignore[misc] # locust has no types that mypy 
             channel = connect(self.bench.settings.target)
             streams = self.bench.settings.suite == "streams"
             self.transport = Stream(channel, self.bench.now) if streams else Unary(channel)
-            self.bench.transports.append(self.transport)
+            self.bench.channels.append(channel)
         except UnreachableError as error:
             self.bench.recorder.complain(str(error))
         self.bench.users += 1
 
     def on_stop(self) -> None:
         if self.transport:
-            self.bench.transports.remove(self.transport)
+            self.bench.channels.clear()  # all users stop together
             self.transport.close()
 
     @task  # type: ignore[untyped-decorator]
