@@ -9,7 +9,7 @@ import grpc
 from loadtests.errors import UnreachableError
 from loadtests.settings import Settings
 from loadtests.swaps import Swap
-from loadtests.transport import connect
+from loadtests.transport import CONNECT_SECONDS
 from protos.admin_pb2 import DeployRequest, GetDeploymentRequest
 from protos.admin_pb2_grpc import AdminStub
 from protos.inference_pb2 import ModelReadyRequest
@@ -18,6 +18,17 @@ from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 DEPLOY_SECONDS = 60.0  # a large model takes long to load
 CALL_SECONDS = 10.0
 REASON = "onnxpress loadtest swap"
+
+
+def connect(target: str) -> grpc.Channel:
+    """A ready channel. Raises UnreachableError."""
+    channel = grpc.insecure_channel(target)
+    try:
+        grpc.channel_ready_future(channel).result(timeout=CONNECT_SECONDS)
+    except grpc.FutureTimeoutError:
+        channel.close()
+        raise UnreachableError.at(target, CONNECT_SECONDS) from None
+    return channel
 
 
 def check_ready(settings: Settings) -> None:

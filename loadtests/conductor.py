@@ -12,7 +12,6 @@ from locust import LoadTestShape
 from locust.runners import MasterRunner
 
 from loadtests.admin import Swapper, check_ready
-from loadtests.bench import PLAN_MESSAGE
 from loadtests.errors import UnreachableError, UsageError
 from loadtests.plan import Plan
 from loadtests.progress import progress_line
@@ -23,6 +22,7 @@ from loadtests.shapes import Phase, Step, Trial, next_step, schedule, steady
 from loadtests.slo import Exit, doubts, phase_checks
 from loadtests.tally import Tally, Usage
 
+PLAN_MESSAGE = "onnxpress-plan"
 LOCAL = "local"  # the name of the only process, where locust has forked none
 LOOK_SECONDS = 0.1
 PROGRESS_SECONDS = 1.0
@@ -74,6 +74,9 @@ class Conductor:
     def hear(self, told: dict[str, Any]) -> None:
         """Takes one process's report."""
         name = str(told["process"])
+        if "gone" in told:
+            self.problem = str(told["gone"])
+            return
         self._users[name] = int(told["users"])
         self.tally.messages.update(told["messages"])
         if self._number < 0:
@@ -85,6 +88,8 @@ class Conductor:
 
     def go_on(self) -> bool:
         """One look: plans what is next; False when the test is over."""
+        if self.problem:
+            return False
         if self._number < 0:
             if sum(self._users.values()) < self.connections:
                 if time.monotonic() - self._began < CONNECT_SECONDS_MAX:

@@ -7,3 +7,7 @@ class UsageError(Exception):
 
 class UnreachableError(Exception):
     """The server under test does not answer, or does not serve what the test needs."""
+
+    @classmethod
+    def at(cls, target: str, seconds: float) -> "UnreachableError":
+        return cls(f"no gRPC server answers at {target} within {seconds:g} s")

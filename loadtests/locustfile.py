@@ -3,20 +3,19 @@
 `onnxpress loadtest` runs this file too, so that both measure and judge the same.
 """
 
-import gc
 from typing import Any
 
-import gevent
+import grpc.experimental.gevent as grpc_gevent  # type: ignore[import-not-found]
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtests.bench import PLAN_MESSAGE, SAMPLES_MESSAGE, Bench, flush_forever, probe_forever
-from loadtests.conductor import LOCAL, LoadShape
+from loadtests.conductor import LOCAL, PLAN_MESSAGE, LoadShape
 from loadtests.errors import UsageError
-from loadtests.plan import Plan, pools
+from loadtests.payloads import GOLDEN_EVERY
+from loadtests.plan import pools
+from loadtests.sender_process import SAMPLES_MESSAGE, SenderProcess
 from loadtests.settings import Settings, add_arguments, settings_of
 from loadtests.slo import Exit
-from loadtests.transport import start_gevent
 from loadtests.users import OpenLoopUser
 
 __all__ = ["LoadShape", "OpenLoopUser"]  # what locust looks for in a locustfile
@@ -33,8 +32,11 @@ def declare_arguments(parser: Any) -> None:
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def prepare(environment: Any, runner: Any, **_: Any) -> None:
     """Ties this process to the others; runs after locust has forked its workers."""
-    start_gevent(environment.parsed_options.connections)
-    environment.bench = None
+    environment.sender = None
+    if not isinstance(runner, MasterRunner):
+        name = runner.client_id if isinstance(runner, WorkerRunner) else LOCAL
+        environment.sender = SenderProcess(environment, runner, name)
+    grpc_gevent.init_gevent()  # for the conductor's calls to the server
 
     def settings_of_test() -> Settings:
         return settings_of(environment.parsed_options)
@@ -44,7 +46,7 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
             environment.shape_class.conductor.hear(msg.data)
 
     def take_plan(msg: Any, **_: Any) -> None:
-        environment.bench.take(Plan.of_message(msg.data))
+        environment.sender.take(msg.data)
 
     environment.settings_of_test = settings_of_test
     if not isinstance(runner, WorkerRunner):
@@ -54,30 +56,21 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
-def make_bench(environment: Any, **_: Any) -> None:
-    """Encodes the payloads and begins to report, in every process that has users."""
-    runner = environment.runner
-    if isinstance(runner, MasterRunner):
+def begin_sending(environment: Any, **_: Any) -> None:
+    if not environment.sender:
         return
     try:
         settings = environment.settings_of_test()
-        name = runner.client_id if isinstance(runner, WorkerRunner) else LOCAL
-        environment.bench = Bench(settings, name, pools(settings))
+        pools(settings, size=GOLDEN_EVERY)  # the sender makes its own; here to know that it can
     except UsageError as error:
         raise SystemExit(f"loadtest: {error}") from error
-    # What exists now stays: a full collection in the middle would stop the generator, not the server.
-    gc.collect()
-    gc.freeze()
-    environment.reporters = [
-        gevent.spawn(flush_forever, environment.bench, runner),
-        gevent.spawn(probe_forever, environment.bench),
-    ]
+    environment.sender.begin(settings.kinds)
 
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]
-def stop_reporting(environment: Any, **_: Any) -> None:
-    for reporter in getattr(environment, "reporters", ()):
-        reporter.kill()
+def stop_sending(environment: Any, **_: Any) -> None:
+    if environment.sender:
+        environment.sender.stop()
 
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
@@ -87,3 +80,5 @@ def conclude(environment: Any, **_: Any) -> None:
     if conductor and conductor.result is None and environment.process_exit_code is None:
         code = conductor.conclude("interrupted before its time").publish()
         environment.process_exit_code = int(Exit.INVALID if code is Exit.HELD else code)
+    if environment.sender:
+        environment.sender.end()

@@ -34,7 +34,7 @@ from loadtests.tally import Tally, Window
 
 FORMAT = 1
 VERDICTS = {Exit.HELD: "held", Exit.BROKEN: "broken", Exit.INVALID: "invalid"}
-LIBRARIES = ("locust", "grpcio", "gevent", "hdrhistogram", "numpy", "protobuf")
+LIBRARIES = ("locust", "grpcio", "uvloop", "hdrhistogram", "numpy", "protobuf")
 Document = dict[str, Any]
 
 

@@ -1,18 +1,14 @@
 """How a request reaches the server: unary calls or one stream, each over a channel of its own.
 
-Both send without waiting, so that no answer, however late, delays the next request. Runs on gevent: `start_gevent`
-comes before the first channel of a process.
+Both send without waiting, so that no answer, however late, delays the next request. Runs on asyncio.
 """
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
-import gevent
 import grpc
-import grpc.experimental.gevent as grpc_gevent  # type: ignore[import-not-found]
-from gevent.queue import Queue
 from google.protobuf.message import DecodeError
 
 from loadtests.errors import UnreachableError
@@ -44,6 +40,7 @@ class Reply:
 
 
 Done = Callable[[Reply], None]  # called once per request
+Begin = Callable[[Coroutine[Any, Any, None]], None]  # runs work until the test ends
 EXPIRED_SECONDS = -1.0  # the timeout of a call that grpc ends before it has sent anything
 
 
@@ -52,61 +49,49 @@ class Transport(Protocol):
         """Sends at once; `done` is called when the answer or the failure is in hand. `timeout` in seconds."""
         ...
 
-    def close(self) -> None: ...
 
-
-def start_gevent(channels: int) -> None:
-    """Makes grpc cooperate with gevent; every channel with calls in flight holds one thread of gevent's pool.
-
-    gevent's pool has ten threads by default: the eleventh channel would wait for the others' answers, and a stalled
-    server would stall its own load.
-    """
-    grpc_gevent.init_gevent()
-    pool = gevent.get_hub().threadpool
-    pool.maxsize = max(pool.maxsize, 2 * channels + 10)
-
-
-def connect(target: str) -> grpc.Channel:
+async def connect(target: str) -> grpc.aio.Channel:
     """A ready channel. Raises UnreachableError."""
-    channel = grpc.insecure_channel(target, options=OPTIONS)
+    channel = grpc.aio.insecure_channel(target, options=OPTIONS)
     try:
-        grpc.channel_ready_future(channel).result(timeout=CONNECT_SECONDS)
-    except grpc.FutureTimeoutError:
-        channel.close()
-        raise UnreachableError(f"no gRPC server answers at {target} within {CONNECT_SECONDS:g} s") from None
+        await asyncio.wait_for(channel.channel_ready(), CONNECT_SECONDS)
+    except TimeoutError:
+        await channel.close(None)
+        raise UnreachableError.at(target, CONNECT_SECONDS) from None
     return channel
 
 
-def end_at_once(channel: grpc.Channel, done: Callable[[], None]) -> None:
+def end_at_once(channel: grpc.aio.Channel, done: Callable[[], None]) -> None:
     """A call that is over before it is sent; `done` is called when that is seen, which is when an answer would be.
 
-    Its end queues where the channel's answers queue, behind those that have come and nobody has seen yet.
+    Its end queues where answers queue, behind those that have come and nobody has seen yet.
     """
-    call = channel.unary_unary(INFER, None, None).future(b"", timeout=EXPIRED_SECONDS)
-    call.add_done_callback(lambda _: done())
+    channel.unary_unary(INFER, None, None)(b"", timeout=EXPIRED_SECONDS).add_done_callback(lambda _: done())
 
 
 class Unary:
     """ModelInfer, one call per request."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._channel = channel
+    def __init__(self, channel: grpc.aio.Channel) -> None:
         self._call = channel.unary_unary(INFER, None, None)
+        self._waiting: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
+
+    def __repr__(self) -> str:
+        return f"Unary({len(self._waiting)} in flight)"
 
     def send(self, body: bytes, timeout: float, metadata: Trailers, done: Done) -> None:
-        call = self._call.future(body, timeout=timeout, metadata=metadata)
-        call.add_done_callback(partial(self._finish, done))
+        task = asyncio.create_task(self._finish(self._call(body, timeout=timeout, metadata=metadata), done))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
 
     @staticmethod
-    def _finish(done: Done, call: Any) -> None:
-        code = call.code()
-        if code is grpc.StatusCode.OK:
-            done(Reply("OK", call.result()))
-        else:
-            done(Reply(code.name, b"", tuple(call.trailing_metadata() or ()), call.details() or ""))
-
-    def close(self) -> None:
-        self._channel.close()
+    async def _finish(call: Any, done: Done) -> None:
+        try:
+            reply = Reply("OK", await call)
+        except grpc.aio.AioRpcError as error:
+            trailers: Any = error.trailing_metadata() or ()  # pairs; the stubs know it as something else
+            reply = Reply(error.code().name, b"", tuple(trailers), error.details() or "")
+        done(reply)
 
 
 @dataclass(frozen=True)
@@ -118,43 +103,43 @@ class _Pending:
 class Stream:
     """ModelStreamInfer, one stream for all requests of a connection; answers are matched by id."""
 
-    def __init__(self, channel: grpc.Channel, now: Callable[[], float]) -> None:
-        self._channel = channel
+    def __init__(self, channel: grpc.aio.Channel, now: Callable[[], float], begin: Begin) -> None:
         self._now = now
         self._call = channel.stream_stream(STREAM, None, None)
         self._pending: dict[str, _Pending] = {}
-        self._requests: Queue[bytes | None] = Queue()
+        self._requests: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._number = 0
-        self._reader: gevent.Greenlet | None = None
-        self._sweeper = gevent.spawn(self._sweep)
+        self._reader: asyncio.Task[None] | None = None
+        begin(self._sweep())
 
     def __repr__(self) -> str:
         return f"Stream({len(self._pending)} pending of {self._number})"
 
     def send(self, body: bytes, timeout: float, metadata: Trailers, done: Done) -> None:
         if self._reader is None:
-            self._requests = Queue()
-            self._reader = gevent.spawn(self._read, self._call(self._outgoing(self._requests), metadata=metadata))
+            self._requests = asyncio.Queue()
+            call = self._call(self._outgoing(self._requests), metadata=metadata)
+            self._reader = asyncio.create_task(self._read(call))
         self._number += 1
         id_ = f"{self._number:x}"
         self._pending[id_] = _Pending(self._now() + timeout, done)
         # A serialized field may be appended to a message: field 3, the request's id.
-        self._requests.put(body + b"\x1a" + bytes([len(id_)]) + id_.encode())
+        self._requests.put_nowait(body + b"\x1a" + bytes([len(id_)]) + id_.encode())
 
     @staticmethod
-    def _outgoing(requests: "Queue[bytes | None]") -> Iterator[bytes]:
-        while (request := requests.get()) is not None:
+    async def _outgoing(requests: "asyncio.Queue[bytes | None]") -> AsyncIterator[bytes]:
+        while (request := await requests.get()) is not None:
             yield request
 
-    def _read(self, call: Any) -> None:
+    async def _read(self, call: Any) -> None:
         try:
-            for raw in call:
+            async for raw in call:
                 self._take(raw)
             self._fail_all("UNAVAILABLE", "the server ended the stream")
-        except grpc.RpcError as error:
+        except grpc.aio.AioRpcError as error:
             self._fail_all(error.code().name, error.details() or "")
         finally:
-            self._requests.put(None)
+            self._requests.put_nowait(None)
             self._reader = None
 
     def _take(self, raw: bytes) -> None:
@@ -176,9 +161,9 @@ class Stream:
         response.id = ""
         pending.done(Reply("OK", response.SerializeToString()))
 
-    def _sweep(self) -> None:
+    async def _sweep(self) -> None:
         while True:
-            gevent.sleep(SWEEP_SECONDS)
+            await asyncio.sleep(SWEEP_SECONDS)
             now = self._now()
             for id_ in [id_ for id_, pending in self._pending.items() if pending.expires <= now]:
                 self._pending.pop(id_).done(Reply("DEADLINE_EXCEEDED", details="no answer on the stream in time"))
@@ -187,9 +172,3 @@ class Stream:
         pending, self._pending = self._pending, {}
         for each in pending.values():
             each.done(Reply(code, details=details))
-
-    def close(self) -> None:
-        self._sweeper.kill()
-        if self._reader is not None:
-            self._requests.put(None)
-        self._channel.close()

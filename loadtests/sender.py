@@ -1,0 +1,274 @@
+"""The process that sends: `python -m loadtests.sender`, one for each locust process that has users.
+
+It keeps its share of the plan on asyncio; the locust process that started it keeps users, statistics and the web page
+on gevent, and pays for neither here (docs/decisions/0011). They exchange msgpack messages over standard input and
+output; the sender ends when its input does. Everything in it belongs to the one thread of its loop.
+"""
+
+import argparse
+import asyncio
+import gc
+import itertools
+import os
+import signal
+import sys
+import time
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+import grpc
+import msgpack
+import uvloop
+
+from loadtests.answers import Examiner, Outcome, outcome_of
+from loadtests.errors import UnreachableError
+from loadtests.payloads import Payload
+from loadtests.plan import Plan, Share, Ticket, pools, shares
+from loadtests.samples import Recorder, pack
+from loadtests.settings import Settings, settings_of
+from loadtests.transport import Reply, Stream, Trailers, Transport, Unary, connect, end_at_once
+
+FLUSH_SECONDS = 0.5
+PROBE_SECONDS = 0.02
+IN_FLIGHT_MAX = 20_000  # calls that a process holds at once; one more is not sent, and the measurement is invalid
+TIMEOUT_MIN = 0.001  # seconds; grpc takes no timeout of zero
+TIMER_SECONDS = 0.001  # what the loop's timers are rounded to; a request must not leave before it is due
+READ_BYTES = 65_536
+PRIORITY = "x-onnxpress-priority"
+
+
+class Sender:
+    """Its connections, its clock, its share of the plan, and what it tells."""
+
+    def __init__(
+        self, settings: Settings, test: int, name: str, payloads: Sequence[list[Payload]], group: asyncio.TaskGroup
+    ) -> None:
+        self.settings = settings
+        self.test = test
+        self.name = name
+        self.payloads = list(payloads)
+        self.examiners = [
+            Examiner(settings.packages_of(kind.model), payloads)
+            for kind, payloads in zip(settings.kinds, self.payloads, strict=True)
+        ]
+        self.metadata: list[Trailers] = [
+            ((PRIORITY, kind.priority),) if kind.priority else () for kind in settings.kinds
+        ]
+        self.recorder = Recorder()
+        self.channels: list[grpc.aio.Channel] = []  # of the connections that were made
+        self.returns: list[float] = []  # seconds that calls which were over took to be seen here
+        self.in_flight = 0
+        self._connections: list[Connection] = []  # whose making is over, even when it failed
+        self._group = group
+        self._tasks: list[asyncio.Task[None]] = []
+        self._zero = time.monotonic()
+        self._plan: Plan | None = None
+        self._sending = 0
+        self._cpu = (time.monotonic(), time.process_time())
+
+    def __repr__(self) -> str:
+        return f"Sender({self.name}, {len(self._connections)} connections, {self.in_flight} in flight)"
+
+    def now(self) -> float:
+        """Seconds since the beginning of the test."""
+        return time.monotonic() - self._zero
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """A task that ends with the test; if it fails, the process does."""
+        self._tasks.append(self._group.create_task(work))
+
+    async def stop(self) -> None:
+        """Ends the test; calls in flight are cancelled."""
+        for task in self._tasks:
+            task.cancel()
+        for channel in self.channels:
+            await channel.close(None)
+
+    async def open(self) -> None:
+        """Makes one more connection; what a failed one should send is unavailable."""
+        transport: Transport | None = None
+        try:
+            channel = await connect(self.settings.target)
+            self.channels.append(channel)
+            streams = self.settings.suite == "streams"
+            transport = Stream(channel, self.now, self.begin) if streams else Unary(channel)
+        except UnreachableError as error:
+            self.recorder.complain(str(error))
+        self._connections.append(Connection(self, transport))
+
+    def take(self, plan: Plan) -> None:
+        """Hands every connection its share of a plan."""
+        self._zero = plan.zero
+        self._plan = plan
+        self._sending = len(self._connections)
+        processes = len(plan.positions)
+        for ordinal, connection in enumerate(self._connections):
+            position = ordinal * processes + plan.positions[self.name]
+            share = shares(plan, self.settings, position, plan.connections)
+            self.begin(self._carry_out(connection, share))
+
+    async def _carry_out(self, connection: "Connection", share: Share) -> None:
+        try:
+            await connection.carry_out(share)
+        finally:
+            self._sending -= 1
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """Carries out what the locust process wants: another connection, or a plan."""
+        if "plan" in message:
+            self.take(Plan.of_message(message["plan"]))
+        else:
+            self.begin(self.open())
+
+    def finished(self) -> int:
+        """The number of the plan whose every request is sent and answered; -1: none is."""
+        idle = self._plan is not None and self._sending == 0 and self.in_flight == 0
+        return self._plan.number if self._plan and idle else -1
+
+    def record(self, ticket: Ticket, outcome: Outcome, version: int, problem: str) -> None:
+        """Notes a request that is over now."""
+        self.recorder.add((ticket.due, ticket.sent, self.now(), ticket.kind, outcome, version))
+        if problem:
+            self.recorder.complain(problem)
+
+    def note_return(self, ended: float) -> None:
+        """A call that was over at `ended`, on the monotonic clock, is seen now."""
+        self.returns.append(time.monotonic() - ended)
+
+    def report(self) -> dict[str, Any]:
+        """What the conductor is told: everything since the last report."""
+        finished = self.finished()  # before the samples are taken: a plan is over when its last sample is in hand
+        samples, messages = self.recorder.take()
+        returns, self.returns = self.returns, []
+        wall, cpu = self._cpu
+        self._cpu = (time.monotonic(), time.process_time())
+        elapsed = max(self._cpu[0] - wall, 1e-3)
+        return {
+            "test": self.test,
+            "process": self.name,
+            "users": len(self._connections),
+            "columns": pack(samples),
+            "messages": messages,
+            "at": self.now(),
+            "cpu": (self._cpu[1] - cpu) / elapsed,
+            "finished": finished,
+            "returns": returns,
+        }
+
+
+class Connection:
+    """One connection that sends its share of the plan when it is due, whatever became of the rest.
+
+    Sends by the clock, not by the answers; latency counts from the moment a request was due.
+    """
+
+    def __init__(self, sender: Sender, transport: Transport | None) -> None:
+        self._sender = sender
+        self._transport = transport
+
+    async def carry_out(self, share: Share) -> None:
+        """Sends every request of the share when it is due; what is overdue leaves at once, and is counted as late."""
+        sender = self._sender
+        due_times, kinds, payloads = share.due.tolist(), share.kind.tolist(), share.payload.tolist()
+        for due, kind, payload in zip(due_times, kinds, payloads, strict=True):
+            while (wait := due - sender.now()) > 0:  # noqa: ASYNC110 -- a timer may be a fraction of a millisecond early
+                await asyncio.sleep(wait + TIMER_SECONDS / 2)
+            self.send(Ticket(due, sender.now(), kind, payload % len(sender.payloads[kind])))
+
+    def send(self, ticket: Ticket) -> None:
+        sender = self._sender
+        if self._transport is None:
+            sender.record(ticket, Outcome.UNAVAILABLE, 0, "not connected")
+            return
+        if sender.in_flight >= IN_FLIGHT_MAX:
+            sender.record(ticket, Outcome.UNSENT, 0, "not sent: too many calls in flight")
+            return
+        sender.in_flight += 1
+        timeout = max(ticket.due + sender.settings.deadline - ticket.sent, TIMEOUT_MIN)
+        body = sender.payloads[ticket.kind][ticket.payload].body
+        self._transport.send(body, timeout, sender.metadata[ticket.kind], partial(self.finish, ticket))
+
+    def finish(self, ticket: Ticket, reply: Reply) -> None:
+        """Checks and records one answer."""
+        sender = self._sender
+        version, problem = 0, ""
+        if reply.code == "OK":
+            version, problem = sender.examiners[ticket.kind].examine(ticket.payload, reply.body)
+            outcome = Outcome.WRONG if problem else Outcome.OK
+        else:
+            outcome = outcome_of(reply.code, reply.trailers)
+            problem = "" if outcome is Outcome.REFUSED else f"{reply.code}: {reply.details}"
+        sender.in_flight -= 1
+        sender.record(ticket, outcome, version, problem)
+
+
+async def probe_forever(sender: Sender) -> None:
+    """Measures the generator's own way back.
+
+    Answers queue for a thread of grpc's, and then for the loop. A call that ends without having been sent takes the
+    same way: that is the delay of the generator, not of the server.
+    """
+    for number in itertools.count():
+        await asyncio.sleep(PROBE_SECONDS)
+        if sender.channels:
+            end_at_once(sender.channels[number % len(sender.channels)], partial(sender.note_return, time.monotonic()))
+
+
+async def flush_forever(sender: Sender, out: asyncio.WriteTransport) -> None:
+    """Reports twice a second."""
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        out.write(msgpack.packb(sender.report()))
+
+
+class InputEndedError(Exception):
+    """Nobody is there to send for any more."""
+
+
+async def converse(reader: asyncio.StreamReader, out: asyncio.WriteTransport, group: asyncio.TaskGroup) -> None:
+    """Hears messages: the options of a test, what to send, stop, and so on. Raises InputEndedError at their end."""
+    unpacker = msgpack.Unpacker()
+    sender: Sender | None = None
+    while chunk := await reader.read(READ_BYTES):
+        unpacker.feed(chunk)
+        for message in unpacker:
+            if "options" in message:
+                settings = settings_of(argparse.Namespace(**message["options"]))
+                sender = Sender(settings, message["test"], message["name"], pools(settings), group)
+                # What exists now stays: a full collection in the middle would stop the generator, not the server.
+                gc.collect()
+                gc.freeze()
+                sender.begin(flush_forever(sender, out))
+                sender.begin(probe_forever(sender))
+            elif sender and "stop" in message:
+                await sender.stop()
+                sender = None
+            elif sender:
+                sender.hear(message)
+    raise InputEndedError
+
+
+async def run() -> None:
+    """Serves standard input to its end. A task that fails ends the process."""
+    loop = asyncio.get_running_loop()
+    # What a library prints must not end up among the messages.
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    writer, _ = await loop.connect_write_pipe(asyncio.Protocol, out)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(converse(reader, writer, group))
+    except* InputEndedError:
+        pass
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the whole group, from the keyboard: the locust process ends this
+    uvloop.run(run())
+
+
+if __name__ == "__main__":
+    main()

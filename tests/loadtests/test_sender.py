@@ -1,0 +1,99 @@
+"""The process that sends, and the locust process that started it: neither outlives the other unnoticed."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import msgpack
+import psutil
+
+from loadtests import cli
+from loadtests.plan import Plan
+from loadtests.shapes import steady
+from tests.loadtests.conftest import ENVIRONMENT, SECONDS_MAX, SHORT, finish
+
+LONG = ("--rps", "200", "--duration", "60", *[flag for flag in SHORT if flag != "--headless"])
+
+
+def sending(process) -> psutil.Process:
+    """The sender of a load test, once its load is under way."""
+    said = ""
+    while "steady:" not in said:
+        letter = process.stderr.read(1)
+        assert letter, said
+        said += letter
+    (sender,) = psutil.Process(process.pid).children()
+    return sender
+
+
+def test_a_sender_that_dies_makes_the_measurement_invalid(proof, begin):
+    """kill -9 of the sender ends the test at once, with its reason; what was measured until then is reported."""
+    process, folder = begin("steady", proof("--live", "1"), *LONG)
+    sending(process).kill()
+    run = finish(process, folder)
+    assert run.exit == 4, run.out
+    assert "generator process local ended with exit code -9" in run.report["doubts"]
+    assert run.report["total"]["answered"] > 0
+
+
+def test_a_sender_ends_with_its_locust_process(proof, begin):
+    """kill -9 of the locust process leaves nobody behind who goes on sending."""
+    process, _ = begin("steady", proof("--live", "1"), *LONG)
+    sender = sending(process)
+    process.kill()
+    assert psutil.wait_procs([sender], SECONDS_MAX)[1] == []
+    process.communicate()
+
+
+def test_an_interrupted_test_ends_its_sender_and_says_so(proof, begin):
+    """SIGINT to both, as a keyboard sends it: invalid, and one reason, not the sender's end for another."""
+    process, folder = begin("steady", proof("--live", "1"), *LONG)
+    sender = sending(process)
+    sender.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    run = finish(process, folder)
+    assert run.exit == 4, run.out
+    assert "interrupted before its time" in run.report["doubts"]
+    assert not any("ended with exit code" in doubt for doubt in run.report["doubts"])
+    assert not sender.is_running()
+    assert "Traceback" not in run.err
+
+
+def test_one_sender_carries_out_one_test_after_another(proof, repository):
+    """As from locust's web page: the second test starts from nothing, whatever the first one left unfinished."""
+    words = ["steady", "--target", proof("--live", "1").target, "--package", str(repository / "churn" / "1")]
+    given = vars(cli.parser().parse_args(words))
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-m", "loadtests.sender"], env=ENVIRONMENT, stdin=pipe, stdout=pipe
+    ) as sender:
+        reports = msgpack.Unpacker(max_buffer_size=0)
+
+        def tell(**message: object) -> None:
+            sender.stdin.write(msgpack.packb(message))
+            sender.stdin.flush()
+
+        def reported(test: int) -> dict:
+            while True:
+                for report in reports:
+                    if report["test"] == test:
+                        return report
+                reports.feed(sender.stdout.read1(65_536))
+
+        for test, seconds, whole in ((1, 600, False), (2, 1, True)):
+            tell(test=test, name="local", options=given)
+            tell(open=1)
+            tell(open=1)
+            while (report := reported(test))["users"] != 2:
+                pass
+            plan = Plan(0, time.monotonic(), steady(200, seconds, 0, "steady"), 2, {"local": 0})
+            tell(plan=plan.as_message())
+            answered = 0
+            while report["finished"] != 0 and (whole or not answered):
+                report = reported(test)
+                answered += len(report["columns"]["outcome"])
+            tell(stop=1)
+        assert 150 < answered < 250
+        sender.stdin.close()
+        assert sender.wait(SECONDS_MAX) == 0
