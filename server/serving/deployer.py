@@ -151,7 +151,7 @@ class Deployer:
         nothing has changed.
         """
         model = self._known(name)
-        desired = self._newest(model)
+        desired, _ = self._newest(model)
         expected = desired.epoch if expected_epoch is None else expected_epoch
         fact = AdminFact(actor, "deploy", name, desired.version, version, expected + 1, "", reason, "ok")
         return self._change(model, version, expected, fact)
@@ -159,7 +159,7 @@ class Deployer:
     def rollback(self, name: str, expected_epoch: int | None, reason: str, actor: str) -> Outcome:
         """Makes the version live that was live before. Raises what `deploy` raises, and NothingToRollBackError."""
         model = self._known(name)
-        desired = self._newest(model)
+        desired, _ = self._newest(model)
         if not desired.previous:
             raise NothingToRollBackError(f"model {name!r} has had no other version live")
         expected = desired.epoch if expected_epoch is None else expected_epoch
@@ -187,19 +187,19 @@ class Deployer:
             self._unload_unneeded(model)
             return Outcome(model.name, former.version, former.previous, former.epoch, changed=True)
 
-    def _newest(self, model: _Model) -> Desired:
-        """The desired state on disk, where another replica on this repository may have gone ahead of us."""
+    def _newest(self, model: _Model) -> tuple[Desired, Deployment | None]:
+        """The desired state and its record, on disk where another replica on this repository has gone ahead of us."""
         deployment = read_deployment(self._repository.root / model.name)
         if deployment is None or deployment.epoch <= model.desired.epoch:
-            return model.desired
-        return Desired(deployment.live_version, deployment.previous_version, deployment.epoch)
+            return model.desired, model.deployment
+        return Desired(deployment.live_version, deployment.previous_version, deployment.epoch), deployment
 
     def _catch_up(self, model: _Model) -> Desired:
         """Makes live here what is live on disk, so that the next change starts from the truth."""
-        newest = self._newest(model)
+        newest, deployment = self._newest(model)
         if newest != model.desired:
             self._load(model, newest.version, trial=True)
-            model.deployment = read_deployment(self._repository.root / model.name)
+            model.deployment = deployment
             model.desired = newest
             self._publish(model)
             logger.warning("model %r: caught up with epoch %d, which another replica wrote", model.name, newest.epoch)
