@@ -13,7 +13,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from converters import sample as samples
-from converters import (
+
+# Importing a family's file fills the tables of sklearn_steps.
+from converters import (  # noqa: F401
     sklearn_adaboost,
     sklearn_bayes,
     sklearn_bins,
@@ -59,33 +61,6 @@ from protos.package_pb2 import Layout, Task
 
 # Rows of the sample that are asked for the number of targets before giving up.
 PROBES = 20
-# Importing a family's file fills the tables of sklearn_steps.
-FILES = (
-    sklearn_adaboost,
-    sklearn_bayes,
-    sklearn_bins,
-    sklearn_boosters,
-    sklearn_boosting,
-    sklearn_calibration,
-    sklearn_compose,
-    sklearn_dummy,
-    sklearn_encoders,
-    sklearn_features,
-    sklearn_functions,
-    sklearn_histogram,
-    sklearn_imputers,
-    sklearn_knn_imputer,
-    sklearn_linear,
-    sklearn_neighbors,
-    sklearn_neural,
-    sklearn_outliers,
-    sklearn_outputs,
-    sklearn_scalers,
-    sklearn_splines,
-    sklearn_trees,
-    sklearn_vectors,
-    sklearn_votes,
-)
 
 
 class Sklearn:
