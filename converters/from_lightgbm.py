@@ -263,7 +263,7 @@ class LightGBMFamily:
         index = probabilities.argmax(axis=1)
         return Answer(
             # Its predict says the class of the largest probability, the first of equals.
-            {"label": np.array(reading.classes)[index], "probabilities": links.in_float32(probabilities)},
+            {"label": np.array(reading.classes)[index], "probabilities": probabilities},
             # The complement of a small probability is rounded where it is large: near one.
             {"probabilities": tolerance + links.EPSILON * np.abs(probabilities)},
         )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from sklearn import ensemble, linear_model, tree
 from sklearn.base import clone
 from sklearn.impute import SimpleImputer
@@ -191,8 +191,16 @@ QUIET = {
 }
 
 
+# Two classes are 1e-14 apart for some rows: a tie in float32, where the original's float64 has none.
+NEARLY_TIED = Recipe(
+    lightgbm.LGBMClassifier(n_estimators=4, learning_rate=1.0, min_child_samples=1, n_jobs=1, verbose=-1),
+    dtype="float64", missing=0.0, scaler=None, rows=79, features=4, classes=4, scale=1e-3, seed=52894, frame=False,
+)  # fmt: skip
+
+
 @settings(max_examples=SHORT, derandomize=True, **QUIET)
 @given(recipe=recipes)
+@example(recipe=NEARLY_TIED)
 def test_no_random_model_converts_wrongly(recipe: Recipe) -> None:
     """Whatever is trained, the package answers as the original, or there is no package."""
     never_wrong(recipe)
