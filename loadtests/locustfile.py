@@ -3,8 +3,10 @@
 `onnxpress loadtest` runs this file too, so that both measure and judge the same.
 """
 
+import signal
 from typing import Any
 
+import gevent
 import grpc.experimental.gevent as grpc_gevent  # type: ignore[import-not-found]
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
@@ -32,6 +34,8 @@ def declare_arguments(parser: Any) -> None:
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def prepare(environment: Any, runner: Any, **_: Any) -> None:
     """Ties this process to the others; runs after locust has forked its workers."""
+    # Or the interrupt ends whichever greenlet happens to run, and locust's own learns of it from a trace.
+    gevent.signal_handler(signal.SIGINT, gevent.getcurrent().throw, KeyboardInterrupt)
     environment.sender = None
     if not isinstance(runner, MasterRunner):
         name = runner.client_id if isinstance(runner, WorkerRunner) else LOCAL

@@ -61,7 +61,7 @@ class Sender:
         self.in_flight = 0
         self._connections: list[Connection] = []  # whose making is over, even when it failed
         self._group = group
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._zero = time.monotonic()
         self._plan: Plan | None = None
         self._sending = 0
@@ -76,11 +76,13 @@ class Sender:
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """A task that ends with the test; if it fails, the process does."""
-        self._tasks.append(self._group.create_task(work))
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
         """Ends the test; calls in flight are cancelled."""
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
         for channel in self.channels:
             await channel.close(None)
@@ -92,7 +94,7 @@ class Sender:
             channel = await connect(self.settings.target)
             self.channels.append(channel)
             streams = self.settings.suite == "streams"
-            transport = Stream(channel, self.now, self.begin) if streams else Unary(channel)
+            transport = Stream(channel, self.now, self.begin) if streams else Unary(channel, self.begin)
         except UnreachableError as error:
             self.recorder.complain(str(error))
         self._connections.append(Connection(self, transport))

@@ -72,17 +72,12 @@ def end_at_once(channel: grpc.aio.Channel, done: Callable[[], None]) -> None:
 class Unary:
     """ModelInfer, one call per request."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, begin: Begin) -> None:
         self._call = channel.unary_unary(INFER, None, None)
-        self._waiting: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
-
-    def __repr__(self) -> str:
-        return f"Unary({len(self._waiting)} in flight)"
+        self._begin = begin
 
     def send(self, body: bytes, timeout: float, metadata: Trailers, done: Done) -> None:
-        task = asyncio.create_task(self._finish(self._call(body, timeout=timeout, metadata=metadata), done))
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
+        self._begin(self._finish(self._call(body, timeout=timeout, metadata=metadata), done))
 
     @staticmethod
     async def _finish(call: Any, done: Done) -> None:
@@ -109,17 +104,19 @@ class Stream:
         self._pending: dict[str, _Pending] = {}
         self._requests: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._number = 0
-        self._reader: asyncio.Task[None] | None = None
+        self._reading = False
+        self._begin = begin
         begin(self._sweep())
 
     def __repr__(self) -> str:
         return f"Stream({len(self._pending)} pending of {self._number})"
 
     def send(self, body: bytes, timeout: float, metadata: Trailers, done: Done) -> None:
-        if self._reader is None:
+        if not self._reading:
             self._requests = asyncio.Queue()
             call = self._call(self._outgoing(self._requests), metadata=metadata)
-            self._reader = asyncio.create_task(self._read(call))
+            self._reading = True
+            self._begin(self._read(call))
         self._number += 1
         id_ = f"{self._number:x}"
         self._pending[id_] = _Pending(self._now() + timeout, done)
@@ -140,7 +137,7 @@ class Stream:
             self._fail_all(error.code().name, error.details() or "")
         finally:
             self._requests.put_nowait(None)
-            self._reader = None
+            self._reading = False
 
     def _take(self, raw: bytes) -> None:
         try:

@@ -57,7 +57,7 @@ def test_an_interrupted_test_ends_its_sender_and_says_so(proof, begin):
     assert "interrupted before its time" in run.report["doubts"]
     assert not any("ended with exit code" in doubt for doubt in run.report["doubts"])
     assert not sender.is_running()
-    assert "Traceback" not in run.err
+    assert "Traceback" not in run.err, run.err
 
 
 def test_one_sender_carries_out_one_test_after_another(proof, repository):
