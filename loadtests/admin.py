@@ -9,7 +9,7 @@ import grpc
 from loadtests.errors import UnreachableError
 from loadtests.settings import Settings
 from loadtests.swaps import Swap
-from loadtests.transport import CONNECT_SECONDS
+from loadtests.transport import CONNECT_SECONDS, OPTIONS
 from protos.admin_pb2 import DeployRequest, GetDeploymentRequest
 from protos.admin_pb2_grpc import AdminStub
 from protos.inference_pb2 import ModelReadyRequest
@@ -22,7 +22,7 @@ REASON = "onnxpress loadtest swap"
 
 def connect(target: str) -> grpc.Channel:
     """A ready channel. Raises UnreachableError."""
-    channel = grpc.insecure_channel(target)
+    channel = grpc.insecure_channel(target, options=OPTIONS)
     try:
         grpc.channel_ready_future(channel).result(timeout=CONNECT_SECONDS)
     except grpc.FutureTimeoutError:

@@ -57,6 +57,15 @@ class Run:
         return {check["name"] for check in self.report["checks"] if not check["held"]}
 
 
+def wait_until_steady(process: subprocess.Popen) -> None:
+    """Reads the progress of a load test that is not headless, up to the first of its steady phase."""
+    said = ""
+    while "steady:" not in said:
+        letter = process.stderr.read(1)
+        assert letter, said
+        said += letter
+
+
 def finish(process: subprocess.Popen, folder: Path) -> Run:
     out, err = process.communicate(timeout=SECONDS_MAX)
     report = folder / "report.json"

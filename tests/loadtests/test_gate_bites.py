@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from loadtests.latency import Latencies
-from tests.loadtests.conftest import SHORT, ProofServer, finish
+from tests.loadtests.conftest import SHORT, ProofServer, finish, wait_until_steady
 from tests.loadtests.packages_made import write_package
 
 RATE = ("--rps", "200", "--duration", "2")
@@ -32,11 +32,7 @@ def test_a_server_stopped_for_a_second_shows_every_request_that_waited(proof, be
     process, folder = begin(
         "steady", server, *flags, "--rps", "300", "--duration", "5", "--arrivals", "constant", "--p99-ms", "500"
     )
-    said = ""
-    while "steady:" not in said:
-        letter = process.stderr.read(1)
-        assert letter, said
-        said += letter
+    wait_until_steady(process)
     pid = server.process.pid
     subprocess.run(["sh", "-c", f"kill -STOP {pid}; sleep 1; kill -CONT {pid}"], check=True)
     run = finish(process, folder)

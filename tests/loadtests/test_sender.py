@@ -11,18 +11,14 @@ import psutil
 from loadtests import cli
 from loadtests.plan import Plan
 from loadtests.shapes import steady
-from tests.loadtests.conftest import ENVIRONMENT, SECONDS_MAX, SHORT, finish
+from tests.loadtests.conftest import ENVIRONMENT, SECONDS_MAX, SHORT, finish, wait_until_steady
 
 LONG = ("--rps", "200", "--duration", "60", *[flag for flag in SHORT if flag != "--headless"])
 
 
 def sending(process) -> psutil.Process:
     """The sender of a load test, once its load is under way."""
-    said = ""
-    while "steady:" not in said:
-        letter = process.stderr.read(1)
-        assert letter, said
-        said += letter
+    wait_until_steady(process)
     (sender,) = psutil.Process(process.pid).children()
     return sender
 
