@@ -1,8 +1,18 @@
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import onnxpress
+
+ROOT = Path(__file__).parents[1]
+# A room that says more than a pipe holds, and one whose own pipe breaks while standard output has a reader.
+TALKATIVE = "print('a line\\n' * 100_000)"
+BROKEN = "raise BrokenPipeError('the room')"
+# Buffered, as at a shell: then it is the last flush that fails.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
 def run(monkeypatch: pytest.MonkeyPatch, module: str, extra: str) -> int:
@@ -24,3 +34,64 @@ def test_a_hole_in_an_installed_room_is_a_fault_of_ours(monkeypatch: pytest.Monk
     """A module that is missing where its room exists would not be cured by an extra; the trace is wanted."""
     with pytest.raises(ModuleNotFoundError, match=r"server\.no_such_module"):
         run(monkeypatch, "server.no_such_module", "convert")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], *([command, "--help"] for command in onnxpress.COMMANDS)])
+def test_a_reader_that_has_left_is_no_error(arguments: list[str]):
+    """Every command ends without a word on standard error, exit code 141, when nobody reads its output any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "onnxpress", *arguments],
+            cwd=ROOT,
+            env=BUFFERED,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def child(body: str, **streams: int) -> "subprocess.Popen[bytes]":
+    """`onnxpress status` in a process of its own, with a room whose `main` is `body`."""
+    code = (
+        "import sys, types, onnxpress\n"
+        "room = sys.modules['room'] = types.ModuleType('room')\n"
+        f"def main(argv):\n    {body}\n    return 0\n"
+        "room.main = main\n"
+        "onnxpress.COMMANDS['status'] = ('room', '', '')\n"
+        "sys.argv = ['onnxpress', 'status']\n"
+        "sys.exit(onnxpress.main())\n"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=BUFFERED, stdout=subprocess.PIPE, **streams)
+
+
+def test_a_reader_that_leaves_in_the_middle_is_no_error():
+    """`onnxpress status | head -1`: the line is there, nothing is on standard error, the exit code is SIGPIPE's."""
+    with child(TALKATIVE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"a line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_both_streams_may_lose_their_reader():
+    """`onnxpress status 2>&1 | head -1` ends with the same exit code."""
+    with child(TALKATIVE + "; print('too late', file=sys.stderr)", stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+    assert process.returncode == 141
+
+
+def test_a_broken_pipe_of_a_room_is_a_fault():
+    """A pipe that breaks inside a room, while standard output has a reader, is not passed over in silence."""
+    with child(BROKEN, stderr=subprocess.PIPE) as process:
+        said = process.communicate()[1]
+    assert b"BrokenPipeError: the room" in said
+    assert process.returncode == 1
