@@ -56,7 +56,7 @@ class Settings:
     poll_us: int = option(200, "front native waits this long awake for a lone caller's next request; 0: never")
     batch_rows_max: int = option(1024, "upper bound of rows in one batch; each version finds its own below it", least=1)
     latency_target_ms: int = option(100, "what batching and admission aim to stay under", least=1)
-    queue_rows_max: int = option(100_000, "rows that may wait in one lane", least=1)
+    queue_rows_max: int = option(100_000, "rows that may wait in one lane, and that one request may have", least=1)
     queue_mib_max: int = option(256, "request bytes that may wait in one lane", least=1)
     streams_per_connection_max: int = option(256, "concurrent calls on one connection", least=1)
     message_mib_max: int = option(16, "largest request accepted", least=1)

@@ -62,7 +62,7 @@ class Server:
         self._audit = FileAuditLog(settings.state_dir / "audit")
         self._gate = Gate(settings.admin_token_file)
         self._metrics = Metrics()
-        self._codec = Codec(settings.message_mib_max * MIB)
+        self._codec = Codec(settings.message_mib_max * MIB, settings.queue_rows_max)
         self._pool = ThreadPoolExecutor(self._slots + 4, thread_name_prefix=POOL_NAME)
         admission = Admission(
             self._slots, settings.latency_target_ms * 1e3, settings.queue_rows_max, settings.queue_mib_max * MIB
@@ -94,7 +94,14 @@ class Server:
         futures = FutureFront(loop)
         version = distribution_version("onnxpress")
         inference = Inference(
-            version, settings.queue_rows_max, self._scheduler, self._metrics, health, self._pump, futures, self._pool
+            version,
+            self._codec.request_rows_max,
+            self._scheduler,
+            self._metrics,
+            health,
+            self._pump,
+            futures,
+            self._pool,
         )
         admin = Admin(self._deployer, self._audit, self._gate, self._pool)
         self._deployer.on_change = partial(_tell, loop, admin)

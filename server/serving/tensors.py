@@ -24,6 +24,7 @@ NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "BYTES": np.dtype(object),
 }
 ANY = -1  # a dimension that the caller chooses
+LENGTH_BYTES = 4  # what precedes each BYTES element
 
 
 @dataclass(frozen=True)
@@ -66,4 +67,12 @@ class Signature:
         """Whether requests may share a run: the number of rows is all that varies, in and out."""
         return bool(self.inputs) and all(
             spec.shape[0] == ANY and ANY not in spec.shape[1:] for spec in (*self.inputs, *self.outputs)
+        )
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """The fewest bytes that one row of all inputs takes in `raw_input_contents`: texts may be empty."""
+        return sum(
+            spec.row_elements * (LENGTH_BYTES if spec.datatype == "BYTES" else spec.dtype.itemsize)
+            for spec in self.inputs
         )

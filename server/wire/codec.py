@@ -14,7 +14,7 @@ from server.errors import InvalidRequestError, TooLargeError
 from server.serving.lane import Lane
 from server.serving.request import Bunch, Flat, Request
 from server.serving.routes import Routes
-from server.serving.tensors import ANY, TensorSpec
+from server.serving.tensors import ANY, Signature, TensorSpec
 from server.wire.strings import split_bytes
 from server.wire.templates import ID_TAG, Learned, learn, varint
 
@@ -34,6 +34,9 @@ CONTENTS_FIELDS = {
     "BYTES": "bytes_contents",
 }
 PLANS_MAX = 4096
+# Of the largest message, what is kept for all but the rows: names, shapes, the id, parameters.
+HEADER_BYTES = 64 * 1024
+INT32_MAX = 2**31 - 1
 RAW_OUTPUT_TAG = b"\x32"  # raw_output_contents: field 6, length-delimited
 NAME_SHOWN_MAX = 64
 
@@ -56,9 +59,10 @@ class Codec:
     Owns the plans of answers; threads may race to write one, with equal content.
     """
 
-    def __init__(self, message_max: int) -> None:
-        """`message_max`: bytes of the largest request accepted."""
+    def __init__(self, message_max: int, rows_max: int = INT32_MAX) -> None:
+        """`message_max`: bytes of the largest request accepted. `rows_max`: rows of it, where the bytes allow more."""
         self._message_max = message_max
+        self._rows_max = min(rows_max, INT32_MAX)
         self._plans: dict[tuple[Lane, int, tuple[int, ...] | None], Plan] = {}
 
     def decode(self, payload: bytes, routes: Routes) -> Request:
@@ -68,11 +72,20 @@ class Codec:
             learned = routes.learned = Learned()
         return learned.match(payload) or self._decode(payload, routes, learned)
 
+    def request_rows_max(self, signature: Signature) -> int:
+        """How many rows one request may have: as many as fit into a message while all texts are empty; at least 1."""
+        return max(1, min(self._rows_max, (self._message_max - HEADER_BYTES) // max(1, signature.row_bytes)))
+
     def _decode(self, payload: bytes, routes: Routes, learned: Learned) -> Request:
         if len(payload) > self._message_max:
             raise TooLargeError(f"the request has {len(payload)} bytes, the limit is {self._message_max}")
         message = parse(payload)
         request, order = bind(message, len(payload), routes)
+        rows_max = self.request_rows_max(request.lane.signature)
+        if request.rows > rows_max:
+            raise TooLargeError(
+                f"the request has {request.rows} rows, one request to model {request.lane.model!r} may have {rows_max}"
+            )
         template = learn(payload, message, request, order)
         if template is not None:
             learned.add(template, len(payload))

@@ -14,7 +14,7 @@ from server.serving.pump import Pump
 from server.serving.request import CALL, Event
 from server.serving.routes import Route
 from server.serving.scheduler import Scheduler
-from server.serving.tensors import TensorSpec
+from server.serving.tensors import Signature, TensorSpec
 from server.telemetry.metrics import Metrics, VersionCounts
 from server.wire.codec import parse
 from server.wire.futures import FutureFront
@@ -38,7 +38,7 @@ class Inference:
     def __init__(
         self,
         version: str,
-        rows_max: int,
+        rows_max: Callable[[Signature], int],
         scheduler: Scheduler,
         metrics: Metrics,
         health: Health,
@@ -106,12 +106,12 @@ class Inference:
 
     async def model_config(self, request: pb.ModelConfigRequest, _context: Context) -> pb.ModelConfigResponse:
         _, lane = self._lane(request.name, request.version)
-        batchable = lane.signature.batchable
+        batchable, rows_max = lane.signature.batchable, self._rows_max(lane.signature)
         config = pb.ModelConfig(
             name=lane.model,
             platform=PLATFORM,
             backend="onnxruntime",
-            max_batch_size=self._rows_max if batchable else 0,
+            max_batch_size=rows_max if batchable else 0,
             default_model_filename="model.onnx",
         )
         for spec in lane.signature.inputs:
@@ -125,6 +125,7 @@ class Inference:
         if batchable:
             # What waits goes together at once: Triton's dynamic batching without a delay.
             config.dynamic_batching.max_queue_delay_microseconds = 0
+            config.dynamic_batching.preferred_batch_size.append(min(lane.cost.batch_rows, rows_max))
         return pb.ModelConfigResponse(config=config)
 
     async def model_statistics(

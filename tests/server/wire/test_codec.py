@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protos.inference_pb2 import ModelInferResponse
+from protos.inference_pb2 import ModelInferRequest, ModelInferResponse
+from server.errors import TooLargeError
+from server.serving.contract import Contract
 from server.serving.request import Bunch, Request
+from server.serving.routes import Route, Routes
 from server.serving.tensors import Signature, TensorSpec
-from server.wire.codec import Codec
+from server.wire.codec import HEADER_BYTES, Codec
 
 PREDICTION, PAIR = TensorSpec("prediction", "FP32", (-1, 1)), TensorSpec("probabilities", "FP32", (-1, 2))
 LABEL, NOTHING = TensorSpec("label", "BYTES", (-1,)), TensorSpec("nothing", "FP32", (-1, 0))
@@ -76,3 +79,45 @@ def test_a_bunch_is_answered_as_its_requests(specs: tuple[TensorSpec, ...], rows
     assert [ModelInferResponse.FromString(answer).id for answer in answers] == (
         ["a", "bcd", "ef"] if named else [""] * 3
     )
+
+
+MESSAGE_MAX = 1 << 20
+MATRIX, TEXT = TensorSpec("matrix", "FP64", (-1, 30)), TensorSpec("text", "BYTES", (-1, 2))
+
+
+def of_rows(specs: tuple[TensorSpec, ...], rows: int) -> bytes:
+    """A request with that many rows of zeros and empty texts."""
+    message = ModelInferRequest(model_name="m", id="i" * 128)
+    for spec in specs:
+        message.inputs.add(name=spec.name, datatype=spec.datatype, shape=(rows, *spec.shape[1:]))
+        size = 4 if spec.datatype == "BYTES" else spec.dtype.itemsize
+        message.raw_input_contents.append(bytes(rows * spec.row_elements * size))
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("specs", "rows_max", "expected"),
+    [
+        ((MATRIX,), 10**6, (MESSAGE_MAX - HEADER_BYTES) // 240),
+        ((TEXT,), 10**6, (MESSAGE_MAX - HEADER_BYTES) // 8),
+        ((TEXT, MATRIX), 10**6, (MESSAGE_MAX - HEADER_BYTES) // 248),
+        ((TEXT, MATRIX), 100, 100),
+    ],
+)
+def test_a_request_may_have_as_many_rows_as_is_said(
+    specs: tuple[TensorSpec, ...], rows_max: int, expected: int
+) -> None:
+    """What fits into a message, bounded by the setting: exactly so many are read, one more is refused with both."""
+    signature = Signature(specs, (PREDICTION,))
+    one: Any = Mock(model="m", version="1", signature=signature, contract=Contract())
+    known = Routes({"m": Route("m", 1, one, {"1": one}, {})})
+    codec = Codec(MESSAGE_MAX, rows_max)
+    assert codec.request_rows_max(signature) == expected
+    assert codec.decode(of_rows(specs, expected), known).rows == expected
+    with pytest.raises(TooLargeError, match=rf"{expected + 1} rows, one request to model 'm' may have {expected}$"):
+        codec.decode(of_rows(specs, expected + 1), known)
+
+
+def test_a_row_as_large_as_a_message_is_one_row() -> None:
+    """The limit is never 0, which would mean that the model has no rows."""
+    assert Codec(1 << 10).request_rows_max(Signature((MATRIX,), (PREDICTION,))) == 1
