@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17protos/onnx_graph.proto\x12\x11onnxpress.onnx.v1\"\xd7\x01\n\nModelProto\x12\x12\n\nir_version\x18\x01 \x01(\x03\x12\x15\n\rproducer_name\x18\x02 \x01(\t\x12,\n\x05graph\x18\x07 \x01(\x0b\x32\x1d.onnxpress.onnx.v1.GraphProto\x12;\n\x0copset_import\x18\x08 \x03(\x0b\x32%.onnxpress.onnx.v1.OperatorSetIdProto\x12\x33\n\tfunctions\x18\x19 \x03(\x0b\x32 .onnxpress.onnx.v1.FunctionProto\"5\n\x12OperatorSetIdProto\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"m\n\nGraphProto\x12*\n\x04node\x18\x01 \x03(\x0b\x32\x1c.onnxpress.onnx.v1.NodeProto\x12\x33\n\x0binitializer\x18\x05 \x03(\x0b\x32\x1e.onnxpress.onnx.v1.TensorProto\"p\n\tNodeProto\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07op_type\x18\x04 \x01(\t\x12\x34\n\tattribute\x18\x05 \x03(\x0b\x32!.onnxpress.onnx.v1.AttributeProto\x12\x0e\n\x06\x64omain\x18\x07 \x01(\t\"\xd3\x01\n\x0e\x41ttributeProto\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x01t\x18\x05 \x01(\x0b\x32\x1e.onnxpress.onnx.v1.TensorProto\x12(\n\x01g\x18\x06 \x01(\x0b\x32\x1d.onnxpress.onnx.v1.GraphProto\x12/\n\x07tensors\x18\n \x03(\x0b\x32\x1e.onnxpress.onnx.v1.TensorProto\x12-\n\x06graphs\x18\x0b \x03(\x0b\x32\x1d.onnxpress.onnx.v1.GraphProto\"f\n\x0bTensorProto\x12@\n\rexternal_data\x18\r \x03(\x0b\x32).onnxpress.onnx.v1.StringStringEntryProto\x12\x15\n\rdata_location\x18\x0e \x01(\x05\"%\n\x16StringStringEntryProto\x12\x0b\n\x03key\x18\x01 \x01(\t\"I\n\rFunctionProto\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04node\x18\x07 \x03(\x0b\x32\x1c.onnxpress.onnx.v1.NodeProtob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17protos/onnx_graph.proto\x12\x11onnxpress.onnx.v1\"\xd7\x01\n\nModelProto\x12\x12\n\nir_version\x18\x01 \x01(\x03\x12\x15\n\rproducer_name\x18\x02 \x01(\t\x12,\n\x05graph\x18\x07 \x01(\x0b\x32\x1d.onnxpress.onnx.v1.GraphProto\x12;\n\x0copset_import\x18\x08 \x03(\x0b\x32%.onnxpress.onnx.v1.OperatorSetIdProto\x12\x33\n\tfunctions\x18\x19 \x03(\x0b\x32 .onnxpress.onnx.v1.FunctionProto\"5\n\x12OperatorSetIdProto\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\xd2\x01\n\nGraphProto\x12*\n\x04node\x18\x01 \x03(\x0b\x32\x1c.onnxpress.onnx.v1.NodeProto\x12\x33\n\x0binitializer\x18\x05 \x03(\x0b\x32\x1e.onnxpress.onnx.v1.TensorProto\x12\x30\n\x05input\x18\x0b \x03(\x0b\x32!.onnxpress.onnx.v1.ValueInfoProto\x12\x31\n\x06output\x18\x0c \x03(\x0b\x32!.onnxpress.onnx.v1.ValueInfoProto\"J\n\x0eValueInfoProto\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04type\x18\x02 \x01(\x0b\x32\x1c.onnxpress.onnx.v1.TypeProto\"\x83\x01\n\tTypeProto\x12\x38\n\x0btensor_type\x18\x01 \x01(\x0b\x32#.onnxpress.onnx.v1.TypeProto.Tensor\x1a<\n\x06Tensor\x12\x32\n\x05shape\x18\x02 \x01(\x0b\x32#.onnxpress.onnx.v1.TensorShapeProto\"n\n\x10TensorShapeProto\x12:\n\x03\x64im\x18\x01 \x03(\x0b\x32-.onnxpress.onnx.v1.TensorShapeProto.Dimension\x1a\x1e\n\tDimension\x12\x11\n\tdim_value\x18\x01 \x01(\x03\"\x8f\x01\n\tNodeProto\x12\r\n\x05input\x18\x01 \x03(\t\x12\x0e\n\x06output\x18\x02 \x03(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07op_type\x18\x04 \x01(\t\x12\x34\n\tattribute\x18\x05 \x03(\x0b\x32!.onnxpress.onnx.v1.AttributeProto\x12\x0e\n\x06\x64omain\x18\x07 \x01(\t\"\xa3\x02\n\x0e\x41ttributeProto\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\t\n\x01\x66\x18\x02 \x01(\x02\x12\t\n\x01i\x18\x03 \x01(\x03\x12\t\n\x01s\x18\x04 \x01(\x0c\x12)\n\x01t\x18\x05 \x01(\x0b\x32\x1e.onnxpress.onnx.v1.TensorProto\x12(\n\x01g\x18\x06 \x01(\x0b\x32\x1d.onnxpress.onnx.v1.GraphProto\x12\x0e\n\x06\x66loats\x18\x07 \x03(\x02\x12\x0c\n\x04ints\x18\x08 \x03(\x03\x12\x0f\n\x07strings\x18\t \x03(\x0c\x12/\n\x07tensors\x18\n \x03(\x0b\x32\x1e.onnxpress.onnx.v1.TensorProto\x12-\n\x06graphs\x18\x0b \x03(\x0b\x32\x1d.onnxpress.onnx.v1.GraphProto\"\xa2\x02\n\x0bTensorProto\x12\x0c\n\x04\x64ims\x18\x01 \x03(\x03\x12\x11\n\tdata_type\x18\x02 \x01(\x05\x12\x12\n\nfloat_data\x18\x04 \x03(\x02\x12\x12\n\nint32_data\x18\x05 \x03(\x05\x12\x13\n\x0bstring_data\x18\x06 \x03(\x0c\x12\x12\n\nint64_data\x18\x07 \x03(\x03\x12\x0c\n\x04name\x18\x08 \x01(\t\x12\x10\n\x08raw_data\x18\t \x01(\x0c\x12\x13\n\x0b\x64ouble_data\x18\n \x03(\x01\x12\x13\n\x0buint64_data\x18\x0b \x03(\x04\x12@\n\rexternal_data\x18\r \x03(\x0b\x32).onnxpress.onnx.v1.StringStringEntryProto\x12\x15\n\rdata_location\x18\x0e \x01(\x05\"%\n\x16StringStringEntryProto\x12\x0b\n\x03key\x18\x01 \x01(\t\"I\n\rFunctionProto\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04node\x18\x07 \x03(\x0b\x32\x1c.onnxpress.onnx.v1.NodeProtob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,16 +35,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELPROTO']._serialized_end=262
   _globals['_OPERATORSETIDPROTO']._serialized_start=264
   _globals['_OPERATORSETIDPROTO']._serialized_end=317
-  _globals['_GRAPHPROTO']._serialized_start=319
-  _globals['_GRAPHPROTO']._serialized_end=428
-  _globals['_NODEPROTO']._serialized_start=430
-  _globals['_NODEPROTO']._serialized_end=542
-  _globals['_ATTRIBUTEPROTO']._serialized_start=545
-  _globals['_ATTRIBUTEPROTO']._serialized_end=756
-  _globals['_TENSORPROTO']._serialized_start=758
-  _globals['_TENSORPROTO']._serialized_end=860
-  _globals['_STRINGSTRINGENTRYPROTO']._serialized_start=862
-  _globals['_STRINGSTRINGENTRYPROTO']._serialized_end=899
-  _globals['_FUNCTIONPROTO']._serialized_start=901
-  _globals['_FUNCTIONPROTO']._serialized_end=974
+  _globals['_GRAPHPROTO']._serialized_start=320
+  _globals['_GRAPHPROTO']._serialized_end=530
+  _globals['_VALUEINFOPROTO']._serialized_start=532
+  _globals['_VALUEINFOPROTO']._serialized_end=606
+  _globals['_TYPEPROTO']._serialized_start=609
+  _globals['_TYPEPROTO']._serialized_end=740
+  _globals['_TYPEPROTO_TENSOR']._serialized_start=680
+  _globals['_TYPEPROTO_TENSOR']._serialized_end=740
+  _globals['_TENSORSHAPEPROTO']._serialized_start=742
+  _globals['_TENSORSHAPEPROTO']._serialized_end=852
+  _globals['_TENSORSHAPEPROTO_DIMENSION']._serialized_start=822
+  _globals['_TENSORSHAPEPROTO_DIMENSION']._serialized_end=852
+  _globals['_NODEPROTO']._serialized_start=855
+  _globals['_NODEPROTO']._serialized_end=998
+  _globals['_ATTRIBUTEPROTO']._serialized_start=1001
+  _globals['_ATTRIBUTEPROTO']._serialized_end=1292
+  _globals['_TENSORPROTO']._serialized_start=1295
+  _globals['_TENSORPROTO']._serialized_end=1585
+  _globals['_STRINGSTRINGENTRYPROTO']._serialized_start=1587
+  _globals['_STRINGSTRINGENTRYPROTO']._serialized_end=1624
+  _globals['_FUNCTIONPROTO']._serialized_start=1626
+  _globals['_FUNCTIONPROTO']._serialized_end=1699
 # @@protoc_insertion_point(module_scope)

@@ -123,18 +123,7 @@ class Server:
         ports = f"grpc {native.port if native else data.port}, http {http.port}, admin {admin_server.port}"
         logger.info("listening: %s (front %s, %d run slots)", ports, settings.front, self._slots)
 
-        starting = loop.run_in_executor(self._pool, self._deployer.start)
-        stopping = asyncio.create_task(self._stop.wait())
-        tasks: set[asyncio.Future[Any]] = {starting, stopping}
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not self._stop.is_set():
-            starting.result()
-            # Whatever lives now lives for good: the collector need not walk it again on the request path.
-            gc.collect()
-            gc.freeze()
-            await health.set(serving=True)
-            logger.info("ready: %s", ", ".join(sorted(self._scheduler.routes.models)) or "no models")
-            await stopping
+        await self._until_stopped(loop, health)
 
         await health.set(serving=False)
         self._trials.stop()
@@ -154,6 +143,21 @@ class Server:
             await loop.run_in_executor(None, pump.join, STOP_MARGIN_S / len(pumps))
         self._pool.shutdown(wait=False, cancel_futures=True)
         logger.info("stopped")
+
+    async def _until_stopped(self, loop: asyncio.AbstractEventLoop, health: Health) -> None:
+        """Loads what is deployed, says that it serves, and returns when the process is told to stop."""
+        starting = loop.run_in_executor(self._pool, self._deployer.start)
+        stopping = asyncio.create_task(self._stop.wait())
+        tasks: set[asyncio.Future[Any]] = {starting, stopping}
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not self._stop.is_set():
+            starting.result()
+            # Whatever lives now lives for good: the collector need not walk it again on the request path.
+            gc.collect()
+            gc.freeze()
+            await health.set(serving=True)
+            logger.info("ready: %s", ", ".join(sorted(self._scheduler.routes.models)) or "no models")
+            await stopping
 
     def leave(self) -> None:
         """Ends the process although a load may still run that cannot be interrupted: nothing it does is worth keeping.

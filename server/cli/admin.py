@@ -117,6 +117,8 @@ def _status(client: AdminClient, arguments: argparse.Namespace) -> None:
             mark = "*" if version.version == model.live_version else " "
             line = f"  {mark} {version.version:>4}  {state:<9}  {version.digest[:DIGEST_SHOWN]:<12}  {version.reason}"
             _say(line.rstrip())
+            if version.alone:
+                _say(f"          shared batches: no: {version.alone}")
 
 
 def _history(client: AdminClient, arguments: argparse.Namespace) -> None:

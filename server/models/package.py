@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,22 @@ import numpy as np
 from google.protobuf import json_format, message
 from numpy.typing import NDArray
 
-from protos.onnx_graph_pb2 import AttributeProto, GraphProto, ModelProto, TensorProto
-from protos.package_pb2 import Manifest
+from protos.onnx_graph_pb2 import GraphProto, ModelProto, TensorProto
+from protos.package_pb2 import Manifest, ParityReport
 from server.errors import RefusedPackageError
+from server.models.graph import graphs
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
+PARITY_FILE = "parity.json"
+# Whose graphs our converters write; a model that came as ONNX is a stranger's, whatever package it lies in.
+OUR_FRAMEWORKS = frozenset({"sklearn", "xgboost", "lightgbm"})
+BATCHES = "B"  # the generator of parity.json that runs the same rows in other batches
 FORMAT = 1
 IR_VERSION_MAX = 13
 NODES_MAX = 200_000
 INITIALIZERS_MAX = 200_000
-GRAPH_DEPTH_MAX = 8
 SUPPORTED = "ai.onnx and ai.onnx.ml"
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 MIB = 1024 * 1024
@@ -47,13 +50,14 @@ class Package:
     digest: str  # SHA-256 of onnx, hexadecimal
     manifest: Manifest | None  # None: a bare model.onnx, as Triton's users have them
     golden: Golden | None
+    proved: bool = False  # our own converter's graph, whose rows gave the same bits in every batch
 
 
 def read_package(folder: Path, model: str, version: int, model_mib_max: int) -> Package:
     """The version in `folder`. Raises RefusedPackageError saying which file is wrong and why."""
     onnx = _read(folder / MODEL_FILE, model_mib_max * MIB)
     digest = hashlib.sha256(onnx).hexdigest()
-    manifest, golden = None, None
+    manifest, golden, proved = None, None, False
     if (folder / MANIFEST_FILE).exists():
         manifest = _read_manifest(folder)
         contents = {MODEL_FILE: onnx}
@@ -65,8 +69,10 @@ def read_package(folder: Path, model: str, version: int, model_mib_max: int) -> 
         _check_digests(manifest, contents)
         if GOLDEN_FILE in contents:
             golden = _read_golden(contents[GOLDEN_FILE])
+        if PARITY_FILE in contents:
+            proved = manifest.source.framework in OUR_FRAMEWORKS and _proves_batches(contents[PARITY_FILE])
     check_graph(onnx)
-    return Package(model, version, onnx, digest, manifest, golden)
+    return Package(model, version, onnx, digest, manifest, golden, proved)
 
 
 def _read(path: Path, bytes_max: int) -> bytes:
@@ -99,6 +105,17 @@ def _check_digests(manifest: Manifest, contents: dict[str, bytes]) -> None:
             raise RefusedPackageError(f"{name} has digest {found[:12]}…, the manifest says {file.sha256[:12]}…")
 
 
+def _proves_batches(raw: bytes) -> bool:
+    """Whether parity.json says that the model is exact, and that no row had other bits in another batch."""
+    try:
+        report = json_format.Parse(raw, ParityReport(), ignore_unknown_fields=True)
+    except (json_format.ParseError, UnicodeDecodeError):
+        return False
+    return report.exact and any(
+        found.generator == BATCHES and found.rows > 0 and found.outside == 0 for found in report.generators
+    )
+
+
 def _read_golden(raw: bytes) -> Golden:
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
@@ -129,11 +146,11 @@ def check_graph(onnx: bytes) -> ModelProto:
         )
     if model.functions:
         raise RefusedPackageError(f"local function {model.functions[0].name!r}: only operators of {SUPPORTED}")
-    graphs = list(_graphs(model.graph, 0))
-    nodes, initializers = sum(len(graph.node) for graph in graphs), sum(len(graph.initializer) for graph in graphs)
+    every = list(graphs(model.graph))
+    nodes, initializers = sum(len(graph.node) for graph in every), sum(len(graph.initializer) for graph in every)
     if nodes > NODES_MAX or initializers > INITIALIZERS_MAX:
         raise RefusedPackageError(f"{nodes} nodes and {initializers} initializers, the limit is {NODES_MAX} of each")
-    for graph in graphs:
+    for graph in every:
         _check_nodes(graph)
     return model
 
@@ -152,17 +169,3 @@ def _check_nodes(graph: GraphProto) -> None:
 def _refuse_external(tensor: TensorProto) -> None:
     if tensor.data_location or tensor.external_data:
         raise RefusedPackageError("external data: a model is one file")
-
-
-def _graphs(graph: GraphProto, depth: int) -> Iterator[GraphProto]:
-    if depth > GRAPH_DEPTH_MAX:
-        raise RefusedPackageError(f"graphs nested deeper than {GRAPH_DEPTH_MAX}")
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in _inner(attribute):
-                yield from _graphs(inner, depth + 1)
-
-
-def _inner(attribute: AttributeProto) -> list[GraphProto]:
-    return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]

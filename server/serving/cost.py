@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import inf, log2
 from time import thread_time_ns
 from typing import TypeVar
@@ -28,6 +29,14 @@ BRIEF_US = 2_000
 
 Curve = dict[int, float]  # rows -> microseconds
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Whether requests may share runs: batches of up to `rows_max` rows; 1 and why where they may not."""
+
+    rows_max: int
+    reason: str = ""
 
 
 def measure(prepare: Callable[[int], T], run: Callable[[T], object], rows_max: int, budget_us: float) -> Curve:

@@ -312,6 +312,8 @@ class Deployer:
             ) from error
         self._enter(model, replace(status, lane=lane), State.READY)
         logger.info("model %r version %d is ready, batches of up to %d rows", model.name, version, lane.cost.batch_rows)
+        if lane.signature.alone:
+            logger.warning("model %r version %d: shared batches: no: %s", model.name, version, lane.signature.alone)
         return lane
 
     def _load_tried(self, name: str, version: int) -> Lane:
@@ -319,7 +321,7 @@ class Deployer:
         package = self._repository.read(name, version)
         if package.digest != verdict.digest:
             raise RefusedPackageError(f"version {version} of {name!r} was changed while it was tried")
-        return self._loader.load(package, verdict.curve)
+        return self._loader.load(package, verdict.curve, verdict.sharing)
 
     def _enter(self, model: _Model, status: VersionStatus, state: State) -> VersionStatus:
         check_transition(status.state, state)

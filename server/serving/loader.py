@@ -1,16 +1,18 @@
 """From checked bytes to a lane that is known to answer as it must: session, golden rows, warm-up, cost curve."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from protos.onnx_graph_pb2 import ModelProto
 from protos.package_pb2 import Manifest
 from server.errors import RefusedPackageError
-from server.models.package import Golden, Package
-from server.serving import cost, runtime
+from server.models.graph import constants, scalars
+from server.models.package import Golden, Package, check_graph
+from server.serving import cost, independence, runtime
 from server.serving.contract import read_contract
 from server.serving.lane import Lane
 from server.serving.runtime import RunError, Session
@@ -26,23 +28,33 @@ class Loader:
     latency_target_ms: int
     batch_rows_max: int
 
-    def load(self, package: Package, curve: cost.Curve | None = None) -> Lane:
-        """The lane of a package that answers as it says; `curve` where it has been measured already.
+    def load(self, package: Package, curve: cost.Curve | None = None, sharing: cost.Sharing | None = None) -> Lane:
+        """The lane of a package that answers as it says; `curve` and `sharing` where they are known already.
 
         Raises RefusedPackageError: cannot be loaded, or does not answer as the package says.
         """
-        session = Session(package.onnx)
+        graph = ModelProto() if package.proved else check_graph(package.onnx)
+        session = Session(package.onnx, scalars(graph))
         if package.manifest is not None:
             check_signature(session.signature, package.manifest)
         if package.golden is not None:
             check_golden(session, package.golden)
         session.signature = refine_outputs(session)
+        rows_max = self.batch_rows_max
+        if not package.proved and session.signature.has_rows:
+            if sharing is None:
+                outputs = [spec.name for spec in session.signature.outputs]
+                sharing = independence.sharing_of(
+                    session.run, session.signature.inputs, outputs, constants(graph), rows_max
+                )
+            rows_max = min(rows_max, sharing.rows_max)
+            session.signature = replace(session.signature, alone=sharing.reason)
         contract = read_contract(package.manifest, session.signature.inputs)
         target_us = self.latency_target_ms * 1e3
         if session.signature.batchable:
             feeds = Feeds(session.signature, package.golden)
             if curve is None:
-                curve = cost.measure(feeds.rows, session.run, self.batch_rows_max, target_us / 2)
+                curve = cost.measure(feeds.rows, session.run, rows_max, target_us / 2)
         model = cost.CostModel(curve or {}, target_us)
         if session.signature.batchable:
             session.run(feeds.rows(model.batch_rows))  # sizes the arena before the first request does
@@ -80,7 +92,7 @@ def refine_outputs(session: Session) -> Signature:
     A version whose outputs do not have one row per row of the input keeps its open shape, and so never shares runs.
     """
     inputs = session.signature.inputs
-    if any(spec.shape[0] != ANY or spec.row_elements == 0 for spec in inputs):
+    if any(spec.shape[:1] != (ANY,) or spec.row_elements == 0 for spec in inputs):
         return session.signature
     widths: list[list[tuple[int, ...]]] = []
     for rows in PROBE_ROWS:

@@ -6,6 +6,7 @@ import os
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,11 @@ class RunError(Exception):
 class Session:
     """One compiled model in memory. `run` may be called from several threads at once; it releases the GIL."""
 
-    def __init__(self, onnx: bytes) -> None:
-        """Raises RefusedPackageError with ONNX Runtime's reason, or for outputs that are no tensors."""
+    def __init__(self, onnx: bytes, scalars: AbstractSet[str] = frozenset()) -> None:
+        """`scalars`: inputs and outputs that the graph declares so; ONNX Runtime says the same of those of any rank.
+
+        Raises RefusedPackageError with ONNX Runtime's reason, or for outputs that are no tensors.
+        """
         options = onnxruntime.SessionOptions()
         # One thread and no spinning: answers do not depend on the batch (P1), and parallelism is the pumps' business.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -58,8 +62,8 @@ class Session:
         except Exception as error:
             raise RefusedPackageError(f"ONNX Runtime {VERSION} cannot load it: {error}") from error
         self.signature = Signature(
-            tuple(_spec(tensor) for tensor in self._session.get_inputs()),
-            tuple(_spec(tensor) for tensor in self._session.get_outputs()),
+            tuple(_spec(tensor, scalars) for tensor in self._session.get_inputs()),
+            tuple(_spec(tensor, scalars) for tensor in self._session.get_outputs()),
         )
         # Beneath its Python wrapper, which asks for name and type of every input before each run: 2 to 7 µs.
         self._run = self._session._sess.run  # noqa: SLF001
@@ -73,17 +77,17 @@ class Session:
             raise RunError(str(error)) from error
 
 
-def _spec(tensor: Any) -> TensorSpec:
+def _spec(tensor: Any, scalars: AbstractSet[str]) -> TensorSpec:
     datatype = ONNX_DATATYPES.get(tensor.type)
     if datatype is None:
         raise RefusedPackageError(
             f"{tensor.name!r} is {tensor.type}: only tensors can be served (convert without ZipMap)"
         )
     shape = tuple(size if isinstance(size, int) and size >= 0 else ANY for size in tensor.shape)
-    return TensorSpec(tensor.name, datatype, shape or (ANY,))
+    return TensorSpec(tensor.name, datatype, shape if shape or tensor.name in scalars else (ANY,))
 
 
 def zeros(spec: TensorSpec, rows: int) -> NDArray[Any]:
     """An input of `rows` rows to warm up with: zeros, empty strings."""
-    shape = [rows if spec.shape[0] == ANY else spec.shape[0], *(max(size, 1) for size in spec.shape[1:])]
+    shape = [rows if size == ANY and not place else max(size, 1) for place, size in enumerate(spec.shape)]
     return np.full(shape, "", object) if spec.datatype == "BYTES" else np.zeros(shape, spec.dtype)

@@ -61,12 +61,18 @@ class Signature:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    alone: str = ""  # why requests must not share runs although the shapes allow it; see independence.py
 
     @cached_property
     def batchable(self) -> bool:
         """Whether requests may share a run: the number of rows is all that varies, in and out."""
+        return not self.alone and self.has_rows
+
+    @cached_property
+    def has_rows(self) -> bool:
+        """Whether the first dimension, and nothing else, varies in every input and output."""
         return bool(self.inputs) and all(
-            spec.shape[0] == ANY and ANY not in spec.shape[1:] for spec in (*self.inputs, *self.outputs)
+            spec.shape[:1] == (ANY,) and ANY not in spec.shape[1:] for spec in (*self.inputs, *self.outputs)
         )
 
     @cached_property

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from server.errors import DrainingError, OnnxpressError, RefusedPackageError
-from server.serving.cost import Curve
+from server.serving.cost import Curve, Sharing
 from server.settings import MIB, Settings
 
 OK, REFUSED = 0, 3
@@ -27,6 +27,7 @@ class Verdict:
 
     digest: str  # SHA-256 of model.onnx, hexadecimal
     curve: Curve
+    sharing: Sharing  # whether, and up to how many rows, requests may share runs
 
 
 class Trials:
@@ -66,7 +67,8 @@ class Trials:
         if child.returncode != OK:
             self._refuse(version, child.returncode, told.strip(), complaints.strip().splitlines())
         verdict = json.loads(told)
-        return Verdict(verdict["digest"], {int(rows): micros for rows, micros in verdict["curve"].items()})
+        curve = {int(rows): micros for rows, micros in verdict["curve"].items()}
+        return Verdict(verdict["digest"], curve, Sharing(verdict["rows_max"], verdict["alone"]))
 
     def _refuse(self, version: int, code: int, told: str, complaints: list[str]) -> NoReturn:
         if self._stopped:
@@ -128,7 +130,13 @@ def main() -> int:
     except MemoryError:
         print(f"loading it takes more than {order['load_mib_max']} MiB")  # noqa: T201
         return REFUSED
-    print(json.dumps({"digest": lane.digest, "curve": lane.cost.curve}))  # noqa: T201
+    found = {
+        "digest": lane.digest,
+        "curve": lane.cost.curve,
+        "rows_max": max(lane.cost.curve),
+        "alone": lane.signature.alone,
+    }
+    print(json.dumps(found))  # noqa: T201
     return OK
 
 

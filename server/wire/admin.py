@@ -206,6 +206,7 @@ def _deployment(status: ModelStatus) -> pb.GetDeploymentResponse:
                 state=f"VERSION_STATE_{version.state.name}",
                 reason=version.reason,
                 digest=version.lane.digest if version.lane else "",
+                alone=version.lane.signature.alone if version.lane else "",
             )
             for version in status.versions
         ],

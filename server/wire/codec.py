@@ -293,8 +293,9 @@ def _check_shapes(tensors: Sequence[ModelInferRequest.InferInputTensor], lane: L
             )
         if 0 in shape:
             raise InvalidRequestError(f"input {spec.name!r} has shape {shape}: expected at least one row")
-        rows[spec.name] = shape[0]
-    if len(set(rows.values())) > 1:
+        if spec.shape[:1] == (ANY,):
+            rows[spec.name] = shape[0]
+    if len(rows) == len(tensors) and len(set(rows.values())) > 1:
         raise InvalidRequestError(
             f"inputs differ in rows: {', '.join(f'{name!r} has {n}' for name, n in rows.items())}"
         )

@@ -122,6 +122,10 @@ class Inference:
             config.output.add(
                 name=spec.name, data_type=_datatype(spec), dims=spec.shape[1:] if batchable else spec.shape
             )
+        if lane.signature.has_rows:
+            config.parameters["shared_batches"].string_value = (
+                f"no: {lane.signature.alone}" if lane.signature.alone else "yes"
+            )
         if batchable:
             # What waits goes together at once: Triton's dynamic batching without a delay.
             config.dynamic_batching.max_queue_delay_microseconds = 0
