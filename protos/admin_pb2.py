@@ -25,39 +25,39 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12protos/admin.proto\x12\x0connxpress.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"o\n\rDeployRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x1b\n\x0e\x65xpected_epoch\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x11\n\x0f_expected_epoch\"`\n\x0fRollbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1b\n\x0e\x65xpected_epoch\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x03 \x01(\tB\x11\n\x0f_expected_epoch\"j\n\x0e\x44\x65ployResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x18\n\x10previous_version\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x05 \x01(\x08\"z\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.onnxpress.v1.VersionState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\r\n\x05\x61lone\x18\x05 \x01(\t\"%\n\x14GetDeploymentRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xe3\x01\n\x15GetDeploymentResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x14\n\x0clive_version\x18\x03 \x01(\x04\x12\x18\n\x10previous_version\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x08versions\x18\x08 \x03(\x0b\x32\x1b.onnxpress.v1.VersionStatus\"\x13\n\x11ListModelsRequest\"I\n\x12ListModelsResponse\x12\x33\n\x06models\x18\x01 \x03(\x0b\x32#.onnxpress.v1.GetDeploymentResponse\"(\n\x17WatchDeploymentsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"1\n\x11GetHistoryRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"\xde\x01\n\x0b\x41uditRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x06 \x01(\x04\x12\x12\n\nto_version\x18\x07 \x01(\x04\x12\r\n\x05\x65poch\x18\x08 \x01(\x04\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x0e\n\x06result\x18\x0b \x01(\t\"@\n\x12GetHistoryResponse\x12*\n\x07records\x18\x01 \x03(\x0b\x32\x19.onnxpress.v1.AuditRecord*\xb4\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERSION_STATE_AVAILABLE\x10\x01\x12\x19\n\x15VERSION_STATE_LOADING\x10\x02\x12\x17\n\x13VERSION_STATE_READY\x10\x03\x12\x1a\n\x16VERSION_STATE_DRAINING\x10\x04\x12\x18\n\x14VERSION_STATE_FAILED\x10\x05\x32\xff\x03\n\x05\x41\x64min\x12\x45\n\x06\x44\x65ploy\x12\x1b.onnxpress.v1.DeployRequest\x1a\x1c.onnxpress.v1.DeployResponse\"\x00\x12I\n\x08Rollback\x12\x1d.onnxpress.v1.RollbackRequest\x1a\x1c.onnxpress.v1.DeployResponse\"\x00\x12Z\n\rGetDeployment\x12\".onnxpress.v1.GetDeploymentRequest\x1a#.onnxpress.v1.GetDeploymentResponse\"\x00\x12Q\n\nListModels\x12\x1f.onnxpress.v1.ListModelsRequest\x1a .onnxpress.v1.ListModelsResponse\"\x00\x12\x62\n\x10WatchDeployments\x12%.onnxpress.v1.WatchDeploymentsRequest\x1a#.onnxpress.v1.GetDeploymentResponse\"\x00\x30\x01\x12Q\n\nGetHistory\x12\x1f.onnxpress.v1.GetHistoryRequest\x1a .onnxpress.v1.GetHistoryResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12protos/admin.proto\x12\x0connxpress.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"o\n\rDeployRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x1b\n\x0e\x65xpected_epoch\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x11\n\x0f_expected_epoch\"q\n\x0fRollbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1b\n\x0e\x65xpected_epoch\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x42\x11\n\x0f_expected_epoch\"j\n\x0e\x44\x65ployResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x18\n\x10previous_version\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x05 \x01(\x08\"z\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.onnxpress.v1.VersionState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\r\n\x05\x61lone\x18\x05 \x01(\t\"%\n\x14GetDeploymentRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xe3\x01\n\x15GetDeploymentResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x14\n\x0clive_version\x18\x03 \x01(\x04\x12\x18\n\x10previous_version\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x08versions\x18\x08 \x03(\x0b\x32\x1b.onnxpress.v1.VersionStatus\"\x13\n\x11ListModelsRequest\"I\n\x12ListModelsResponse\x12\x33\n\x06models\x18\x01 \x03(\x0b\x32#.onnxpress.v1.GetDeploymentResponse\"(\n\x17WatchDeploymentsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"1\n\x11GetHistoryRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"\xde\x01\n\x0b\x41uditRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x06 \x01(\x04\x12\x12\n\nto_version\x18\x07 \x01(\x04\x12\r\n\x05\x65poch\x18\x08 \x01(\x04\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x0e\n\x06result\x18\x0b \x01(\t\"@\n\x12GetHistoryResponse\x12*\n\x07records\x18\x01 \x03(\x0b\x32\x19.onnxpress.v1.AuditRecord*\xb4\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERSION_STATE_AVAILABLE\x10\x01\x12\x19\n\x15VERSION_STATE_LOADING\x10\x02\x12\x17\n\x13VERSION_STATE_READY\x10\x03\x12\x1a\n\x16VERSION_STATE_DRAINING\x10\x04\x12\x18\n\x14VERSION_STATE_FAILED\x10\x05\x32\xff\x03\n\x05\x41\x64min\x12\x45\n\x06\x44\x65ploy\x12\x1b.onnxpress.v1.DeployRequest\x1a\x1c.onnxpress.v1.DeployResponse\"\x00\x12I\n\x08Rollback\x12\x1d.onnxpress.v1.RollbackRequest\x1a\x1c.onnxpress.v1.DeployResponse\"\x00\x12Z\n\rGetDeployment\x12\".onnxpress.v1.GetDeploymentRequest\x1a#.onnxpress.v1.GetDeploymentResponse\"\x00\x12Q\n\nListModels\x12\x1f.onnxpress.v1.ListModelsRequest\x1a .onnxpress.v1.ListModelsResponse\"\x00\x12\x62\n\x10WatchDeployments\x12%.onnxpress.v1.WatchDeploymentsRequest\x1a#.onnxpress.v1.GetDeploymentResponse\"\x00\x30\x01\x12Q\n\nGetHistory\x12\x1f.onnxpress.v1.GetHistoryRequest\x1a .onnxpress.v1.GetHistoryResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERSIONSTATE']._serialized_start=1262
-  _globals['_VERSIONSTATE']._serialized_end=1442
+  _globals['_VERSIONSTATE']._serialized_start=1279
+  _globals['_VERSIONSTATE']._serialized_end=1459
   _globals['_DEPLOYREQUEST']._serialized_start=69
   _globals['_DEPLOYREQUEST']._serialized_end=180
   _globals['_ROLLBACKREQUEST']._serialized_start=182
-  _globals['_ROLLBACKREQUEST']._serialized_end=278
-  _globals['_DEPLOYRESPONSE']._serialized_start=280
-  _globals['_DEPLOYRESPONSE']._serialized_end=386
-  _globals['_VERSIONSTATUS']._serialized_start=388
-  _globals['_VERSIONSTATUS']._serialized_end=510
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=512
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=549
-  _globals['_GETDEPLOYMENTRESPONSE']._serialized_start=552
-  _globals['_GETDEPLOYMENTRESPONSE']._serialized_end=779
-  _globals['_LISTMODELSREQUEST']._serialized_start=781
-  _globals['_LISTMODELSREQUEST']._serialized_end=800
-  _globals['_LISTMODELSRESPONSE']._serialized_start=802
-  _globals['_LISTMODELSRESPONSE']._serialized_end=875
-  _globals['_WATCHDEPLOYMENTSREQUEST']._serialized_start=877
-  _globals['_WATCHDEPLOYMENTSREQUEST']._serialized_end=917
-  _globals['_GETHISTORYREQUEST']._serialized_start=919
-  _globals['_GETHISTORYREQUEST']._serialized_end=968
-  _globals['_AUDITRECORD']._serialized_start=971
-  _globals['_AUDITRECORD']._serialized_end=1193
-  _globals['_GETHISTORYRESPONSE']._serialized_start=1195
-  _globals['_GETHISTORYRESPONSE']._serialized_end=1259
-  _globals['_ADMIN']._serialized_start=1445
-  _globals['_ADMIN']._serialized_end=1956
+  _globals['_ROLLBACKREQUEST']._serialized_end=295
+  _globals['_DEPLOYRESPONSE']._serialized_start=297
+  _globals['_DEPLOYRESPONSE']._serialized_end=403
+  _globals['_VERSIONSTATUS']._serialized_start=405
+  _globals['_VERSIONSTATUS']._serialized_end=527
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=529
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=566
+  _globals['_GETDEPLOYMENTRESPONSE']._serialized_start=569
+  _globals['_GETDEPLOYMENTRESPONSE']._serialized_end=796
+  _globals['_LISTMODELSREQUEST']._serialized_start=798
+  _globals['_LISTMODELSREQUEST']._serialized_end=817
+  _globals['_LISTMODELSRESPONSE']._serialized_start=819
+  _globals['_LISTMODELSRESPONSE']._serialized_end=892
+  _globals['_WATCHDEPLOYMENTSREQUEST']._serialized_start=894
+  _globals['_WATCHDEPLOYMENTSREQUEST']._serialized_end=934
+  _globals['_GETHISTORYREQUEST']._serialized_start=936
+  _globals['_GETHISTORYREQUEST']._serialized_end=985
+  _globals['_AUDITRECORD']._serialized_start=988
+  _globals['_AUDITRECORD']._serialized_end=1210
+  _globals['_GETHISTORYRESPONSE']._serialized_start=1212
+  _globals['_GETHISTORYRESPONSE']._serialized_end=1276
+  _globals['_ADMIN']._serialized_start=1462
+  _globals['_ADMIN']._serialized_end=1973
 # @@protoc_insertion_point(module_scope)

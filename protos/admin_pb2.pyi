@@ -38,14 +38,16 @@ class DeployRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., expected_epoch: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RollbackRequest(_message.Message):
-    __slots__ = ("model", "expected_epoch", "reason")
+    __slots__ = ("model", "expected_epoch", "reason", "dry_run")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_EPOCH_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     model: str
     expected_epoch: int
     reason: str
-    def __init__(self, model: _Optional[str] = ..., expected_epoch: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, model: _Optional[str] = ..., expected_epoch: _Optional[int] = ..., reason: _Optional[str] = ..., dry_run: bool = ...) -> None: ...
 
 class DeployResponse(_message.Message):
     __slots__ = ("model", "version", "previous_version", "epoch", "changed")

@@ -78,7 +78,8 @@ class AdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Rollback(self, request, context):
-        """Makes the version live that was live before the newest deploy; the same barrier as Deploy.
+        """Makes the version live that was live before this one and was not itself rolled back from, so that a second
+        rollback goes further back; the same barrier as Deploy. Going forward again needs a Deploy by number.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -15,7 +15,7 @@ USAGE, REFUSED = 2, 3
 DIGEST_SHOWN = 12
 COMMANDS = {
     "deploy": "Make a version live; returns once every new request is answered by it.",
-    "rollback": "Make the version live again that was live before.",
+    "rollback": "Go back to the version that was live before and was not itself rolled back from.",
     "status": "What is live, and the state of every version.",
     "history": "Who changed what, when and why, from the audit log.",
 }
@@ -59,6 +59,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument(
             "--expected-epoch", type=int, metavar="N", help="refuse unless the deployment is at epoch N"
         )
+    if command == "rollback":
+        parser.add_argument("--dry-run", action="store_true", help="only say where a rollback would go, and why")
     if command == "history":
         parser.add_argument("--limit", type=int, default=100, metavar="N", help="newest records shown (default 100)")
     parser.add_argument(
@@ -86,9 +88,18 @@ def _deploy(client: AdminClient, arguments: argparse.Namespace) -> None:
 
 def _rollback(client: AdminClient, arguments: argparse.Namespace) -> None:
     request = pb.RollbackRequest(
-        model=arguments.model, expected_epoch=arguments.expected_epoch, reason=arguments.reason
+        model=arguments.model,
+        expected_epoch=arguments.expected_epoch,
+        reason=arguments.reason,
+        dry_run=arguments.dry_run,
     )
-    _say_outcome(client.call(lambda stub: stub.Rollback, request))
+    done = client.call(lambda stub: stub.Rollback, request)
+    why = f"it was live before version {done.previous_version} and was not rolled back from"
+    if arguments.dry_run:
+        _say(f"{done.model}: a rollback would make version {done.version} live: {why}")
+    else:
+        _say_outcome(done)
+        _say(f"{done.model}: back to version {done.version}, since {why}")
 
 
 def _say_outcome(done: pb.DeployResponse) -> None:
@@ -114,8 +125,11 @@ def _status(client: AdminClient, arguments: argparse.Namespace) -> None:
         )
         for version in model.versions:
             state = pb.VersionState.Name(version.state).removeprefix("VERSION_STATE_").lower()
+            if version.state == pb.VERSION_STATE_READY and version.reason:
+                state = f"{state}, {version.reason}"
             mark = "*" if version.version == model.live_version else " "
-            line = f"  {mark} {version.version:>4}  {state:<9}  {version.digest[:DIGEST_SHOWN]:<12}  {version.reason}"
+            reason = version.reason if version.state == pb.VERSION_STATE_FAILED else ""
+            line = f"  {mark} {version.version:>4}  {state:<9}  {version.digest[:DIGEST_SHOWN]:<12}  {reason}"
             _say(line.rstrip())
             if version.alone:
                 _say(f"          shared batches: no: {version.alone}")

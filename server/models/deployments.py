@@ -11,6 +11,7 @@ from google.protobuf import json_format
 
 from protos.package_pb2 import Deployment
 from server.errors import EpochConflictError, RefusedPackageError, StateWriteError
+from server.models.history import History
 
 DEPLOYMENT_FILE = "deployment.json"
 
@@ -90,12 +91,19 @@ class Desired:
     """What should be live, whoever said so."""
 
     version: int
-    previous: int
     epoch: int
+    history: History = ()  # see history.py
+
+    @property
+    def previous(self) -> int:
+        """What a rollback makes live; 0: nothing."""
+        return self.history[-1] if self.history else 0
 
 
 def desired_state(deployment: Deployment | None, versions: list[int]) -> Desired | None:
     """The deployment's word, or the highest version where there is none, as in Triton. None: nothing to serve."""
     if deployment is not None:
-        return Desired(deployment.live_version, deployment.previous_version, deployment.epoch)
-    return Desired(versions[-1], 0, 0) if versions else None
+        # Files of 0.1.0 before histories were kept have the newest entry only.
+        previous = (deployment.previous_version,) if deployment.previous_version else ()
+        return Desired(deployment.live_version, deployment.epoch, tuple(deployment.history) or previous)
+    return Desired(versions[-1], 0) if versions else None

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from protos.package_pb2 import Deployment
 from server.errors import (
@@ -18,6 +19,7 @@ from server.errors import (
 )
 from server.facts import AdminFact, AuditLog
 from server.models.deployments import Desired, desired_state, read_deployment, write_deployment
+from server.models.history import History, after_deploy, after_rollback
 from server.models.lifecycle import State, check_transition, versions_to_unload
 from server.models.repository import Repository
 from server.serving.lane import Lane
@@ -25,46 +27,17 @@ from server.serving.loader import Loader
 from server.serving.routes import Route
 from server.serving.scheduler import Scheduler
 from server.serving.trial import Verdict
+from server.serving.versions import ModelStatus, Outcome, VersionStatus
 
 # How long a deploy waits for requests that the former version still holds.
 RELEASE_S = 30.0
 # What a caller reads of a version that nobody has asked to be loaded.
 UNLOADED = "on disk but not loaded: deploy it or load it"
 LOADING = "being loaded: the server is starting"
+MISSING = "package missing"
 GONE = "what the deployment wants live, but not in the repository"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """What is known of a version now."""
-
-    version: int
-    state: State
-    reason: str = ""
-    lane: Lane | None = None
-
-
-@dataclass(frozen=True)
-class ModelStatus:
-    """A model's deployment and versions at one moment."""
-
-    model: str
-    desired: Desired
-    deployment: Deployment | None
-    versions: tuple[VersionStatus, ...]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a deploy or rollback did."""
-
-    model: str
-    version: int
-    previous: int
-    epoch: int
-    changed: bool
 
 
 @dataclass
@@ -154,45 +127,73 @@ class Deployer:
         desired, _ = self._newest(model)
         expected = desired.epoch if expected_epoch is None else expected_epoch
         fact = AdminFact(actor, "deploy", name, desired.version, version, expected + 1, "", reason, "ok")
-        return self._change(model, version, expected, fact)
+        return self._change(
+            model, lambda now: (version, after_deploy(now.history, now.version, version)), expected, fact
+        )
 
     def rollback(self, name: str, expected_epoch: int | None, reason: str, actor: str) -> Outcome:
-        """Makes the version live that was live before. Raises what `deploy` raises, and NothingToRollBackError."""
+        """Makes the version live that was live before and was not itself rolled back from.
+
+        Raises what `deploy` raises, and NothingToRollBackError.
+        """
         model = self._known(name)
         desired, _ = self._newest(model)
-        if not desired.previous:
-            raise NothingToRollBackError(f"model {name!r} has had no other version live")
+        target, _ = _back(name, desired)
         expected = desired.epoch if expected_epoch is None else expected_epoch
-        fact = AdminFact(actor, "rollback", name, desired.version, desired.previous, expected + 1, "", reason, "ok")
-        return self._change(model, desired.previous, expected, fact)
+        fact = AdminFact(actor, "rollback", name, desired.version, target, expected + 1, "", reason, "ok")
+        return self._change(model, partial(_back, name), expected, fact)
 
-    def _change(self, model: _Model, version: int, expected: int, fact: AdminFact) -> Outcome:
+    def rollback_target(self, name: str) -> Outcome:
+        """What a rollback would do now. Raises UnknownModelError, NothingToRollBackError."""
+        desired, _ = self._newest(self._known(name))
+        target, _ = _back(name, desired)
+        return Outcome(name, target, desired.version, desired.epoch, changed=False)
+
+    def _change(
+        self, model: _Model, step: Callable[[Desired], tuple[int, History]], expected: int, fact: AdminFact
+    ) -> Outcome:
+        """Makes the version live that `step` chooses, which also says what rollbacks may go back to afterwards."""
         with model.lock:
             desired = model.desired
             try:
                 desired = self._catch_up(model)
                 if desired.epoch != expected:
                     raise EpochConflictError(f"model {model.name!r} is at epoch {desired.epoch}, expected {expected}")
+                version, history = step(desired)
                 live = model.versions.get(desired.version)
                 if version == desired.version and live is not None and live.state is State.READY:
                     return Outcome(model.name, version, desired.previous, desired.epoch, changed=False)
                 lane = self._load(model, version, trial=True)
-                fact = replace(fact, from_version=desired.version, digest=lane.digest)
-                self._commit(model, version, fact)
+                self._check_on_disk(model, version, lane)
+                fact = replace(fact, from_version=desired.version, to_version=version, digest=lane.digest)
+                self._commit(model, history, fact)
             except OnnxpressError as error:
                 self._refused(model, replace(fact, epoch=desired.epoch, result=f"refused: {error}"))
                 raise
-            former = model.desired
             self._publish(model)
             self._unload_unneeded(model)
-            return Outcome(model.name, former.version, former.previous, former.epoch, changed=True)
+            return Outcome(model.name, version, desired.version, model.desired.epoch, changed=True)
+
+    def _check_on_disk(self, model: _Model, version: int, lane: Lane) -> None:
+        """What goes live must be there after a restart, so a warm version needs its package too.
+
+        Raises RefusedPackageError when the package is missing, incomplete or not the one that was loaded.
+        """
+        if version not in self._repository.versions(model.name):
+            raise RefusedPackageError(f"version {version} of {model.name!r} is loaded, but no longer in the repository")
+        if self._repository.read(model.name, version).digest != lane.digest:
+            raise RefusedPackageError(
+                f"version {version} of {model.name!r} was changed in the repository since it was loaded"
+            )
 
     def _newest(self, model: _Model) -> tuple[Desired, Deployment | None]:
         """The desired state and its record, on disk where another replica on this repository has gone ahead of us."""
         deployment = read_deployment(self._repository.root / model.name)
         if deployment is None or deployment.epoch <= model.desired.epoch:
             return model.desired, model.deployment
-        return Desired(deployment.live_version, deployment.previous_version, deployment.epoch), deployment
+        newest = desired_state(deployment, [])
+        assert newest is not None, "a deployment names a version"
+        return newest, deployment
 
     def _catch_up(self, model: _Model) -> Desired:
         """Makes live here what is live on disk, so that the next change starts from the truth."""
@@ -214,15 +215,15 @@ class Deployer:
             # The caller is told the first reason, which is the one to act on.
             logger.error("model %r: the refusal is not in the audit log: %s", model.name, error)  # noqa: TRY400
 
-    def _commit(self, model: _Model, version: int, fact: AdminFact) -> None:
+    def _commit(self, model: _Model, history: History, fact: AdminFact) -> None:
         """Durable before visible: first the audit log, then the deployment; a refused write is told to both."""
         desired = model.desired
         deployment = Deployment(
             model=model.name,
             epoch=desired.epoch + 1,
-            live_version=version,
-            # Redeploying the version that is desired but failed to load keeps the rollback target.
-            previous_version=desired.previous if version == desired.version else desired.version,
+            live_version=fact.to_version,
+            previous_version=history[-1] if history else 0,
+            history=history,
             reason=fact.reason,
             actor=fact.actor,
         )
@@ -230,7 +231,7 @@ class Deployer:
         self._audit.append(fact)
         write_deployment(self._repository.root / model.name, deployment)
         model.deployment = deployment
-        model.desired = Desired(version, deployment.previous_version, deployment.epoch)
+        model.desired = Desired(fact.to_version, deployment.epoch, history)
 
     def load(self, name: str, version: int, actor: str) -> None:
         """Loads a version (0: what the deployment says) beside what is live; it answers requests that name it."""
@@ -257,9 +258,12 @@ class Deployer:
     def status(self, name: str) -> ModelStatus:
         """Raises UnknownModelError."""
         model = self._known(name)
-        versions = dict(model.versions)
-        for version in self._repository.versions(name):
+        versions, on_disk = dict(model.versions), self._repository.versions(name)
+        for version in on_disk:
             versions.setdefault(version, VersionStatus(version, State.AVAILABLE))
+        for version in versions.keys() - set(on_disk):
+            if versions[version].state is State.READY:
+                versions[version] = replace(versions[version], reason=MISSING)
         ordered = tuple(versions[version] for version in sorted(versions))
         return ModelStatus(name, model.desired, model.deployment, ordered)
 
@@ -279,7 +283,7 @@ class Deployer:
                 f"model {name!r} is not in the repository; there are {', '.join(self.models()) or 'none'}"
             )
         # A folder that appeared after the start: known, and live by a deploy only.
-        return self._adopt(name, Desired(0, 0, 0), None)
+        return self._adopt(name, Desired(0, 0), None)
 
     def _adopt(self, name: str, desired: Desired, deployment: Deployment | None) -> _Model:
         with self._models_lock:
@@ -382,3 +386,13 @@ class Deployer:
             self._audit.append(
                 AdminFact("onnxpress", "recover", model.name, 0, model.desired.version, epoch, "", why, "ok")
             )
+
+
+def _back(name: str, desired: Desired) -> tuple[int, History]:
+    """The version that a rollback makes live, and the history then."""
+    if not desired.history:
+        raise NothingToRollBackError(
+            f"model {name!r} has no earlier version to go back to; "
+            "one that was rolled back from, or never live, goes live by a deploy with its number"
+        )
+    return after_rollback(desired.history)

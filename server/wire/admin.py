@@ -15,7 +15,8 @@ from protos import admin_pb2 as pb
 from protos import inference_pb2
 from server.errors import InvalidRequestError, PermissionDeniedError, UnauthenticatedError
 from server.models.lifecycle import State
-from server.serving.deployer import Deployer, ModelStatus, Outcome
+from server.serving.deployer import Deployer
+from server.serving.versions import ModelStatus, Outcome
 from server.telemetry.audit import FileAuditLog
 from server.wire.inference import SERVICE as INFERENCE_SERVICE
 from server.wire.inference import Context, translating
@@ -102,6 +103,8 @@ class Admin:
         )
 
     def rollback(self, request: pb.RollbackRequest, actor: str) -> pb.DeployResponse:
+        if request.dry_run:
+            return _outcome(self._deployer.rollback_target(request.model))
         expected = request.expected_epoch if request.HasField("expected_epoch") else None
         return _outcome(self._deployer.rollback(request.model, expected, request.reason[:REASON_MAX], actor))
 
@@ -121,10 +124,11 @@ class Admin:
         self, request: pb.WatchDeploymentsRequest, context: Context
     ) -> AsyncIterator[pb.GetDeploymentResponse]:
         """The state now, then every change; a slow reader sees the newest state, not every one between."""
+        loop = asyncio.get_running_loop()
         try:
             self._gate.check(context)
             if request.model:
-                self._deployer.status(request.model)
+                await loop.run_in_executor(self._pool, self._deployer.status, request.model)
         except Exception as error:  # noqa: BLE001 -- the table says what the caller may know
             code, message, metadata = status_of(error)
             await context.abort(code, message, tuple(metadata))
@@ -134,8 +138,11 @@ class Admin:
         try:
             while not self._closing:
                 changed.clear()
-                for name in [request.model] if request.model else self._deployer.models():
-                    state = _deployment(self._deployer.status(name))
+                names = (
+                    [request.model] if request.model else await loop.run_in_executor(self._pool, self._deployer.models)
+                )
+                for name in names:
+                    state = _deployment(await loop.run_in_executor(self._pool, self._deployer.status, name))
                     if told.get(name) != (seen := state.SerializeToString(deterministic=True)):
                         told[name] = seen
                         yield state

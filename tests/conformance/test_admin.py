@@ -142,12 +142,16 @@ def test_commands(server: ServerProcess, token_file: Path) -> None:
     assert told.startswith("numbers: version 2 is live (before: 1), epoch ")
     code, told, _ = onnxpress(server, token_file, "deploy", "numbers", "2")
     assert (code, "nothing changed" in told) == (0, True)
+    code, told, _ = onnxpress(server, token_file, "rollback", "numbers", "--dry-run")
+    assert code == 0
+    assert told.startswith("numbers: a rollback would make version 1 live: it was live before version 2")
     code, told, _ = onnxpress(server, token_file, "rollback", "numbers")
     assert (code, "version 1 is live (before: 2)" in told) == (0, True)
+    assert "back to version 1, since it was live before version 2 and was not rolled back from" in told
     code, told, _ = onnxpress(server, token_file, "status", "numbers")
     assert code == 0
     assert "numbers: version 1 live" in told
-    assert [line.split()[:2] for line in told.splitlines()[1:]] == [["*", "1"], ["2", "ready"]]
+    assert [line.split()[:2] for line in told.splitlines()[1:]] == [["*", "1"], ["2", "available"]]
     code, told, _ = onnxpress(server, token_file, "history", "numbers", "--limit", "2")
     assert code == 0
     assert [("deploy" in line, "rollback" in line) for line in told.splitlines()] == [(True, False), (False, True)]

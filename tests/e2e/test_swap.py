@@ -1,5 +1,6 @@
 """P4: deploys and rollbacks under load lose no request, answer right, and are a barrier for what is sent afterwards."""
 
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -165,16 +166,59 @@ def test_rollback_under_load(start: Callable[..., ServerProcess], questions: lis
     """A rollback is the same barrier, and loads nothing: the former version is still warm."""
     server = start("numbers")
     with administered(server.admin) as admin:
-        admin.Deploy(admin_pb2.DeployRequest(model="numbers", version=2), timeout=DEADLINE_S)
-        loads = server.log.count(" is ready, batches of")
-        traffic = Traffic(server.grpc, questions, first=2)
-        for version in (3, 2, 3, 2):
-            asked = admin_pb2.RollbackRequest(model="numbers", reason="as before")
-            done = traffic.deploy(version, lambda asked=asked: admin.Rollback(asked, timeout=DEADLINE_S))
-            assert (done.version, done.changed) == (version, True)
+        forward = admin_pb2.DeployRequest(model="numbers", version=2)
+        back = admin_pb2.RollbackRequest(model="numbers", reason="as before")
+        traffic = Traffic(server.grpc, questions, first=3)
+        for _ in range(3):
+            traffic.deploy(2, lambda: admin.Deploy(forward, timeout=DEADLINE_S))
+            loads = server.log.count(" is ready, batches of")
+            done = traffic.deploy(3, lambda: admin.Rollback(back, timeout=DEADLINE_S))
+            assert (done.version, done.changed, done.previous_version) == (3, True, 2)
+            assert server.log.count(" is ready, batches of") == loads
         traffic.stop()
     assert traffic.wrong == []
-    assert server.log.count(" is ready, batches of") == loads
+
+
+def test_rollbacks_walk_back(start: Callable[..., ServerProcess]) -> None:
+    """Each rollback goes further back, never to what was rolled back from; a restart keeps the way."""
+    server = start("numbers")
+    back = admin_pb2.RollbackRequest(model="numbers")
+    with administered(server.admin) as admin:
+        for version in (1, 2):
+            admin.Deploy(admin_pb2.DeployRequest(model="numbers", version=version), timeout=DEADLINE_S)
+        dry = admin.Rollback(admin_pb2.RollbackRequest(model="numbers", dry_run=True), timeout=DEADLINE_S)
+        assert (dry.version, dry.previous_version, dry.epoch, dry.changed) == (1, 2, 2, False)
+        assert admin.Rollback(back, timeout=DEADLINE_S).version == 1
+    server.kill()
+    with ServerProcess(server.repository).ready() as again, administered(again.admin) as admin:
+        assert admin.Rollback(back, timeout=DEADLINE_S).version == 3  # what was live before the first deploy
+        with pytest.raises(grpc.RpcError, match="no earlier version to go back to"):
+            admin.Rollback(back, timeout=DEADLINE_S)
+        assert admin.Deploy(admin_pb2.DeployRequest(model="numbers", version=2), timeout=DEADLINE_S).version == 2
+
+
+@pytest.mark.parametrize("damage", ["missing", "incomplete", "changed"])
+def test_no_rollback_to_what_a_restart_could_not_serve(start: Callable[..., ServerProcess], damage: str) -> None:
+    """A version that is warm, but not on disk as it was loaded, does not go live; nothing changes, status says why."""
+    server = start("numbers")
+    with administered(server.admin) as admin:
+        admin.Deploy(admin_pb2.DeployRequest(model="numbers", version=2), timeout=DEADLINE_S)
+        folder = server.repository / "numbers/3"
+        if damage == "missing":
+            shutil.rmtree(folder)
+        elif damage == "incomplete":
+            (folder / "golden.npz").unlink()
+        else:
+            shutil.copy(server.repository / "numbers/1/model.onnx", folder / "model.onnx")
+        with pytest.raises(grpc.RpcError) as refused:
+            admin.Rollback(admin_pb2.RollbackRequest(model="numbers"), timeout=DEADLINE_S)
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        status = admin.GetDeployment(admin_pb2.GetDeploymentRequest(model="numbers"), timeout=DEADLINE_S)
+        newest = admin.GetHistory(admin_pb2.GetHistoryRequest(model="numbers"), timeout=DEADLINE_S).records[-1]
+    assert (status.live_version, status.epoch) == (2, 1)
+    assert newest.result == f"refused: {refused.value.details()}"
+    (kept,) = (version for version in status.versions if version.version == 3)
+    assert kept.reason == ("package missing" if damage == "missing" else "")
 
 
 def test_deploying_what_is_live_changes_nothing(start: Callable[..., ServerProcess]) -> None:
@@ -211,7 +255,10 @@ def test_two_deploys_at_once(start: Callable[..., ServerProcess]) -> None:
 def test_rollback_of_what_has_no_past(start: Callable[..., ServerProcess]) -> None:
     """A rollback where nothing was live before is refused with that reason."""
     server = start("bare")
-    with administered(server.admin) as admin, pytest.raises(grpc.RpcError, match="no other version live") as caught:
+    with (
+        administered(server.admin) as admin,
+        pytest.raises(grpc.RpcError, match="no earlier version") as caught,
+    ):
         admin.Rollback(admin_pb2.RollbackRequest(model="bare"), timeout=DEADLINE_S)
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 

@@ -109,9 +109,9 @@ def test_broken_file(tmp_path: Path, content: bytes) -> None:
     ("stored", "versions", "desired"),
     [
         (None, [], None),
-        (None, [1, 2, 10], Desired(10, 0, 0)),  # as Triton does
-        (deployment(4, live=2), [1, 2, 10], Desired(2, 0, 4)),  # the deployment's word
-        (deployment(4, live=3), [1], Desired(3, 0, 4)),  # even where the folder is gone
+        (None, [1, 2, 10], Desired(10, 0)),  # as Triton does
+        (deployment(4, live=2), [1, 2, 10], Desired(2, 4)),  # the deployment's word
+        (deployment(4, live=3), [1], Desired(3, 4)),  # even where the folder is gone
     ],
 )
 def test_desired_state(stored: Deployment | None, versions: list[int], desired: Desired | None) -> None:

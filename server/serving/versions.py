@@ -1,0 +1,39 @@
+"""What is known of a model's versions, and what a change of its deployment did."""
+
+from dataclasses import dataclass
+
+from protos.package_pb2 import Deployment
+from server.models.deployments import Desired
+from server.models.lifecycle import State
+from server.serving.lane import Lane
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """What is known of a version now."""
+
+    version: int
+    state: State
+    reason: str = ""
+    lane: Lane | None = None
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """A model's deployment and versions at one moment."""
+
+    model: str
+    desired: Desired
+    deployment: Deployment | None
+    versions: tuple[VersionStatus, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a deploy or rollback did."""
+
+    model: str
+    version: int
+    previous: int
+    epoch: int
+    changed: bool
