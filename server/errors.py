@@ -4,6 +4,8 @@
 Messages name field, expected and got, and never a path of the server's disk.
 """
 
+DRAINING_MESSAGE = "the server is draining"
+
 
 class OnnxpressError(Exception):
     """The root: catching it never catches a programming error."""

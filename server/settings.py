@@ -63,7 +63,7 @@ class Settings:
     model_mib_max: int = option(2048, "largest model.onnx accepted", least=1)
     load_seconds_max: int = option(120, "a version that takes longer to load, warm up and check is refused", least=1)
     load_mib_max: int = option(8192, "memory that loading a version may take in its trial process", least=1)
-    drain_wait_s: float = option(0.0, "between NOT_SERVING and refusing new work, for balancers to notice")
+    drain_wait_s: float = option(0.5, "between NOT_SERVING and refusing new work, for balancers to notice")
     drain_finish_s: float = option(20.0, "for held work to finish when stopping")
 
     def __post_init__(self) -> None:

@@ -39,9 +39,11 @@ from server.wire.native_front import NativeFront
 # Often, because nobody else has the interpreter meanwhile: 0.2 ms each time at full load, not 3 ms now and then.
 FOLD_S = 0.05
 POOL_NAME = "control"
-HANDS_S = 0.05
+# What answers get to be written before connections are closed: pygrpc-native 0.5 drops what is not, and cannot tell.
+FLUSH_S = 0.05
 # What stopping may take beyond drain_wait_s and drain_finish_s: closing ports, flushing, joining threads.
 STOP_MARGIN_S = 5.0
+SIGNALLED = 128  # and the signal's number: the exit code, as a shell says it
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ class Server:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._signalled, number)
         with control_socket(self._settings.state_dir) as socket:
             await loop.run_in_executor(self._pool, self._deployer.announce)
             await self._serve(loop, socket)
@@ -93,24 +95,16 @@ class Server:
         health = Health()
         futures = FutureFront(loop)
         version = distribution_version("onnxpress")
-        inference = Inference(
-            version,
-            self._codec.request_rows_max,
-            self._scheduler,
-            self._metrics,
-            health,
-            self._pump,
-            futures,
-            self._pool,
-        )
+        rows_max, scheduler, metrics = self._codec.request_rows_max, self._scheduler, self._metrics
+        inference = Inference(version, rows_max, scheduler, metrics, health, self._pump, futures, self._pool)
         admin = Admin(self._deployer, self._audit, self._gate, self._pool)
         self._deployer.on_change = partial(_tell, loop, admin)
-        self._metrics.lanes = self._lanes
-        self._metrics.epochs = lambda: [(r.model, r.epoch) for r in self._scheduler.routes.models.values()]
+        metrics.lanes = self._lanes
+        metrics.epochs = lambda: [(r.model, r.epoch) for r in self._scheduler.routes.models.values()]
 
         native = NativeFront(settings, str(socket)) if settings.front == "native" else None
         data = DataServer(settings, health, inference, str(socket) if native else "")
-        http = HttpServer(settings.host, settings.http_port, _registry(self._metrics), lambda: health.serving)
+        http = HttpServer(settings.host, settings.http_port, _registry(metrics), lambda: health.serving)
         admin_server = AdminServer(settings, admin)
         http.start()
         await data.start()
@@ -125,24 +119,49 @@ class Server:
 
         await self._until_stopped(loop, health)
 
+        await self._drain(loop, health, front, futures)
+        admin.wake_watchers(closing=True)
+        await health.close()
+        # At once: until then clients that do not watch health see a connection that is ready, and try it again.
+        await asyncio.sleep(FLUSH_S)
+        front.close()
+        await asyncio.gather(data.stop(), admin_server.stop(), loop.run_in_executor(None, http.close))
+        folding.cancel()
+        for pump in pumps:
+            await loop.run_in_executor(None, pump.join, STOP_MARGIN_S / len(pumps))
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        logger.info("stopped")
+
+    async def _drain(
+        self, loop: asyncio.AbstractEventLoop, health: Health, front: NativeFront | FutureFront, futures: FutureFront
+    ) -> None:
+        """Tells that this server goes, then takes no new calls; returns when the held ones are answered, or too late.
+
+        `futures` holds the calls of streams, and with the front `grpcio` is the front.
+        """
+        settings = self._settings
         await health.set(serving=False)
         self._trials.stop()
         logger.info("stopping: not serving, %.1f s for balancers to notice", settings.drain_wait_s)
         await asyncio.sleep(settings.drain_wait_s)
         futures.drain()
         front.drain()
-        # What a pump had in its hands at that moment is on its way into a lane.
-        await asyncio.sleep(HANDS_S)
-        finished = await loop.run_in_executor(None, self._scheduler.wait_idle, settings.drain_finish_s)
+        idle = loop.run_in_executor(None, self._scheduler.wait_idle, settings.drain_finish_s)
+        streamed = asyncio.create_task(futures.wait_idle())
+        await asyncio.wait((idle, streamed), timeout=settings.drain_finish_s)
+        finished = await idle and streamed.done()
+        streamed.cancel()
         logger.info("stopping: held work %s", "is finished" if finished else "did not finish in time")
-        admin.wake_watchers(closing=True)
-        await asyncio.gather(data.stop(), admin_server.stop(), loop.run_in_executor(None, http.close))
-        front.close()
-        folding.cancel()
-        for pump in pumps:
-            await loop.run_in_executor(None, pump.join, STOP_MARGIN_S / len(pumps))
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        logger.info("stopped")
+
+    def _signalled(self, number: int) -> None:
+        """The first signal stops the server, the second ends the process at once, whatever it holds."""
+        if not self._stop.is_set():
+            self._stop.set()
+            return
+        self._trials.stop()
+        logger.error("a second signal: ending at once, held work is lost")
+        logging.shutdown()
+        os._exit(SIGNALLED + number)
 
     async def _until_stopped(self, loop: asyncio.AbstractEventLoop, health: Health) -> None:
         """Loads what is deployed, says that it serves, and returns when the process is told to stop."""

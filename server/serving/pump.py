@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import monotonic_ns
 from typing import Any
 
-from server.errors import ExpiredError, OnnxpressError
+from server.errors import DRAINING_MESSAGE, DrainingError, ExpiredError, OnnxpressError
 from server.facts import BatchFacts, Telemetry
 from server.serving.admission import Admission, stale
 from server.serving.batching import Part
@@ -35,18 +35,22 @@ class Pump:
 
     def serve(self, front: Front) -> None:
         """Until the front closes. Run by one thread more than there are run slots."""
+        held = False
         while True:
-            batch = self._scheduler.turn()
+            batch = self._scheduler.turn(held=held)
+            held = False
             if batch is not None:
                 self._run(batch)
                 continue
             events = front.receive(RECEIVE_MAX)
-            self._scheduler.end_turn()
+            held = bool(events)
+            self._scheduler.end_turn(held=held)
             if events is None:
                 self._scheduler.close()
                 return
             try:
-                self.handle(front, events)
+                # After `end_turn`: whoever reads False here is waited for by the drain that sets it.
+                self.handle(front, self._turn_away(front, events) if front.refuses else events)
             except Exception:
                 # A bug of ours must not take a pump with it; the batch's callers have been told by `_run`.
                 logger.exception("a pump survived an error")
@@ -54,6 +58,13 @@ class Pump:
     def handle(self, front: Front, events: list[Event]) -> None:
         """Binds and queues `events`, then runs batches for as long as this thread gets one."""
         self._run(self._at_once(front, events) or self._admit(front, events))
+
+    def _turn_away(self, front: Front, events: list[Event]) -> list[Event]:
+        """Refuses the calls among `events`; the rest are cancellations, which still count."""
+        for event in events:
+            if event[0] == CALL:
+                self._refuse(front, event[1], DrainingError(DRAINING_MESSAGE))
+        return [event for event in events if event[0] != CALL]
 
     def _run(self, batch: Batch | None) -> None:
         while batch is not None:

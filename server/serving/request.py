@@ -21,6 +21,11 @@ Flat = Any
 class Front(Protocol):
     """What speaks HTTP/2. Every method may be called from any thread."""
 
+    @property
+    def refuses(self) -> bool:
+        """Whether the pumps refuse the calls that they receive from now on."""
+        ...
+
     def receive(self, most: int) -> list[Event] | None:
         """Up to `most` events that wait, or blocks until there is one; None once the front is closed."""
         ...

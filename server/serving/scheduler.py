@@ -62,6 +62,7 @@ class Scheduler:
         self._released = threading.Condition(self._lock)
         self._watched = 0  # threads that wait for leases
         self._receiving = 0  # pumps whose turn it is
+        self._in_hand = 0  # pumps that have received and not yet come back to `turn`
         self._long_at = -ACTIVE_NS  # monotonic ns of the newest long batch
         self._wanted = threading.Condition(self._lock)  # parked pumps wait on it
         self._closed = False
@@ -98,12 +99,16 @@ class Scheduler:
             _hold(lane, bunch.route, len(bunch.calls))
             return self._begin(lane, taken, now)
 
-    def turn(self) -> Batch | None:
+    def turn(self, *, held: bool) -> Batch | None:
         """What a pump with empty hands does next: a batch, or None: it receives, and then calls `end_turn`.
 
-        Parks it while there is neither.
+        Parks it while there is neither. `held`: its `end_turn` said so, and what it had is queued or answered now.
         """
         with self._lock:
+            if held:
+                self._in_hand -= 1
+                if self._watched:
+                    self._released.notify_all()
             now = monotonic_ns()
             while (batch := self._claim(now)) is None and self._receiving and now - self._long_at > ACTIVE_NS:
                 if self._closed:
@@ -114,9 +119,11 @@ class Scheduler:
                 self._receiving += 1
             return batch
 
-    def end_turn(self) -> None:
+    def end_turn(self, *, held: bool) -> None:
+        """The pump has received. `held`: it has events in hand, which `wait_idle` waits for until its next `turn`."""
         with self._lock:
             self._receiving -= 1
+            self._in_hand += held
 
     def close(self) -> None:
         """Parks no pump any more: the front is closed, and each will see that."""
@@ -169,11 +176,11 @@ class Scheduler:
                 self._watched -= 1
 
     def wait_idle(self, timeout_s: float) -> bool:
-        """Waits until nothing is queued or runs."""
+        """Waits until nothing is queued or runs, and no pump has events in hand; False when that took too long."""
         with self._lock:
             self._watched += 1
             try:
-                return self._released.wait_for(lambda: not self._waiting and not self._running, timeout_s)
+                return self._released.wait_for(lambda: not (self._waiting or self._running or self._in_hand), timeout_s)
             finally:
                 self._watched -= 1
 

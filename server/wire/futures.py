@@ -1,12 +1,12 @@
 """Answers to calls that an asyncio loop holds: the call *is* the future that its coroutine awaits."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 
-from server.errors import DrainingError
+from server.errors import DRAINING_MESSAGE, DrainingError
 from server.serving.request import CALL, CANCEL, Event
-from server.wire.native_front import DRAINING_MESSAGE
 from server.wire.status import status_of
 
 Call = asyncio.Future[bytes]
@@ -15,29 +15,47 @@ Call = asyncio.Future[bytes]
 class FutureFront:
     """Front of calls that come through grpc.aio: streams always, ModelInfer too where the front is `grpcio`.
 
-    `_waiting` is a thread-safe queue; futures are touched on their loop only.
+    `_waiting` is a thread-safe queue; futures, and the count of those that are open, are touched on their loop only.
     """
+
+    refuses = False  # `open` refuses, before a call waits
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: SimpleQueue[Event | None] = SimpleQueue()
         self._draining = False
+        self._open = 0
+        self._idle = asyncio.Event()  # draining, and no call is open
 
     async def ask(self, payload: bytes, time_remaining: float | None, peer: str) -> bytes:
         """Queues a request and waits for its answer. Raises the OnnxpressError that `fail` was called with."""
-        self.check()
-        call: Call = self._loop.create_future()
-        self._waiting.put((CALL, call, 0, payload, None, ((), peer, time_remaining)))
-        try:
-            return await call
-        except asyncio.CancelledError:
-            self._waiting.put((CANCEL, call, 0, None, None, None))
-            raise
+        with self.open() as call:
+            self._waiting.put((CALL, call, 0, payload, None, ((), peer, time_remaining)))
+            try:
+                return await call
+            except asyncio.CancelledError:
+                self._waiting.put((CANCEL, call, 0, None, None, None))
+                raise
 
-    def check(self) -> None:
-        """Raises DrainingError."""
+    @contextmanager
+    def open(self) -> Iterator[Call]:
+        """A call that whoever asks awaits inside; a drain waits for it. Raises DrainingError."""
         if self._draining:
             raise DrainingError(DRAINING_MESSAGE)
+        self._open += 1
+        try:
+            yield self._loop.create_future()
+        finally:
+            self._open -= 1
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        if self._draining and not self._open:
+            self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """After `drain`: until no call is open."""
+        await self._idle.wait()
 
     def receive(self, most: int) -> list[Event] | None:
         first = self._waiting.get()
@@ -74,6 +92,7 @@ class FutureFront:
     def drain(self) -> None:
         """From now on new calls are told UNAVAILABLE; those already received are answered."""
         self._draining = True
+        self._note_idle()
 
     def close(self) -> None:
         """`receive` returns None."""

@@ -20,12 +20,19 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
 
     def __init__(self) -> None:
         self._serving = False
+        self._closed = False
         self._changed = asyncio.Condition()
 
     async def set(self, *, serving: bool) -> None:
         """Tells every watcher."""
         async with self._changed:
             self._serving = serving
+            self._changed.notify_all()
+
+    async def close(self) -> None:
+        """Ends every watch, so that none holds up the stop."""
+        async with self._changed:
+            self._closed = True
             self._changed.notify_all()
 
     @property
@@ -51,7 +58,9 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
         told: int | None = None
         while True:
             async with self._changed:
-                while (status := self._status(request.service)) == told:
+                while (status := self._status(request.service)) == told and not self._closed:
                     await self._changed.wait()
+            if status == told:
+                return
             told = status
             yield Status(status=status)

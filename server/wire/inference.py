@@ -178,13 +178,12 @@ class Inference:
 
     async def _streamed(self, payload: bytes, context: Context) -> bytes:
         loop = asyncio.get_running_loop()
-        call: asyncio.Future[bytes] = loop.create_future()
         details = ((), context.peer(), context.time_remaining())
         try:
-            self._front.check()
-            event: Event = (CALL, call, 0, payload, None, details)
-            await loop.run_in_executor(self._pool, self._pump.handle, self._front, [event])
-            answer = await call
+            with self._front.open() as call:
+                event: Event = (CALL, call, 0, payload, None, details)
+                await loop.run_in_executor(self._pool, self._pump.handle, self._front, [event])
+                answer = await call
         except Exception as error:  # noqa: BLE001 -- a stream tells errors, it does not end with them
             response = pb.ModelStreamInferResponse(error_message=status_of(error)[1])
             try:

@@ -5,8 +5,8 @@ from time import monotonic_ns
 
 from pygrpc_native import NativeGrpcFront
 
-from server.errors import DrainingError, UsageError
-from server.serving.request import CALL, Event
+from server.errors import UsageError
+from server.serving.request import Event
 from server.settings import Settings
 from server.wire.status import PUSHBACK_KEY, status_of
 
@@ -17,13 +17,12 @@ WAKE_MS = 200
 ALONE_MIN = 4
 # A call that came sooner was there already.
 AT_ONCE_NS = 2_000
-DRAINING_MESSAGE = "the server is draining"
 
 
 class NativeFront:
     """Serves ModelInfer itself and forwards every other method to the control plane's Unix socket.
 
-    `_draining` is written by the control plane's thread once; pumps read it. `_alone` is written by whoever receives,
+    `refuses` is written by the control plane's thread once; pumps read it. `_alone` is written by whoever receives,
     one pump while calls come one at a time; all that a race could cost is one sleep or one wait awake.
     """
 
@@ -48,7 +47,7 @@ class NativeFront:
         self._receive = self._front.recv_batch_details
         self._poll_ns = settings.poll_us * 1000
         self._alone = 0  # calls in a row that came alone and soon
-        self._draining = False
+        self.refuses = False
         self.port: int = self._front.bound_port
 
     def start(self) -> None:
@@ -68,11 +67,6 @@ class NativeFront:
             events = self._receive(most, WAKE_MS)
         soon = AT_ONCE_NS < monotonic_ns() - began < self._poll_ns
         self._alone = self._alone + 1 if soon and events and len(events) == 1 else 0
-        if self._draining and events:
-            for event in events:
-                if event[0] == CALL:
-                    self.fail(event[1], DrainingError(DRAINING_MESSAGE))
-            return []
         return events
 
     def _poll(self, most: int, until: int) -> list[Event] | None:
@@ -91,9 +85,9 @@ class NativeFront:
         return code.name
 
     def drain(self) -> None:
-        """From now on new calls are told UNAVAILABLE; those already received are answered."""
-        self._draining = True
+        """From now on the pumps tell new calls UNAVAILABLE; those already received are answered."""
+        self.refuses = True
 
     def close(self) -> None:
-        """Ends every connection; `receive` returns None."""
+        """Ends every connection, with answers that are not written yet; `receive` returns None."""
         self._front.close()

@@ -135,12 +135,15 @@ def test_stops_are_quick(start: Callable[..., ServerProcess]) -> None:
     assert "did not" not in server.log
 
 
-def test_second_signal_changes_nothing(start: Callable[..., ServerProcess]) -> None:
-    """SIGINT is SIGTERM, and a second one is no crash."""
-    server = start("bare", tried=True)
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once(start: Callable[..., ServerProcess], second: signal.Signals) -> None:
+    """A person who signals twice need not wait for the drain: one line says what is lost, the exit code that it was."""
+    server = start("bare", tried=True, flags=("--drain-wait-s", "600"))
     server.send(signal.SIGINT)
-    server.send(signal.SIGTERM)
-    assert server.wait() == 0
+    server.wait_for("stopping: not serving")
+    server.send(second)
+    assert server.wait() == 128 + second
+    assert server.lines[-1].endswith("a second signal: ending at once, held work is lost")
     assert "Traceback" not in server.log
 
 

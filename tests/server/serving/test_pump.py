@@ -83,6 +83,8 @@ class FakeCodec:
 class FakeFront:
     """Remembers what each call was told: rows, or the error."""
 
+    refuses = False
+
     def __init__(self) -> None:
         self.told: dict[int, Any] = {}
 

@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
+from server.errors import DrainingError
 from server.serving.cost import CostModel
 from server.serving.pump import start_pumps
 from server.serving.request import Event
@@ -134,3 +136,26 @@ def test_a_bug_costs_no_turn(serving: Any) -> None:
     front.events.put(call(1, 1))
     front.ask(2, 2)
     assert 1 not in front.told
+
+
+def test_idle_waits_for_events_in_hand() -> None:
+    """What a pump has received and not yet queued is waited for; what it receives next is not."""
+    scheduler = Bench().scheduler
+    assert scheduler.turn(held=False) is None
+    assert scheduler.wait_idle(0)
+    scheduler.end_turn(held=True)
+    assert not scheduler.wait_idle(0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(scheduler.wait_idle, PATIENCE_S)
+        assert scheduler.turn(held=True) is None
+        assert waiting.result(PATIENCE_S)
+
+
+def test_a_front_that_refuses_takes_no_new_call(serving: Any) -> None:
+    """While the server drains a new call is told so, and nothing stays in hand."""
+    bench, front = serving(10.0)
+    front.ask(1, 1)
+    front.refuses = True
+    front.ask(2, 2)
+    assert isinstance(front.told[2], DrainingError)
+    assert bench.scheduler.wait_idle(PATIENCE_S)

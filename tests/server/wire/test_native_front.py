@@ -44,7 +44,7 @@ def beneath(monkeypatch: pytest.MonkeyPatch) -> Beneath:
 def receiving(rust: Beneath, poll_ns: int = POLL_NS) -> Callable[[int, int], list[int]]:
     """`receive(after_ns, calls)`: the timeouts that the front asked with until those calls had come."""
     front: Any = NativeFront.__new__(NativeFront)
-    front._receive, front._poll_ns, front._alone, front._draining = rust.receive, poll_ns, 0, False
+    front._receive, front._poll_ns, front._alone, front.refuses = rust.receive, poll_ns, 0, False
 
     def receive(after_ns: int, calls: int) -> list[int]:
         rust.asked.clear()
