@@ -18,6 +18,8 @@ from server.wire.tls import server_credentials
 
 # grpc.aio's stop hands CANCELLED to calls that outlive its grace: watches and streams get this long to end.
 GRACE_S = 1.0
+# What the native front can read, so that a client's choice does not depend on the front or the method: not deflate.
+COMPRESSION = 1 << grpc.Compression.NoCompression.value | 1 << grpc.Compression.Gzip.value
 
 
 class DataServer:
@@ -63,6 +65,7 @@ def _server(settings: Settings) -> Any:
     options = [
         ("grpc.max_receive_message_length", settings.message_mib_max * MIB),
         ("grpc.max_send_message_length", -1),
+        ("grpc.compression_enabled_algorithms_bitset", COMPRESSION),
         ("grpc.max_concurrent_streams", settings.streams_per_connection_max),
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", settings.keepalive_s * 1000),
