@@ -22,7 +22,8 @@ RUN python3.11 -m venv tools \
  && python3.11 -m venv --without-pip /opt/onnxpress \
  && tools/bin/python -m pip --python /opt/onnxpress/bin/python install --no-cache-dir --no-deps \
         --require-hashes --only-binary :all: -r requirements.lock
-COPY pyproject.toml README.md LICENSE onnxpress.py source/
+COPY pyproject.toml README.md LICENSE source/
+COPY onnxpress source/onnxpress
 COPY protos source/protos
 COPY server source/server
 # `pip check` fails the build when the lock file has fallen behind pyproject.toml.

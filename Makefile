@@ -55,8 +55,8 @@ bench-peers: .venv-triton/.installed .venv-mlserver/.installed
 	touch $@
 
 protos: $(STAMP)
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. protos/package.proto protos/onnx_graph.proto
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. protos/inference.proto protos/admin.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. onnxpress/protos/package.proto onnxpress/protos/onnx_graph.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. onnxpress/protos/inference.proto onnxpress/protos/admin.proto
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -78,7 +78,7 @@ test-long: $(STAMP) tools
 	$(BIN)/pytest
 
 docs: $(STAMP)
-	$(BIN)/python -c 'from server.settings import document; print(document(), end="")' > docs/settings.md
+	$(BIN)/python -c 'from onnxpress.server.settings import document; print(document(), end="")' > docs/settings.md
 
 # What the image installs: the versions that this environment was tested with, as names, versions and hashes.
 # Run it after a change of pyproject's dependencies.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from protos.inference_pb2 import ModelInferRequest
+from onnxpress.protos.inference_pb2 import ModelInferRequest
 
 FEATURES = 30
 # Different bodies per kind of request, over and over. Enough that no branch predictor learns them by heart.

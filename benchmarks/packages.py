@@ -11,8 +11,8 @@ import numpy as np
 from xgboost import XGBClassifier
 
 from benchmarks.bodies import FEATURES, rows_of
-from converters import convert
 from examples.churn import train
+from onnxpress import convert
 
 TRAINING_ROWS = 10_000
 SEED = 11

@@ -74,7 +74,7 @@ class Served(Target):
     def __init__(self, logs: Path, repository: Path, *flags: str) -> None:
         child = Child(
             [
-                sys.executable, "-m", "server", "--repository", str(repository), "--host", "127.0.0.1",
+                sys.executable, "-m", "onnxpress", "serve", "--repository", str(repository), "--host", "127.0.0.1",
                 "--grpc-port", "0", "--http-port", "0", "--admin-address", "127.0.0.1:0", *flags,
             ],
             logs / "onnxpress.log",

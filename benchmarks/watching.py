@@ -2,8 +2,8 @@
 
 from time import process_time
 
-from server.facts import BatchFacts
-from server.telemetry.metrics import Metrics
+from onnxpress.server.facts import BatchFacts
+from onnxpress.server.telemetry.metrics import Metrics
 
 BATCHES = 20_000
 # The server folds every 250 ms: at 50,000 requests a second in batches of 16 that is about 800 batches.

@@ -21,8 +21,8 @@ mkdir -p "$work"
 "$python" - "$LOAD_PACKAGE" "$rows" "$work/body" <<'PYTHON' || exit 2
 import pathlib, sys
 
-from loadtests.packages import read_package
-from loadtests.payloads import pool
+from onnxpress.loadtests.packages import read_package
+from onnxpress.loadtests.payloads import pool
 
 package, rows, target = sys.argv[1:]
 body = pool([read_package(pathlib.Path(package))], int(rows), None, seed=1, size=2)[1].body
@@ -36,7 +36,7 @@ for calls in 1 2 3 4 6 8; do
         -d "$work/body" "http://$LOAD_TARGET/inference.GRPCInferenceService/ModelInfer" >"$work/h2load-$calls.txt"
     echo "h2load, $calls at once: $(grep '^finished' "$work/h2load-$calls.txt")"
 done
-"$python" "$root/onnxpress.py" loadtest ramp --target "$LOAD_TARGET" --package "$LOAD_PACKAGE" --rows "$rows" \
+"$python" -m onnxpress loadtest ramp --target "$LOAD_TARGET" --package "$LOAD_PACKAGE" --rows "$rows" \
     --rps 20 --duration 5 --samples-min 2000 --arrivals constant --resolution 0.05 \
     --report-dir "$work/ramp" "$@" || exit $?
 "$python" - "$work" "$rows" <<'PYTHON'

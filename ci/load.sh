@@ -44,7 +44,7 @@ packages=(--package "$repository/$size/1")
 
 log=$work/server.log
 : >"$log"  # before the server starts: an earlier one's "ready" is not this one's
-"${server_cores[@]}" "$python" "$root/onnxpress.py" serve --repository "$repository" --host 127.0.0.1 \
+"${server_cores[@]}" "$python" -m onnxpress serve --repository "$repository" --host 127.0.0.1 \
     --grpc-port 0 --http-port 0 --admin-address 127.0.0.1:0 --drain-wait-s 0 --state-dir "$work/state" >"$log" 2>&1 &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server 2>/dev/null' EXIT
@@ -60,13 +60,13 @@ until grep -q "ready: .*$size" "$log"; do
 done
 read -r data admin < <(sed -n 's/.*listening: grpc \([0-9]*\), http [0-9]*, admin \([0-9]*\).*/\1 \2/p' "$log")
 # The live version of a fresh repository is the highest; a test of one package is about that package.
-"$python" "$root/onnxpress.py" deploy "$size" 1 --server "127.0.0.1:$admin" --reason "load test" >>"$log" || exit 2
+"$python" -m onnxpress deploy "$size" 1 --server "127.0.0.1:$admin" --reason "load test" >>"$log" || exit 2
 ready_mib=$(memory VmRSS)
 export LOAD_TARGET=127.0.0.1:$data LOAD_PACKAGE=$repository/$size/1
 if [[ $suite == capacity ]]; then
     "${generator_cores[@]}" bash "$root/ci/capacity.sh" "$@"
 else
-    "${generator_cores[@]}" "$python" "$root/onnxpress.py" loadtest "$suite" \
+    "${generator_cores[@]}" "$python" -m onnxpress loadtest "$suite" \
         --target "$LOAD_TARGET" --admin "127.0.0.1:$admin" "${packages[@]}" --report-dir "$work/$suite" "$@"
 fi
 exit_code=$?

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import xgboost
 
-from converters import convert
+from onnxpress import convert
 
 SIZES = {"light": (20, 4), "heavy": (1000, 8)}
 ROWS, FEATURES = 2000, 30

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from converters import compare
-from converters.family import Answer, ConversionRefused, Family, Schema, Tensors
-from converters.table import Integers
+from onnxpress.converters import compare
+from onnxpress.converters.family import Answer, ConversionRefused, Family, Schema, Tensors
+from onnxpress.converters.table import Integers
 
 Kept = NDArray[np.bool_]
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.family import Tensors
-from converters.runtime import FAILURES, Session
+from onnxpress.converters.family import Tensors
+from onnxpress.converters.runtime import FAILURES, Session
 
 SIZES = (1, 2, 49, 50, 51, 128, 129)
 

@@ -4,14 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from converters.convert import LAYOUTS, convert
-from converters.family import ConversionRefused
-from converters.loading import READERS, Trust, load
-from converters.package import Package
-from converters.runtime import Session
-from converters.sample import read_rows
-from converters.timing import microseconds
-from protos.package_pb2 import Tensor
+from onnxpress.converters.convert import LAYOUTS, convert
+from onnxpress.converters.family import ConversionRefused
+from onnxpress.converters.loading import READERS, Trust, load
+from onnxpress.converters.package import Package
+from onnxpress.converters.runtime import Session
+from onnxpress.converters.sample import read_rows
+from onnxpress.converters.timing import microseconds
+from onnxpress.protos.package_pb2 import Tensor
 
 USAGE = 2
 REFUSED = 3

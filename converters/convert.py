@@ -11,14 +11,14 @@ from typing import Any, cast
 import onnx
 import pandas as pd
 
-from converters import sample as samples
-from converters.ensembles import tree_size
-from converters.family import ConversionRefused, Family, Schema
-from converters.narrowing import decisions_changed
-from converters.package import Package, check_name
-from converters.parity import Proof, prove
-from converters.profile import profile_of
-from protos.package_pb2 import Feature, Layout, Manifest, Source, Tensor
+from onnxpress.converters import sample as samples
+from onnxpress.converters.ensembles import tree_size
+from onnxpress.converters.family import ConversionRefused, Family, Schema
+from onnxpress.converters.narrowing import decisions_changed
+from onnxpress.converters.package import Package, check_name
+from onnxpress.converters.parity import Proof, prove
+from onnxpress.converters.profile import profile_of
+from onnxpress.protos.package_pb2 import Feature, Layout, Manifest, Source, Tensor
 
 FAMILIES = ("from_xgboost", "from_lightgbm", "from_sklearn", "from_onnx")
 LAYOUTS = ("auto", "matrix", "columns")
@@ -30,7 +30,7 @@ LIBRARIES = {
     "numpy": "numpy",
     "onnx": "onnx",
     "onnxmltools": "onnxmltools",
-    "onnxpress": "converters",
+    "onnxpress": "onnxpress",
     "onnxruntime": "onnxruntime",
     "pandas": "pandas",
     "scikit-learn": "sklearn",
@@ -116,9 +116,9 @@ def _rows(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 def family_of(model: Any) -> Family:
     """The family that claims `model`; raises ConversionRefused when none does."""
     for module in FAMILIES:
-        if importlib.util.find_spec(f"converters.{module}") is None:
+        if importlib.util.find_spec(f"onnxpress.converters.{module}") is None:
             continue
-        family = cast("Family", importlib.import_module(f"converters.{module}").FAMILY)
+        family = cast("Family", importlib.import_module(f"onnxpress.converters.{module}").FAMILY)
         if family.claims(model):
             return family
     kind = type(model)

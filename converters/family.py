@@ -12,7 +12,7 @@ import onnx
 import pandas as pd
 from numpy.typing import NDArray
 
-from protos.package_pb2 import Layout, Task
+from onnxpress.protos.package_pb2 import Layout, Task
 
 Tensors = dict[str, NDArray[Any]]
 

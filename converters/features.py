@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from converters.family import Column, ConversionRefused, Schema
-from converters.graph import DOUBLE, FLOAT, INT64, ML, Graph
-from protos.package_pb2 import Layout
+from onnxpress.converters.family import Column, ConversionRefused, Schema
+from onnxpress.converters.graph import DOUBLE, FLOAT, INT64, ML, Graph
+from onnxpress.protos.package_pb2 import Layout
 
 # Membership tables up to this size are kept as the numbers that trees read, larger ones as bytes, cast row by row.
 TABLE_CELLS_MAX = 250_000

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from converters.compare import Difference
-from converters.family import Answer, Schema, Tensors
-from converters.generators import DESCRIPTIONS
-from protos.package_pb2 import GeneratorReport, WorstRow
+from onnxpress.converters.compare import Difference
+from onnxpress.converters.family import Answer, Schema, Tensors
+from onnxpress.converters.generators import DESCRIPTIONS
+from onnxpress.protos.package_pb2 import GeneratorReport, WorstRow
 
 WORST_ROWS = 3
 INPUTS_SHOWN = 64

@@ -15,15 +15,15 @@ import onnx
 import pandas as pd
 from numpy.typing import NDArray
 
-from converters import lightgbm_linear, links
-from converters import sample as rows_of
-from converters.family import Answer, ConversionRefused, Schema
-from converters.features import CategorySet, Codes, add_inputs, add_memberships, refuse_ambiguous_blanks
-from converters.graph import Graph
-from converters.lightgbm_model import ZERO, Booster, read_booster
-from converters.links import Emitted
-from converters.trees import AT_MOST, Tree, add_trees, largest_leaves
-from protos.package_pb2 import Layout, Task
+from onnxpress.converters import lightgbm_linear, links
+from onnxpress.converters import sample as rows_of
+from onnxpress.converters.family import Answer, ConversionRefused, Schema
+from onnxpress.converters.features import CategorySet, Codes, add_inputs, add_memberships, refuse_ambiguous_blanks
+from onnxpress.converters.graph import Graph
+from onnxpress.converters.lightgbm_model import ZERO, Booster, read_booster
+from onnxpress.converters.links import Emitted
+from onnxpress.converters.trees import AT_MOST, Tree, add_trees, largest_leaves
+from onnxpress.protos.package_pb2 import Layout, Task
 
 Floats = NDArray[np.float64]
 

@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper
 
-from converters import sample as samples
-from converters.family import Answer, Column, ConversionRefused, Schema
-from converters.runtime import FAILURES, Port, Session
-from protos.package_pb2 import Layout, Task
+from onnxpress.converters import sample as samples
+from onnxpress.converters.family import Answer, Column, ConversionRefused, Schema
+from onnxpress.converters.runtime import FAILURES, Port, Session
+from onnxpress.protos.package_pb2 import Layout, Task
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 OPSET_MAX = {"": 22, "ai.onnx": 22, "ai.onnx.ml": 5}

@@ -12,10 +12,10 @@ from sklearn.base import is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from converters import sample as samples
+from onnxpress.converters import sample as samples
 
 # Importing a family's file fills the tables of sklearn_steps.
-from converters import (  # noqa: F401
+from onnxpress.converters import (  # noqa: F401
     sklearn_adaboost,
     sklearn_bayes,
     sklearn_bins,
@@ -41,10 +41,10 @@ from converters import (  # noqa: F401
     sklearn_vectors,
     sklearn_votes,
 )
-from converters.family import Answer, ConversionRefused, Schema
-from converters.graph import DOUBLE, FLOAT, ML
-from converters.sklearn_emission import Doubles, Emission, Origin, Part, Value
-from converters.sklearn_steps import (
+from onnxpress.converters.family import Answer, ConversionRefused, Schema
+from onnxpress.converters.graph import DOUBLE, FLOAT, ML
+from onnxpress.converters.sklearn_emission import Doubles, Emission, Origin, Part, Value
+from onnxpress.converters.sklearn_steps import (
     EPS32,
     Scores,
     classify,
@@ -57,7 +57,7 @@ from converters.sklearn_steps import (
     transform,
     whole_classes,
 )
-from protos.package_pb2 import Layout, Task
+from onnxpress.protos.package_pb2 import Layout, Task
 
 # Rows of the sample that are asked for the number of targets before giving up.
 PROBES = 20

@@ -15,16 +15,23 @@ import onnx
 import pandas as pd
 from numpy.typing import NDArray
 
-from converters import links, xgboost_answers
-from converters import sample as rows_of
-from converters.family import Answer, Column, ConversionRefused, Schema
-from converters.features import REFUSED, CategorySet, Codes, add_inputs, add_memberships, refuse_ambiguous_blanks
-from converters.graph import FLOAT, Graph
-from converters.links import Emitted
-from converters.trees import LESS, Tree, add_trees, constant_tree
-from converters.xgboost_model import Booster
-from converters.xgboost_reading import booster_of, codes_of, read
-from protos.package_pb2 import Task
+from onnxpress.converters import links, xgboost_answers
+from onnxpress.converters import sample as rows_of
+from onnxpress.converters.family import Answer, Column, ConversionRefused, Schema
+from onnxpress.converters.features import (
+    REFUSED,
+    CategorySet,
+    Codes,
+    add_inputs,
+    add_memberships,
+    refuse_ambiguous_blanks,
+)
+from onnxpress.converters.graph import FLOAT, Graph
+from onnxpress.converters.links import Emitted
+from onnxpress.converters.trees import LESS, Tree, add_trees, constant_tree
+from onnxpress.converters.xgboost_model import Booster
+from onnxpress.converters.xgboost_reading import booster_of, codes_of, read
+from onnxpress.protos.package_pb2 import Task
 
 Floats = NDArray[np.float64]
 

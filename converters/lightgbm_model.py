@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.family import ConversionRefused
-from converters.trees import Tree
+from onnxpress.converters.family import ConversionRefused
+from onnxpress.converters.trees import Tree
 
 Floats = NDArray[np.float64]
 

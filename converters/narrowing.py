@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from converters.compare import FLOATS
-from converters.family import ConversionRefused, Family, Schema
-from converters.sample import sent
+from onnxpress.converters.compare import FLOATS
+from onnxpress.converters.family import ConversionRefused, Family, Schema
+from onnxpress.converters.sample import sent
 
 ROWS_MAX = 5_000
 # A share of the answers' spread: far above what rounding the inputs does to a sum, far below a step of a tree.

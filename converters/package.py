@@ -13,8 +13,8 @@ import numpy as np
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from converters.family import ConversionRefused, Tensors
-from protos.package_pb2 import File, Manifest, ParityReport, Profile
+from onnxpress.converters.family import ConversionRefused, Tensors
+from onnxpress.protos.package_pb2 import File, Manifest, ParityReport, Profile
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # Saves that race for the next free number; more in one moment than any pipeline starts.

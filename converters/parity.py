@@ -9,17 +9,17 @@ import numpy as np
 import onnx
 import pandas as pd
 
-from converters import compare, generators
-from converters.asking import Original, joined_answer, taken
-from converters.batches import batch_differences, odd_inputs
-from converters.closed import closed_columns
-from converters.family import Answer, ConversionRefused, Family, Schema, Tensors
-from converters.findings import Findings, sentence
-from converters.routes import readings
-from converters.runtime import FAILURES, Session
-from converters.sample import feeds, sent
-from converters.table import Plan, Table
-from protos.package_pb2 import ParityReport
+from onnxpress.converters import compare, generators
+from onnxpress.converters.asking import Original, joined_answer, taken
+from onnxpress.converters.batches import batch_differences, odd_inputs
+from onnxpress.converters.closed import closed_columns
+from onnxpress.converters.family import Answer, ConversionRefused, Family, Schema, Tensors
+from onnxpress.converters.findings import Findings, sentence
+from onnxpress.converters.routes import readings
+from onnxpress.converters.runtime import FAILURES, Session
+from onnxpress.converters.sample import feeds, sent
+from onnxpress.converters.table import Plan, Table
+from onnxpress.protos.package_pb2 import ParityReport
 
 # Seconds that each generator may take; the sum bounds the gate. What did not fit is said in `sampled`.
 BUDGETS = {"R": 3.0, "T": 7.0, "N": 2.5, "Z": 1.5, "C": 2.5, "D": 2.5, "W": 1.0, "B": 1.5}

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from converters.family import Schema, Tensors
-from protos.package_pb2 import Category, CategoryProfile, FeatureProfile, NumericProfile, Profile
+from onnxpress.converters.family import Schema, Tensors
+from onnxpress.protos.package_pb2 import Category, CategoryProfile, FeatureProfile, NumericProfile, Profile
 
 BINS = 20
 # A column of few distinct numbers, such as a count or a flag, gets a bin for each of them.
@@ -16,7 +16,7 @@ CATEGORIES_MAX = 100
 
 
 def profile_of(rows: pd.DataFrame, schema: Schema, answers: Tensors) -> Profile:
-    """Statistics of typed `rows` (see `converters.sample.typed`) and of the original's `answers` on them.
+    """Statistics of typed `rows` (see `onnxpress.converters.sample.typed`) and of the original's `answers` on them.
 
     Outputs are named `proba_<class>` for classifiers, `prediction` (of several targets `prediction_<index>`) otherwise.
     """

@@ -13,11 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from onnx import helper
 
-from converters.ensembles import Splits, splits_of
-from converters.family import Schema
-from converters.runtime import Session
-from converters.sample import feeds
-from converters.table import Integers, Plan, Table, no_value
+from onnxpress.converters.ensembles import Splits, splits_of
+from onnxpress.converters.family import Schema
+from onnxpress.converters.runtime import Session
+from onnxpress.converters.sample import feeds
+from onnxpress.converters.table import Integers, Plan, Table, no_value
 
 Doubles = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-from converters.family import ConversionRefused, Tensors
+from onnxpress.converters.family import ConversionRefused, Tensors
 
 onnxruntime.disable_telemetry_events()
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from converters.family import Column, ConversionRefused, Schema, Tensors
-from protos.package_pb2 import Layout
+from onnxpress.converters.family import Column, ConversionRefused, Schema, Tensors
+from onnxpress.protos.package_pb2 import Layout
 
 NUMPY_TYPES: dict[str, Any] = {
     "FP32": np.float64,  # the original sees doubles; `sent` rounds them to what a client can say

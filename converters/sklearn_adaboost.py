@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.sklearn_emission import Emission, Value
-from converters.sklearn_steps import (
+from onnxpress.converters.sklearn_emission import Emission, Value
+from onnxpress.converters.sklearn_steps import (
     EPS64,
     Scores,
     classifier,
@@ -19,7 +19,7 @@ from converters.sklearn_steps import (
     slack,
     slack_of,
 )
-from converters.sklearn_votes import unsure, weighted, winner
+from onnxpress.converters.sklearn_votes import unsure, weighted, winner
 
 
 @classifier("AdaBoostClassifier")

@@ -7,10 +7,10 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.preprocessing._data import BOUNDS_THRESHOLD
 
-from converters.graph import DOUBLE, INT64
-from converters.sklearn_emission import Doubles, Emission, Part, Value
-from converters.sklearn_normal import inverse_normal
-from converters.sklearn_steps import regressor, row_sum, slack, transformer
+from onnxpress.converters.graph import DOUBLE, INT64
+from onnxpress.converters.sklearn_emission import Doubles, Emission, Part, Value
+from onnxpress.converters.sklearn_normal import inverse_normal
+from onnxpress.converters.sklearn_steps import regressor, row_sum, slack, transformer
 
 SPACING = float(np.spacing(1))
 

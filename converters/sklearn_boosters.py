@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from converters import from_lightgbm, from_xgboost, links, xgboost_reading
-from converters.graph import DOUBLE
-from converters.sklearn_emission import Emission, Value
-from converters.sklearn_steps import Scores, classifier, regressor, slack
-from converters.sklearn_trees import rounded, unchanged
-from converters.trees import largest_leaves
+from onnxpress.converters import from_lightgbm, from_xgboost, links, xgboost_reading
+from onnxpress.converters.graph import DOUBLE
+from onnxpress.converters.sklearn_emission import Emission, Value
+from onnxpress.converters.sklearn_steps import Scores, classifier, regressor, slack
+from onnxpress.converters.sklearn_trees import rounded, unchanged
+from onnxpress.converters.trees import largest_leaves
 
 XGBOOST_CLASSIFIERS = ("XGBClassifier", "XGBRFClassifier")
 XGBOOST_REGRESSORS = ("XGBRegressor", "XGBRFRegressor", "XGBRanker")

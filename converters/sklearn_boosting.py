@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.sklearn_emission import Emission, Value
-from converters.sklearn_linear import PLAIN
-from converters.sklearn_links import INVERSES, carried
-from converters.sklearn_steps import (
+from onnxpress.converters.sklearn_emission import Emission, Value
+from onnxpress.converters.sklearn_linear import PLAIN
+from onnxpress.converters.sklearn_links import INVERSES, carried
+from onnxpress.converters.sklearn_steps import (
     EPS32,
     EPS64,
     Scores,
@@ -23,8 +23,8 @@ from converters.sklearn_steps import (
     slack,
     slack_of,
 )
-from converters.sklearn_trees import as_float32, leaves, summed, tree_of
-from converters.trees import Tree, largest_leaves
+from onnxpress.converters.sklearn_trees import as_float32, leaves, summed, tree_of
+from onnxpress.converters.trees import Tree, largest_leaves
 
 AVERAGES = (
     *("DecisionTreeClassifier", "RandomForestClassifier", "ExtraTreesClassifier"),

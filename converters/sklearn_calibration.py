@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.sklearn_bins import calibrated
-from converters.sklearn_emission import Emission, Value
-from converters.sklearn_links import sigmoid
-from converters.sklearn_steps import (
+from onnxpress.converters.sklearn_bins import calibrated
+from onnxpress.converters.sklearn_emission import Emission, Value
+from onnxpress.converters.sklearn_links import sigmoid
+from onnxpress.converters.sklearn_steps import (
     EPS64,
     Scores,
     below,

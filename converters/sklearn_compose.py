@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.sklearn_emission import Emission, Value
-from converters.sklearn_functions import called
-from converters.sklearn_steps import (
+from onnxpress.converters.sklearn_emission import Emission, Value
+from onnxpress.converters.sklearn_functions import called
+from onnxpress.converters.sklearn_steps import (
     EPS64,
     Scores,
     classifier,

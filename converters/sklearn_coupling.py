@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from converters.graph import DOUBLE, Graph
-from converters.sklearn_emission import Emission
-from converters.sklearn_steps import column
+from onnxpress.converters.graph import DOUBLE, Graph
+from onnxpress.converters.sklearn_emission import Emission
+from onnxpress.converters.sklearn_steps import column
 
 FLOOR = 1e-7  # libsvm keeps a pair's probability this far from 0 and 1
 

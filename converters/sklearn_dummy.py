@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.sklearn_emission import Emission, Value
-from converters.sklearn_steps import Scores, classifier, regressor, row_sum
+from onnxpress.converters.sklearn_emission import Emission, Value
+from onnxpress.converters.sklearn_steps import Scores, classifier, regressor, row_sum
 
 
 def every_row(g: Emission, value: Value, constant: Any) -> str:

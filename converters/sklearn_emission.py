@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from converters.family import ConversionRefused
-from converters.graph import Graph
+from onnxpress.converters.family import ConversionRefused
+from onnxpress.converters.graph import Graph
 
 Doubles = NDArray[np.float64]
 # What a cell of text becomes when a client has nothing to say: a BYTES element cannot be None.

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.graph import INT64, ML
-from converters.sklearn_emission import MISSING_TEXT, Doubles, Emission, Part, Value
-from converters.sklearn_steps import row_sum, transformer
+from onnxpress.converters.graph import INT64, ML
+from onnxpress.converters.sklearn_emission import MISSING_TEXT, Doubles, Emission, Part, Value
+from onnxpress.converters.sklearn_steps import row_sum, transformer
 
 UNSEEN_TEXT = "\x00never seen"
 

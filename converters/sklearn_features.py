@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.sklearn_emission import Emission, Value
-from converters.sklearn_steps import row_sum, transformer
+from onnxpress.converters.sklearn_emission import Emission, Value
+from onnxpress.converters.sklearn_steps import row_sum, transformer
 
 SELECTORS = (
     "SelectKBest",

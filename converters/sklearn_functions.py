@@ -8,10 +8,10 @@ from scipy.special import boxcox
 from scipy.stats import yeojohnson
 from sklearn.utils import check_array
 
-from converters.graph import DOUBLE
-from converters.sklearn_emission import Doubles, Emission, Value
-from converters.sklearn_scalers import chained
-from converters.sklearn_steps import transformer
+from onnxpress.converters.graph import DOUBLE
+from onnxpress.converters.sklearn_emission import Doubles, Emission, Value
+from onnxpress.converters.sklearn_scalers import chained
+from onnxpress.converters.sklearn_steps import transformer
 
 Emit = Callable[[Emission, str], str]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.graph import INT64
-from converters.sklearn_emission import Emission, Part, Value
-from converters.sklearn_links import INVERSES, carried
-from converters.sklearn_steps import (
+from onnxpress.converters.graph import INT64
+from onnxpress.converters.sklearn_emission import Emission, Part, Value
+from onnxpress.converters.sklearn_links import INVERSES, carried
+from onnxpress.converters.sklearn_steps import (
     EPS32,
     Scores,
     both_sides,
@@ -23,8 +23,8 @@ from converters.sklearn_steps import (
     slack,
     transform,
 )
-from converters.sklearn_trees import summed, unchanged
-from converters.trees import Tree, largest_leaves
+from onnxpress.converters.sklearn_trees import summed, unchanged
+from onnxpress.converters.trees import Tree, largest_leaves
 
 BITS = 32
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.graph import DOUBLE, ML
-from converters.sklearn_emission import MISSING_TEXT, Emission, Part, Value
-from converters.sklearn_encoders import UNSEEN_TEXT, is_missing
-from converters.sklearn_steps import transformer
+from onnxpress.converters.graph import DOUBLE, ML
+from onnxpress.converters.sklearn_emission import MISSING_TEXT, Emission, Part, Value
+from onnxpress.converters.sklearn_encoders import UNSEEN_TEXT, is_missing
+from onnxpress.converters.sklearn_steps import transformer
 
 BOOL = 9
 

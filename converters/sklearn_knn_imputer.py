@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from converters.graph import DOUBLE
-from converters.sklearn_emission import Emission, Part, Value
-from converters.sklearn_imputers import indicated
-from converters.sklearn_neighbors import CELLS
-from converters.sklearn_steps import row_sum, transformer
+from onnxpress.converters.graph import DOUBLE
+from onnxpress.converters.sklearn_emission import Emission, Part, Value
+from onnxpress.converters.sklearn_imputers import indicated
+from onnxpress.converters.sklearn_neighbors import CELLS
+from onnxpress.converters.sklearn_steps import row_sum, transformer
 
 
 @transformer("KNNImputer")

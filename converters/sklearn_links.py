@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, softmax
 
-from converters.sklearn_emission import Doubles, Emission
+from onnxpress.converters.sklearn_emission import Doubles, Emission
 
 
 def sigmoid(g: Emission, margin: str, scale: float = 1.0) -> str:

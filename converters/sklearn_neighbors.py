@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.sklearn_emission import Emission, Value
-from converters.sklearn_links import normalized
-from converters.sklearn_steps import EPS64, Scores, classifier, first_of_largest, regressor, row_sum, slack
+from onnxpress.converters.sklearn_emission import Emission, Value
+from onnxpress.converters.sklearn_links import normalized
+from onnxpress.converters.sklearn_steps import EPS64, Scores, classifier, first_of_largest, regressor, row_sum, slack
 
 # Training cells (rows times features) that one served row may be compared with: a millisecond or so.
 CELLS = 200_000

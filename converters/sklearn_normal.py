@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from converters.sklearn_emission import Emission
+from onnxpress.converters.sklearn_emission import Emission
 
 # Coefficients of the published algorithm, lowest power first: numerator and denominator of each region.
 CENTRAL = (

@@ -4,10 +4,20 @@ from typing import Any
 
 import numpy as np
 
-from converters.graph import INT64
-from converters.sklearn_emission import Emission, Value
-from converters.sklearn_steps import Scores, classifier, dense, flat, one_hot, regressor, row_sum, slack, transformer
-from converters.sklearn_trees import as_float32, summed, tree_of
+from onnxpress.converters.graph import INT64
+from onnxpress.converters.sklearn_emission import Emission, Value
+from onnxpress.converters.sklearn_steps import (
+    Scores,
+    classifier,
+    dense,
+    flat,
+    one_hot,
+    regressor,
+    row_sum,
+    slack,
+    transformer,
+)
+from onnxpress.converters.sklearn_trees import as_float32, summed, tree_of
 
 
 @classifier("IsolationForest")

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.graph import INT64
-from converters.sklearn_emission import Emission, Part, Value
-from converters.sklearn_links import normalized
-from converters.sklearn_steps import (
+from onnxpress.converters.graph import INT64
+from onnxpress.converters.sklearn_emission import Emission, Part, Value
+from onnxpress.converters.sklearn_links import normalized
+from onnxpress.converters.sklearn_steps import (
     EPS64,
     Scores,
     border,
@@ -26,7 +26,7 @@ from converters.sklearn_steps import (
     slack,
     slack_of,
 )
-from converters.sklearn_votes import unsure, winner
+from onnxpress.converters.sklearn_votes import unsure, winner
 
 
 @regressor("MultiOutputRegressor")

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.sklearn_emission import Doubles, Emission, Value
-from converters.sklearn_steps import transformer
+from onnxpress.converters.sklearn_emission import Doubles, Emission, Value
+from onnxpress.converters.sklearn_steps import transformer
 
 # (operator, constant of each column): applied one after another.
 Chain = list[tuple[str, Any]]

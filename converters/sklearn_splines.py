@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import BSpline, PPoly
 
-from converters.graph import INT64
-from converters.sklearn_bins import reached
-from converters.sklearn_emission import Doubles, Emission, Part, Value
-from converters.sklearn_steps import transformer
+from onnxpress.converters.graph import INT64
+from onnxpress.converters.sklearn_bins import reached
+from onnxpress.converters.sklearn_emission import Doubles, Emission, Part, Value
+from onnxpress.converters.sklearn_steps import transformer
 
 
 @transformer("SplineTransformer")

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from converters.graph import INT64
-from converters.sklearn_coupling import coupled
-from converters.sklearn_emission import Emission, Value
-from converters.sklearn_links import sigmoid
-from converters.sklearn_steps import (
+from onnxpress.converters.graph import INT64
+from onnxpress.converters.sklearn_coupling import coupled
+from onnxpress.converters.sklearn_emission import Emission, Value
+from onnxpress.converters.sklearn_links import sigmoid
+from onnxpress.converters.sklearn_steps import (
     EPS64,
     Scores,
     border,

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.sklearn_emission import Emission, Part, Value
-from converters.sklearn_steps import (
+from onnxpress.converters.sklearn_emission import Emission, Part, Value
+from onnxpress.converters.sklearn_steps import (
     EPS64,
     Scores,
     below,

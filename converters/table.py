@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from converters.family import Schema
-from converters.sample import assembled
+from onnxpress.converters.family import Schema
+from onnxpress.converters.sample import assembled
 
 Integers = NDArray[np.int64]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.family import Tensors
-from converters.runtime import Session
+from onnxpress.converters.family import Tensors
+from onnxpress.converters.runtime import Session
 
 RUNS = 100
 BUDGET_SECONDS = 0.5

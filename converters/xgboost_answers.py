@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from converters import links
-from converters.family import Answer, Column, Schema
-from converters.features import Codes
-from converters.trees import largest_leaves
-from converters.xgboost_model import Booster
-from converters.xgboost_reading import Reading, booster_of, codes_of, is_raw
-from protos.package_pb2 import Task
+from onnxpress.converters import links
+from onnxpress.converters.family import Answer, Column, Schema
+from onnxpress.converters.features import Codes
+from onnxpress.converters.trees import largest_leaves
+from onnxpress.converters.xgboost_model import Booster
+from onnxpress.converters.xgboost_reading import Reading, booster_of, codes_of, is_raw
+from onnxpress.protos.package_pb2 import Task
 
 Floats = NDArray[np.float64]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from converters import links
-from converters.family import ConversionRefused
-from converters.features import REFUSED, Codes
-from converters.xgboost_model import Booster, read_booster
-from protos.package_pb2 import Task
+from onnxpress.converters import links
+from onnxpress.converters.family import ConversionRefused
+from onnxpress.converters.features import REFUSED, Codes
+from onnxpress.converters.xgboost_model import Booster, read_booster
+from onnxpress.protos.package_pb2 import Task
 
 # Objective -> the link from margins to what `predict` says. Others are refused until we know theirs.
 LINKS: dict[str, links.Link] = {

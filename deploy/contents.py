@@ -9,12 +9,13 @@ from typing import Any
 from deploy.engine import Engine, call
 
 SITE = Path("opt/onnxpress/lib/python3.11/site-packages")
+OURS = SITE / "onnxpress"
 # Whatever trains, converts, tests, installs, or runs code out of a model file.
 FORBIDDEN = (
-    "cloudpickle", "converters", "dill", "joblib", "lightgbm", "loadtests", "locust", "onnx",
+    "cloudpickle", "onnxpress.converters", "dill", "joblib", "lightgbm", "onnxpress.loadtests", "locust", "onnx",
     "onnxmltools", "pandas", "pip", "pytest", "scipy", "setuptools", "skl2onnx", "sklearn", "skops", "xgboost",
 )  # fmt: skip
-NEEDED = ("grpc", "numpy", "onnxruntime", "protos", "pygrpc_native", "server", "uvloop")
+NEEDED = ("grpc", "numpy", "onnxpress.protos", "onnxpress.server", "onnxruntime", "pygrpc_native", "uvloop")
 # Run by the image's own Python: prints which of the names on its command line can be imported.
 PROBE = """
 import importlib.util, json, sys
@@ -56,9 +57,9 @@ def check_contents(engine: Engine, container: str, root: Path, user: int) -> str
     found = set(json.loads(said))
     assert found.isdisjoint(FORBIDDEN), f"the image must not hold {', '.join(sorted(found & set(FORBIDDEN)))}"
     assert found == set(NEEDED), f"the image lacks {', '.join(sorted(set(NEEDED) - found))}"
-    ours = [path for room in ("server", "protos") for path in (root / SITE / room).rglob("*.py")]
+    ours = list((root / OURS).rglob("*.py"))
     assert ours, "the image holds no server"
-    for path in (*ours, root / SITE / "onnxpress.py"):
+    for path in ours:
         loaders = [loader.decode() for loader in PICKLE if loader in path.read_bytes()]
         assert not loaders, f"{path.relative_to(root / SITE)} holds a pickle loader: {loaders[0]}"
     assert not (root / "etc/pip.conf").exists(), "pip's settings of the building machine are in the image"

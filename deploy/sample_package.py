@@ -10,8 +10,8 @@ import onnxruntime
 import xgboost
 
 from deploy.engine import call
-from protos import inference_pb2 as pb
-from protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from onnxpress.protos import inference_pb2 as pb
+from onnxpress.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
 FEATURES = 5
 ROWS = (1, 7, 128)

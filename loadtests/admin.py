@@ -6,14 +6,14 @@ from itertools import cycle
 import gevent
 import grpc
 
-from loadtests.errors import UnreachableError
-from loadtests.settings import Settings
-from loadtests.swaps import Swap
-from loadtests.transport import CONNECT_SECONDS, OPTIONS
-from protos.admin_pb2 import DeployRequest, GetDeploymentRequest
-from protos.admin_pb2_grpc import AdminStub
-from protos.inference_pb2 import ModelReadyRequest
-from protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from onnxpress.loadtests.errors import UnreachableError
+from onnxpress.loadtests.settings import Settings
+from onnxpress.loadtests.swaps import Swap
+from onnxpress.loadtests.transport import CONNECT_SECONDS, OPTIONS
+from onnxpress.protos.admin_pb2 import DeployRequest, GetDeploymentRequest
+from onnxpress.protos.admin_pb2_grpc import AdminStub
+from onnxpress.protos.inference_pb2 import ModelReadyRequest
+from onnxpress.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
 DEPLOY_SECONDS = 60.0  # a large model takes long to load
 CALL_SECONDS = 10.0

@@ -10,10 +10,10 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from numpy.typing import NDArray
 
-from loadtests.packages import DTYPES, Package
-from loadtests.payloads import Expected, Payload
-from protos.inference_pb2 import ModelInferResponse
-from protos.package_pb2 import Task
+from onnxpress.loadtests.packages import DTYPES, Package
+from onnxpress.loadtests.payloads import Expected, Payload
+from onnxpress.protos.inference_pb2 import ModelInferResponse
+from onnxpress.protos.package_pb2 import Task
 
 SUM_TOLERANCE = 1e-4  # float32 probabilities of many classes
 KNOWN_MAX = 8  # right answers remembered per payload: one for each version that may serve

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from loadtests.errors import UsageError
-from loadtests.payloads import GOLDEN_EVERY
-from loadtests.plan import pools
-from loadtests.settings import SUITES, add_arguments, settings_of
-from loadtests.slo import Exit
+from onnxpress.loadtests.errors import UsageError
+from onnxpress.loadtests.payloads import GOLDEN_EVERY
+from onnxpress.loadtests.plan import pools
+from onnxpress.loadtests.settings import SUITES, add_arguments, settings_of
+from onnxpress.loadtests.slo import Exit
 
 OURS = ("suite", "processes", "headless")  # that locust has in other words
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")

@@ -11,16 +11,16 @@ import gevent
 from locust import LoadTestShape
 from locust.runners import MasterRunner
 
-from loadtests.admin import Swapper, check_ready
-from loadtests.errors import UnreachableError, UsageError
-from loadtests.plan import Plan
-from loadtests.progress import progress_line
-from loadtests.result import Result
-from loadtests.samples import unpack
-from loadtests.settings import Settings
-from loadtests.shapes import Phase, Step, Trial, next_step, schedule, steady
-from loadtests.slo import Exit, doubts, phase_checks
-from loadtests.tally import Tally, Usage
+from onnxpress.loadtests.admin import Swapper, check_ready
+from onnxpress.loadtests.errors import UnreachableError, UsageError
+from onnxpress.loadtests.plan import Plan
+from onnxpress.loadtests.progress import progress_line
+from onnxpress.loadtests.result import Result
+from onnxpress.loadtests.samples import unpack
+from onnxpress.loadtests.settings import Settings
+from onnxpress.loadtests.shapes import Phase, Step, Trial, next_step, schedule, steady
+from onnxpress.loadtests.slo import Exit, doubts, phase_checks
+from onnxpress.loadtests.tally import Tally, Usage
 
 PLAN_MESSAGE = "onnxpress-plan"
 LOCAL = "local"  # the name of the only process, where locust has forked none

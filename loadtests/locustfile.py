@@ -11,14 +11,14 @@ import grpc.experimental.gevent as grpc_gevent  # type: ignore[import-not-found]
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtests.conductor import LOCAL, PLAN_MESSAGE, LoadShape
-from loadtests.errors import UsageError
-from loadtests.payloads import GOLDEN_EVERY
-from loadtests.plan import pools
-from loadtests.sender_process import SAMPLES_MESSAGE, SenderProcess
-from loadtests.settings import Settings, add_arguments, settings_of
-from loadtests.slo import Exit
-from loadtests.users import OpenLoopUser
+from onnxpress.loadtests.conductor import LOCAL, PLAN_MESSAGE, LoadShape
+from onnxpress.loadtests.errors import UsageError
+from onnxpress.loadtests.payloads import GOLDEN_EVERY
+from onnxpress.loadtests.plan import pools
+from onnxpress.loadtests.sender_process import SAMPLES_MESSAGE, SenderProcess
+from onnxpress.loadtests.settings import Settings, add_arguments, settings_of
+from onnxpress.loadtests.slo import Exit
+from onnxpress.loadtests.users import OpenLoopUser
 
 __all__ = ["LoadShape", "OpenLoopUser"]  # what locust looks for in a locustfile
 

@@ -10,8 +10,8 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from loadtests.errors import UsageError
-from protos.package_pb2 import Layout, Manifest, Profile
+from onnxpress.loadtests.errors import UsageError
+from onnxpress.protos.package_pb2 import Layout, Manifest, Profile
 
 DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "INT32": "<i4", "BOOL": "?"}
 Columns = dict[str, NDArray[Any]]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtests.errors import UsageError
-from loadtests.packages import DTYPES, Columns, Package
-from protos.inference_pb2 import ModelInferRequest
-from protos.package_pb2 import FeatureProfile
+from onnxpress.loadtests.errors import UsageError
+from onnxpress.loadtests.packages import DTYPES, Columns, Package
+from onnxpress.protos.inference_pb2 import ModelInferRequest
+from onnxpress.protos.package_pb2 import FeatureProfile
 
 GOLDEN_EVERY = 4  # one payload in so many begins with a golden row, whose answer is known
 MISSING_WORDS = ("", "NA", "NaN", "nan", "null")

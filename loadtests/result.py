@@ -11,14 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from loadtests.answers import Outcome
-from loadtests.errors import UsageError
-from loadtests.junit import junit
-from loadtests.page import page
-from loadtests.samples import Samples
-from loadtests.settings import Settings
-from loadtests.shapes import Trial, capacity
-from loadtests.slo import (
+from onnxpress.loadtests.answers import Outcome
+from onnxpress.loadtests.errors import UsageError
+from onnxpress.loadtests.junit import junit
+from onnxpress.loadtests.page import page
+from onnxpress.loadtests.samples import Samples
+from onnxpress.loadtests.settings import Settings
+from onnxpress.loadtests.shapes import Trial, capacity
+from onnxpress.loadtests.slo import (
     Check,
     Exit,
     Verdict,
@@ -29,8 +29,8 @@ from loadtests.slo import (
     swap_checks,
     version_checks,
 )
-from loadtests.swaps import Swap, SwapReport, analyse
-from loadtests.tally import Tally, Window
+from onnxpress.loadtests.swaps import Swap, SwapReport, analyse
+from onnxpress.loadtests.tally import Tally, Window
 
 FORMAT = 1
 VERDICTS = {Exit.HELD: "held", Exit.BROKEN: "broken", Exit.INVALID: "invalid"}

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtests.errors import UsageError
-from loadtests.packages import Package, read_packages
-from loadtests.shapes import Arrivals, Phase, overload, spike, steady
-from loadtests.slo import Objectives, Validity, read_slo
-from loadtests.tally import Kind
+from onnxpress.loadtests.errors import UsageError
+from onnxpress.loadtests.packages import Package, read_packages
+from onnxpress.loadtests.shapes import Arrivals, Phase, overload, spike, steady
+from onnxpress.loadtests.slo import Objectives, Validity, read_slo
+from onnxpress.loadtests.tally import Kind
 
 SUITES = {
     "steady": "one rate; every objective holds all the time",

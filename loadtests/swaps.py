@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from loadtests.answers import Outcome
-from loadtests.latency import Latencies
-from loadtests.samples import Samples
-from loadtests.tally import TIMED
+from onnxpress.loadtests.answers import Outcome
+from onnxpress.loadtests.latency import Latencies
+from onnxpress.loadtests.samples import Samples
+from onnxpress.loadtests.tally import TIMED
 
 AFTERMATH_SECONDS = 0.5  # a swap's window reaches this far beyond its end: queues that it made count as its doing
 

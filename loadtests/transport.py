@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import grpc
 from google.protobuf.message import DecodeError
 
-from loadtests.errors import UnreachableError
-from protos.inference_pb2 import ModelInferResponse, ModelStreamInferResponse
+from onnxpress.loadtests.errors import UnreachableError
+from onnxpress.protos.inference_pb2 import ModelInferResponse, ModelStreamInferResponse
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from protos import admin_pb2 as protos_dot_admin__pb2
+from onnxpress.protos import admin_pb2 as onnxpress_dot_protos_dot_admin__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in protos/admin_pb2_grpc.py depends on'
+        + ' but the generated code in onnxpress/protos/admin_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,33 +36,33 @@ class AdminStub(object):
         """
         self.Deploy = channel.unary_unary(
                 '/onnxpress.v1.Admin/Deploy',
-                request_serializer=protos_dot_admin__pb2.DeployRequest.SerializeToString,
-                response_deserializer=protos_dot_admin__pb2.DeployResponse.FromString,
+                request_serializer=onnxpress_dot_protos_dot_admin__pb2.DeployRequest.SerializeToString,
+                response_deserializer=onnxpress_dot_protos_dot_admin__pb2.DeployResponse.FromString,
                 _registered_method=True)
         self.Rollback = channel.unary_unary(
                 '/onnxpress.v1.Admin/Rollback',
-                request_serializer=protos_dot_admin__pb2.RollbackRequest.SerializeToString,
-                response_deserializer=protos_dot_admin__pb2.DeployResponse.FromString,
+                request_serializer=onnxpress_dot_protos_dot_admin__pb2.RollbackRequest.SerializeToString,
+                response_deserializer=onnxpress_dot_protos_dot_admin__pb2.DeployResponse.FromString,
                 _registered_method=True)
         self.GetDeployment = channel.unary_unary(
                 '/onnxpress.v1.Admin/GetDeployment',
-                request_serializer=protos_dot_admin__pb2.GetDeploymentRequest.SerializeToString,
-                response_deserializer=protos_dot_admin__pb2.GetDeploymentResponse.FromString,
+                request_serializer=onnxpress_dot_protos_dot_admin__pb2.GetDeploymentRequest.SerializeToString,
+                response_deserializer=onnxpress_dot_protos_dot_admin__pb2.GetDeploymentResponse.FromString,
                 _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/onnxpress.v1.Admin/ListModels',
-                request_serializer=protos_dot_admin__pb2.ListModelsRequest.SerializeToString,
-                response_deserializer=protos_dot_admin__pb2.ListModelsResponse.FromString,
+                request_serializer=onnxpress_dot_protos_dot_admin__pb2.ListModelsRequest.SerializeToString,
+                response_deserializer=onnxpress_dot_protos_dot_admin__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
         self.WatchDeployments = channel.unary_stream(
                 '/onnxpress.v1.Admin/WatchDeployments',
-                request_serializer=protos_dot_admin__pb2.WatchDeploymentsRequest.SerializeToString,
-                response_deserializer=protos_dot_admin__pb2.GetDeploymentResponse.FromString,
+                request_serializer=onnxpress_dot_protos_dot_admin__pb2.WatchDeploymentsRequest.SerializeToString,
+                response_deserializer=onnxpress_dot_protos_dot_admin__pb2.GetDeploymentResponse.FromString,
                 _registered_method=True)
         self.GetHistory = channel.unary_unary(
                 '/onnxpress.v1.Admin/GetHistory',
-                request_serializer=protos_dot_admin__pb2.GetHistoryRequest.SerializeToString,
-                response_deserializer=protos_dot_admin__pb2.GetHistoryResponse.FromString,
+                request_serializer=onnxpress_dot_protos_dot_admin__pb2.GetHistoryRequest.SerializeToString,
+                response_deserializer=onnxpress_dot_protos_dot_admin__pb2.GetHistoryResponse.FromString,
                 _registered_method=True)
 
 
@@ -116,33 +116,33 @@ def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Deploy': grpc.unary_unary_rpc_method_handler(
                     servicer.Deploy,
-                    request_deserializer=protos_dot_admin__pb2.DeployRequest.FromString,
-                    response_serializer=protos_dot_admin__pb2.DeployResponse.SerializeToString,
+                    request_deserializer=onnxpress_dot_protos_dot_admin__pb2.DeployRequest.FromString,
+                    response_serializer=onnxpress_dot_protos_dot_admin__pb2.DeployResponse.SerializeToString,
             ),
             'Rollback': grpc.unary_unary_rpc_method_handler(
                     servicer.Rollback,
-                    request_deserializer=protos_dot_admin__pb2.RollbackRequest.FromString,
-                    response_serializer=protos_dot_admin__pb2.DeployResponse.SerializeToString,
+                    request_deserializer=onnxpress_dot_protos_dot_admin__pb2.RollbackRequest.FromString,
+                    response_serializer=onnxpress_dot_protos_dot_admin__pb2.DeployResponse.SerializeToString,
             ),
             'GetDeployment': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDeployment,
-                    request_deserializer=protos_dot_admin__pb2.GetDeploymentRequest.FromString,
-                    response_serializer=protos_dot_admin__pb2.GetDeploymentResponse.SerializeToString,
+                    request_deserializer=onnxpress_dot_protos_dot_admin__pb2.GetDeploymentRequest.FromString,
+                    response_serializer=onnxpress_dot_protos_dot_admin__pb2.GetDeploymentResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
-                    request_deserializer=protos_dot_admin__pb2.ListModelsRequest.FromString,
-                    response_serializer=protos_dot_admin__pb2.ListModelsResponse.SerializeToString,
+                    request_deserializer=onnxpress_dot_protos_dot_admin__pb2.ListModelsRequest.FromString,
+                    response_serializer=onnxpress_dot_protos_dot_admin__pb2.ListModelsResponse.SerializeToString,
             ),
             'WatchDeployments': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchDeployments,
-                    request_deserializer=protos_dot_admin__pb2.WatchDeploymentsRequest.FromString,
-                    response_serializer=protos_dot_admin__pb2.GetDeploymentResponse.SerializeToString,
+                    request_deserializer=onnxpress_dot_protos_dot_admin__pb2.WatchDeploymentsRequest.FromString,
+                    response_serializer=onnxpress_dot_protos_dot_admin__pb2.GetDeploymentResponse.SerializeToString,
             ),
             'GetHistory': grpc.unary_unary_rpc_method_handler(
                     servicer.GetHistory,
-                    request_deserializer=protos_dot_admin__pb2.GetHistoryRequest.FromString,
-                    response_serializer=protos_dot_admin__pb2.GetHistoryResponse.SerializeToString,
+                    request_deserializer=onnxpress_dot_protos_dot_admin__pb2.GetHistoryRequest.FromString,
+                    response_serializer=onnxpress_dot_protos_dot_admin__pb2.GetHistoryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -170,8 +170,8 @@ class Admin(object):
             request,
             target,
             '/onnxpress.v1.Admin/Deploy',
-            protos_dot_admin__pb2.DeployRequest.SerializeToString,
-            protos_dot_admin__pb2.DeployResponse.FromString,
+            onnxpress_dot_protos_dot_admin__pb2.DeployRequest.SerializeToString,
+            onnxpress_dot_protos_dot_admin__pb2.DeployResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -197,8 +197,8 @@ class Admin(object):
             request,
             target,
             '/onnxpress.v1.Admin/Rollback',
-            protos_dot_admin__pb2.RollbackRequest.SerializeToString,
-            protos_dot_admin__pb2.DeployResponse.FromString,
+            onnxpress_dot_protos_dot_admin__pb2.RollbackRequest.SerializeToString,
+            onnxpress_dot_protos_dot_admin__pb2.DeployResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -224,8 +224,8 @@ class Admin(object):
             request,
             target,
             '/onnxpress.v1.Admin/GetDeployment',
-            protos_dot_admin__pb2.GetDeploymentRequest.SerializeToString,
-            protos_dot_admin__pb2.GetDeploymentResponse.FromString,
+            onnxpress_dot_protos_dot_admin__pb2.GetDeploymentRequest.SerializeToString,
+            onnxpress_dot_protos_dot_admin__pb2.GetDeploymentResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -251,8 +251,8 @@ class Admin(object):
             request,
             target,
             '/onnxpress.v1.Admin/ListModels',
-            protos_dot_admin__pb2.ListModelsRequest.SerializeToString,
-            protos_dot_admin__pb2.ListModelsResponse.FromString,
+            onnxpress_dot_protos_dot_admin__pb2.ListModelsRequest.SerializeToString,
+            onnxpress_dot_protos_dot_admin__pb2.ListModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -278,8 +278,8 @@ class Admin(object):
             request,
             target,
             '/onnxpress.v1.Admin/WatchDeployments',
-            protos_dot_admin__pb2.WatchDeploymentsRequest.SerializeToString,
-            protos_dot_admin__pb2.GetDeploymentResponse.FromString,
+            onnxpress_dot_protos_dot_admin__pb2.WatchDeploymentsRequest.SerializeToString,
+            onnxpress_dot_protos_dot_admin__pb2.GetDeploymentResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -305,8 +305,8 @@ class Admin(object):
             request,
             target,
             '/onnxpress.v1.Admin/GetHistory',
-            protos_dot_admin__pb2.GetHistoryRequest.SerializeToString,
-            protos_dot_admin__pb2.GetHistoryResponse.FromString,
+            onnxpress_dot_protos_dot_admin__pb2.GetHistoryRequest.SerializeToString,
+            onnxpress_dot_protos_dot_admin__pb2.GetHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from server.errors import UsageError
+from onnxpress.server.errors import UsageError
 
 ENVIRONMENT_PREFIX = "ONNXPRESS_"
 # What Kubernetes tells every container about a Service that is named onnxpress: not meant for us.

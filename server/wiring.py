@@ -15,26 +15,26 @@ from typing import Any
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from server.models.repository import Repository
-from server.serving.admission import Admission
-from server.serving.deployer import Deployer
-from server.serving.lane import Lane
-from server.serving.loader import Loader
-from server.serving.pump import Pump, start_pumps
-from server.serving.scheduler import Scheduler
-from server.serving.trial import Trials
-from server.settings import MIB, Settings
-from server.telemetry.audit import FileAuditLog
-from server.telemetry.metrics import Metrics
-from server.wire.admin import Admin, Gate
-from server.wire.codec import Codec
-from server.wire.control import AdminServer, DataServer
-from server.wire.control_socket import control_socket
-from server.wire.futures import FutureFront
-from server.wire.health import Health
-from server.wire.http import HttpServer
-from server.wire.inference import Inference
-from server.wire.native_front import NativeFront
+from onnxpress.server.models.repository import Repository
+from onnxpress.server.serving.admission import Admission
+from onnxpress.server.serving.deployer import Deployer
+from onnxpress.server.serving.lane import Lane
+from onnxpress.server.serving.loader import Loader
+from onnxpress.server.serving.pump import Pump, start_pumps
+from onnxpress.server.serving.scheduler import Scheduler
+from onnxpress.server.serving.trial import Trials
+from onnxpress.server.settings import MIB, Settings
+from onnxpress.server.telemetry.audit import FileAuditLog
+from onnxpress.server.telemetry.metrics import Metrics
+from onnxpress.server.wire.admin import Admin, Gate
+from onnxpress.server.wire.codec import Codec
+from onnxpress.server.wire.control import AdminServer, DataServer
+from onnxpress.server.wire.control_socket import control_socket
+from onnxpress.server.wire.futures import FutureFront
+from onnxpress.server.wire.health import Health
+from onnxpress.server.wire.http import HttpServer
+from onnxpress.server.wire.inference import Inference
+from onnxpress.server.wire.native_front import NativeFront
 
 # Often, because nobody else has the interpreter meanwhile: 0.2 ms each time at full load, not 3 ms now and then.
 FOLD_S = 0.05

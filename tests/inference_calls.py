@@ -9,9 +9,9 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from protos.admin_pb2_grpc import AdminStub
-from protos.inference_pb2 import ModelInferRequest, ModelInferResponse
-from protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from onnxpress.protos.admin_pb2_grpc import AdminStub
+from onnxpress.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
+from onnxpress.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.answers import Arrays, encode_strings
 
 DATATYPES = {"f4": "FP32", "f8": "FP64", "i8": "INT64", "b1": "BOOL", "O": "BYTES", "O8": "BYTES"}

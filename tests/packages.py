@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from converters import convert
-from protos.package_pb2 import Deployment, Manifest
+from onnxpress import convert
+from onnxpress.protos.package_pb2 import Deployment, Manifest
 from tests.answers import CONTRACTS, Answers, churn_rows, number_rows
 
 SAMPLE_ROWS = 400

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).parents[1]
-SERVE = (sys.executable, "-m", "server")
+SERVE = (sys.executable, "-m", "onnxpress", "serve")
 # Far beyond what any step takes on a busy machine; only a hang reaches it.
 PATIENCE_S = 60.0
 
@@ -39,7 +39,7 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         command: Sequence[str] = SERVE,
     ) -> None:
-        """`command` replaces `python -m server` for children with a fault planted before they start."""
+        """`command` replaces `python -m onnxpress serve` for children with a fault planted before they start."""
         self.repository = repository
         arguments = [
             *command, "--repository", str(repository), "--front", front, "--host", "127.0.0.1",

@@ -15,21 +15,35 @@ DEPTH_MAX = 2
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "base", "misc", "tools", "core"}
 
 # Who may import whom, inside the product; whatever is not listed imports leaves only.
-LEAVES = {"server.settings", "server.errors", "server.facts", "protos"}
+LEAVES = {"onnxpress.server.settings", "onnxpress.server.errors", "onnxpress.server.facts", "onnxpress.protos"}
 MAY_IMPORT = {
-    "server.__main__": {"server.cli"},
-    "server.cli": {"server.wiring", "server.serving", "server.models", "server.wire"},
-    "server.wiring": {"server.wire", "server.serving", "server.models", "server.telemetry"},
-    "server.wire": {"server.wire", "server.serving", "server.models", "server.telemetry"},
-    "server.serving": {"server.serving", "server.models"},
-    "server.models": {"server.models"},
-    "server.telemetry": {"server.telemetry"},
-    "server.settings": set(),
-    "server.errors": set(),
-    "server.facts": set(),
-    "converters": {"converters"},
-    "loadtests": {"loadtests"},
-    "onnxpress": set(),
+    "onnxpress.server.cli": {
+        "onnxpress.server.wiring",
+        "onnxpress.server.serving",
+        "onnxpress.server.models",
+        "onnxpress.server.wire",
+    },
+    "onnxpress.server.wiring": {
+        "onnxpress.server.wire",
+        "onnxpress.server.serving",
+        "onnxpress.server.models",
+        "onnxpress.server.telemetry",
+    },
+    "onnxpress.server.wire": {
+        "onnxpress.server.wire",
+        "onnxpress.server.serving",
+        "onnxpress.server.models",
+        "onnxpress.server.telemetry",
+    },
+    "onnxpress.server.serving": {"onnxpress.server.serving", "onnxpress.server.models"},
+    "onnxpress.server.models": {"onnxpress.server.models"},
+    "onnxpress.server.telemetry": {"onnxpress.server.telemetry"},
+    "onnxpress.server.settings": set(),
+    "onnxpress.server.errors": set(),
+    "onnxpress.server.facts": set(),
+    "onnxpress.converters": {"onnxpress.converters"},
+    "onnxpress.loadtests": {"onnxpress.loadtests"},
+    "onnxpress": {"onnxpress.converters"},
 }
 # Library -> the only files (or folders) of the product that may import it.
 HOMES = {
@@ -68,7 +82,7 @@ BANNED = {
     "datetime.datetime.now": "datetime.now(UTC)",
     "tempfile.mktemp": "tempfile.mkdtemp",
 }
-PRINTERS = ("server/cli/", "server/serving/trial.py", "converters/cli.py", "loadtests/", "onnxpress.py")
+PRINTERS = ("server/cli/", "server/serving/trial.py", "converters/cli.py", "loadtests/", "onnxpress/__main__.py")
 UNPICKLERS = ("converters/loading.py",)  # behind --trust-pickle, in a child process
 SLEEPERS = ("loadtests/",)  # generators of load sleep until the next intended send
 
@@ -76,7 +90,7 @@ SLEEPERS = ("loadtests/",)  # generators of load sleep until the next intended s
 @cache
 def sources() -> dict[str, ast.Module]:
     """Every module of the product by its path from the root; generated ones are left out."""
-    files = [ROOT / "onnxpress.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
+    files = [path for room in ("onnxpress", *ROOMS) for path in (ROOT / room).rglob("*.py")]
     return {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in sorted(files)}
 
 
@@ -87,7 +101,8 @@ def module_names() -> set[str]:
 
 
 def module_name(path: str) -> str:
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return name if name.startswith("onnxpress") else f"onnxpress.{name}"
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -130,7 +145,8 @@ def test_imports_go_one_way() -> None:
             continue
         allowed = MAY_IMPORT[room(module_name(path))] | LEAVES
         for name in imports(tree):
-            if name.split(".")[0] not in {*ROOMS, "protos", "onnxpress"} or name in ROOMS:
+            assert name.split(".")[0] not in {*ROOMS, "protos"}, f"{path} imports {name}: there is one root, onnxpress"
+            if not name.startswith("onnxpress.") or name in {f"onnxpress.{one}" for one in ROOMS}:
                 continue
             if not any(name == entry or name.startswith(entry + ".") for entry in allowed):
                 wrong.append(f"{path} imports {name}; its room may import {', '.join(sorted(allowed))}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import document
+from onnxpress.server.settings import document
 
 ROOT = Path(__file__).parents[1]
 ROOMS = (

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import onnxpress
+from onnxpress import __main__ as entry
 
 ROOT = Path(__file__).parents[1]
 # A room that says more than a pipe holds, and one whose own pipe breaks while standard output has a reader.
@@ -16,9 +17,9 @@ BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHON
 
 
 def run(monkeypatch: pytest.MonkeyPatch, module: str, extra: str) -> int:
-    monkeypatch.setitem(onnxpress.COMMANDS, "convert", (module, extra, "a line of help"))
+    monkeypatch.setitem(entry.COMMANDS, "convert", (module, extra, "a line of help"))
     monkeypatch.setattr(sys, "argv", ["onnxpress", "convert"])
-    return onnxpress.main()
+    return entry.main()
 
 
 def test_a_room_that_is_not_in_the_image_is_one_clear_line(
@@ -32,11 +33,11 @@ def test_a_room_that_is_not_in_the_image_is_one_clear_line(
 
 def test_a_hole_in_an_installed_room_is_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch):
     """A module that is missing where its room exists would not be cured by an extra; the trace is wanted."""
-    with pytest.raises(ModuleNotFoundError, match=r"server\.no_such_module"):
-        run(monkeypatch, "server.no_such_module", "convert")
+    with pytest.raises(ModuleNotFoundError, match=r"onnxpress\.no_such_module"):
+        run(monkeypatch, "onnxpress.no_such_module", "convert")
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], *([command, "--help"] for command in onnxpress.COMMANDS)])
+@pytest.mark.parametrize("arguments", [[], ["--help"], *([command, "--help"] for command in entry.COMMANDS)])
 def test_a_reader_that_has_left_is_no_error(arguments: list[str]):
     """Every command ends without a word on standard error, exit code 141, when nobody reads its output any more."""
     reader, writer = os.pipe()
@@ -58,13 +59,13 @@ def test_a_reader_that_has_left_is_no_error(arguments: list[str]):
 def child(body: str, **streams: int) -> "subprocess.Popen[bytes]":
     """`onnxpress status` in a process of its own, with a room whose `main` is `body`."""
     code = (
-        "import sys, types, onnxpress\n"
+        "import sys, types\nfrom onnxpress import __main__ as entry\n"
         "room = sys.modules['room'] = types.ModuleType('room')\n"
         f"def main(argv):\n    {body}\n    return 0\n"
         "room.main = main\n"
-        "onnxpress.COMMANDS['status'] = ('room', '', '')\n"
+        "entry.COMMANDS['status'] = ('room', '', '')\n"
         "sys.argv = ['onnxpress', 'status']\n"
-        "sys.exit(onnxpress.main())\n"
+        "sys.exit(entry.main())\n"
     )
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=BUFFERED, stdout=subprocess.PIPE, **streams)
 
@@ -95,3 +96,13 @@ def test_a_broken_pipe_of_a_room_is_a_fault():
         said = process.communicate()[1]
     assert b"BrokenPipeError: the room" in said
     assert process.returncode == 1
+
+
+def test_the_public_names_are_there_and_import_nothing_before_they_are_used():
+    """`import onnxpress` costs a server none of the converters' dependencies; `onnxpress.convert` is the function."""
+    assert {"convert", "ConversionRefused", "Package"} <= set(dir(onnxpress))
+    child = "import onnxpress, sys; assert 'pandas' not in sys.modules; print(onnxpress.convert.__name__)"
+    said = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True)
+    assert said.stdout == "convert\n"
+    with pytest.raises(AttributeError, match="no_such_name"):
+        onnxpress.no_such_name  # noqa: B018 -- the attribute is the test

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 
-from protos.inference_pb2 import ModelInferRequest
+from onnxpress.protos.inference_pb2 import ModelInferRequest
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,9 +21,9 @@ from examples.churn.ceiling import ceiling
 from examples.churn.load import Work, clients
 from examples.churn.report import Change, Customer, Figures, Measure, Parity
 from examples.churn.server import ONNXPRESS, Served, serving
-from protos import admin_pb2
-from protos.admin_pb2_grpc import AdminStub
-from protos.inference_pb2 import ModelInferResponse
+from onnxpress.protos import admin_pb2
+from onnxpress.protos.admin_pb2_grpc import AdminStub
+from onnxpress.protos.inference_pb2 import ModelInferResponse
 
 MODEL = "churn"
 TOGETHER = 100  # rows of a large request

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.churn.calls import Raw, infer_of
-from protos.inference_pb2 import ModelInferResponse
+from onnxpress.protos.inference_pb2 import ModelInferResponse
 
 FAILED = 0  # no version is called that
 DEADLINE_S = 5.0

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from protos import admin_pb2 as pb
-from server.wire.admin_client import AdminCallError, AdminClient
+from onnxpress.protos import admin_pb2 as pb
+from onnxpress.server.wire.admin_client import AdminCallError, AdminClient
 
 USAGE, REFUSED = 2, 3
 DIGEST_SHOWN = 12

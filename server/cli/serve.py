@@ -5,8 +5,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from server.errors import OnnxpressError, UsageError
-from server.settings import add_flags, resolve
+from onnxpress.server.errors import OnnxpressError, UsageError
+from onnxpress.server.settings import add_flags, resolve
 
 USAGE, REFUSED = 2, 3
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
         if not settings.repository.is_dir():
             raise UsageError(f"repository {str(settings.repository)!r} is not a folder")
         # Imported late: --help and a wrong flag need no ONNX Runtime.
-        from server.wiring import serve  # noqa: PLC0415
+        from onnxpress.server.wiring import serve  # noqa: PLC0415
 
         serve(settings)
     except UsageError as error:

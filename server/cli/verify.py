@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from server.errors import OnnxpressError
-from server.models.package import MODEL_FILE, read_package
-from server.serving import runtime
-from server.serving.loader import Loader
-from server.settings import Settings
+from onnxpress.server.errors import OnnxpressError
+from onnxpress.server.models.package import MODEL_FILE, read_package
+from onnxpress.server.serving import runtime
+from onnxpress.server.serving.loader import Loader
+from onnxpress.server.settings import Settings
 
 USAGE, REFUSED = 2, 3
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
-from protos.package_pb2 import Deployment
-from server.errors import EpochConflictError, RefusedPackageError, StateWriteError
-from server.models.history import History
+from onnxpress.protos.package_pb2 import Deployment
+from onnxpress.server.errors import EpochConflictError, RefusedPackageError, StateWriteError
+from onnxpress.server.models.history import History
 
 DEPLOYMENT_FILE = "deployment.json"
 

@@ -7,9 +7,9 @@ as congestion. What would wait too long is told so at once, when trying elsewher
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from server.errors import OverloadedError
-from server.serving.lane import Lane
-from server.serving.request import Request
+from onnxpress.server.errors import OverloadedError
+from onnxpress.server.serving.lane import Lane
+from onnxpress.server.serving.request import Request
 
 PRIORITY_KEY = "x-onnxpress-priority"
 # The share of the latency target that a request of each priority may wait: the lowest is shed first. A queue that has

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
-from server.serving.request import Bunch, Request
+from onnxpress.server.serving.request import Bunch, Request
 
 
 @dataclass(frozen=True, slots=True)

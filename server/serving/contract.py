@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from protos.package_pb2 import Manifest
-from server.errors import InvalidRequestError
-from server.serving.request import Flat
-from server.serving.tensors import TensorSpec
+from onnxpress.protos.package_pb2 import Manifest
+from onnxpress.server.errors import InvalidRequestError
+from onnxpress.server.serving.request import Flat
+from onnxpress.server.serving.tensors import TensorSpec
 
 SHOWN_MAX = 10
 

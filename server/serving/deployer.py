@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from protos.package_pb2 import Deployment
-from server.errors import (
+from onnxpress.protos.package_pb2 import Deployment
+from onnxpress.server.errors import (
     EpochConflictError,
     NothingToRollBackError,
     OnnxpressError,
@@ -17,17 +17,17 @@ from server.errors import (
     UnknownModelError,
     UnknownVersionError,
 )
-from server.facts import AdminFact, AuditLog
-from server.models.deployments import Desired, desired_state, read_deployment, write_deployment
-from server.models.history import History, after_deploy, after_rollback
-from server.models.lifecycle import State, check_transition, versions_to_unload
-from server.models.repository import Repository
-from server.serving.lane import Lane
-from server.serving.loader import Loader
-from server.serving.routes import Route
-from server.serving.scheduler import Scheduler
-from server.serving.trial import Verdict
-from server.serving.versions import ModelStatus, Outcome, VersionStatus
+from onnxpress.server.facts import AdminFact, AuditLog
+from onnxpress.server.models.deployments import Desired, desired_state, read_deployment, write_deployment
+from onnxpress.server.models.history import History, after_deploy, after_rollback
+from onnxpress.server.models.lifecycle import State, check_transition, versions_to_unload
+from onnxpress.server.models.repository import Repository
+from onnxpress.server.serving.lane import Lane
+from onnxpress.server.serving.loader import Loader
+from onnxpress.server.serving.routes import Route
+from onnxpress.server.serving.scheduler import Scheduler
+from onnxpress.server.serving.trial import Verdict
+from onnxpress.server.serving.versions import ModelStatus, Outcome, VersionStatus
 
 # How long a deploy waits for requests that the former version still holds.
 RELEASE_S = 30.0

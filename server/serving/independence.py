@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.models.graph import Constants
-from server.serving.cost import Sharing
-from server.serving.runtime import RunError
-from server.serving.tensors import TensorSpec
+from onnxpress.server.models.graph import Constants
+from onnxpress.server.serving.cost import Sharing
+from onnxpress.server.serving.runtime import RunError
+from onnxpress.server.serving.tensors import TensorSpec
 
 Feeds = dict[str, NDArray[Any]]
 Run = Callable[[Mapping[str, NDArray[Any]]], Sequence[NDArray[Any]]]

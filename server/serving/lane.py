@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.serving.batching import Part, Queue
-from server.serving.contract import Contract
-from server.serving.cost import CostModel
-from server.serving.request import Bunch, Flat, Request
-from server.serving.runtime import RunError, Session
+from onnxpress.server.serving.batching import Part, Queue
+from onnxpress.server.serving.contract import Contract
+from onnxpress.server.serving.cost import CostModel
+from onnxpress.server.serving.request import Bunch, Flat, Request
+from onnxpress.server.serving.runtime import RunError, Session
 
 _LENGTH = struct.Struct("<I")
 

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from protos.onnx_graph_pb2 import ModelProto
-from protos.package_pb2 import Manifest
-from server.errors import RefusedPackageError
-from server.models.graph import constants, scalars
-from server.models.package import Golden, Package, check_graph
-from server.serving import cost, independence, runtime
-from server.serving.contract import read_contract
-from server.serving.lane import Lane
-from server.serving.runtime import RunError, Session
-from server.serving.tensors import ANY, Signature, TensorSpec
+from onnxpress.protos.onnx_graph_pb2 import ModelProto
+from onnxpress.protos.package_pb2 import Manifest
+from onnxpress.server.errors import RefusedPackageError
+from onnxpress.server.models.graph import constants, scalars
+from onnxpress.server.models.package import Golden, Package, check_graph
+from onnxpress.server.serving import cost, independence, runtime
+from onnxpress.server.serving.contract import read_contract
+from onnxpress.server.serving.lane import Lane
+from onnxpress.server.serving.runtime import RunError, Session
+from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec
 
 PROBE_ROWS = (1, 2)
 

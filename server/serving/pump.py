@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from time import monotonic_ns
 from typing import Any
 
-from server.errors import DRAINING_MESSAGE, DrainingError, ExpiredError, OnnxpressError
-from server.facts import BatchFacts, Telemetry
-from server.serving.admission import Admission, stale
-from server.serving.batching import Part
-from server.serving.lane import Lane
-from server.serving.request import CALL, Codec, Event, Flat, Front, Request
-from server.serving.routes import Routes
-from server.serving.scheduler import Batch, Scheduler, StaleRoutesError
+from onnxpress.server.errors import DRAINING_MESSAGE, DrainingError, ExpiredError, OnnxpressError
+from onnxpress.server.facts import BatchFacts, Telemetry
+from onnxpress.server.serving.admission import Admission, stale
+from onnxpress.server.serving.batching import Part
+from onnxpress.server.serving.lane import Lane
+from onnxpress.server.serving.request import CALL, Codec, Event, Flat, Front, Request
+from onnxpress.server.serving.routes import Routes
+from onnxpress.server.serving.scheduler import Batch, Scheduler, StaleRoutesError
 
 RECEIVE_MAX = 256
 SECOND_NS = 1_000_000_000

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.errors import NotReadyError, UnknownModelError, UnknownVersionError
-from server.serving.lane import Lane
+from onnxpress.server.errors import NotReadyError, UnknownModelError, UnknownVersionError
+from onnxpress.server.serving.lane import Lane
 
 
 @dataclass(eq=False)

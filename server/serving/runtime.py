@@ -13,8 +13,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from server.errors import RefusedPackageError
-from server.serving.tensors import ANY, Signature, TensorSpec
+from onnxpress.server.errors import RefusedPackageError
+from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec
 
 onnxruntime.disable_telemetry_events()
 

@@ -9,11 +9,11 @@ from operator import attrgetter
 from time import monotonic_ns
 from typing import Any
 
-from server.serving.admission import Admission
-from server.serving.batching import Taken
-from server.serving.lane import Lane
-from server.serving.request import Bunch, Request
-from server.serving.routes import Route, Routes
+from onnxpress.server.serving.admission import Admission
+from onnxpress.server.serving.batching import Taken
+from onnxpress.server.serving.lane import Lane
+from onnxpress.server.serving.request import Bunch, Request
+from onnxpress.server.serving.routes import Route, Routes
 
 CANCELLED_MAX = 4096
 # A lane counts as having callers for this long after its newest request.

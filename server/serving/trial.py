@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from server.errors import DrainingError, OnnxpressError, RefusedPackageError
-from server.serving.cost import Curve, Sharing
-from server.settings import MIB, Settings
+from onnxpress.server.errors import DrainingError, OnnxpressError, RefusedPackageError
+from onnxpress.server.serving.cost import Curve, Sharing
+from onnxpress.server.settings import MIB, Settings
 
 OK, REFUSED = 0, 3
 NICE = 10  # the trial must not slow the requests that are being answered
@@ -86,12 +86,12 @@ class Trials:
             if self._stopped:
                 raise DrainingError("the server is stopping, so no version is loaded")
             child = subprocess.Popen(
-                [sys.executable, "-m", "server.serving.trial"],
+                [sys.executable, "-m", "onnxpress.server.serving.trial"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                cwd=Path(__file__).parents[2],
+                cwd=Path(__file__).parents[3],
             )
             self._children.add(child)
             return child
@@ -118,8 +118,8 @@ def main() -> int:
     # Whatever happens to the parent, nothing runs on for long without it.
     resource.setrlimit(resource.RLIMIT_CPU, (order["load_seconds_max"], order["load_seconds_max"]))
     # Imported under the limit: their memory counts too, and the parent must not pay for them when it imports us.
-    from server.models.package import read_package  # noqa: PLC0415
-    from server.serving.loader import Loader  # noqa: PLC0415
+    from onnxpress.server.models.package import read_package  # noqa: PLC0415
+    from onnxpress.server.serving.loader import Loader  # noqa: PLC0415
 
     try:
         package = read_package(Path(order["folder"]), order["model"], order["version"], order["model_mib_max"])

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from protos.package_pb2 import Deployment
-from server.models.deployments import Desired
-from server.models.lifecycle import State
-from server.serving.lane import Lane
+from onnxpress.protos.package_pb2 import Deployment
+from onnxpress.server.models.deployments import Desired
+from onnxpress.server.models.lifecycle import State
+from onnxpress.server.serving.lane import Lane
 
 
 @dataclass(frozen=True)

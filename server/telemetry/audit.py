@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from server.errors import StateWriteError
-from server.facts import AdminFact
+from onnxpress.server.errors import StateWriteError
+from onnxpress.server.facts import AdminFact
 
 AUDIT_FILE = "audit.jsonl"
 NO_HASH = "0" * 64

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from server.facts import BatchFacts
+from onnxpress.server.facts import BatchFacts
 
 # Upper bounds in seconds: 50 us to 10 s, about three per octave where requests live.
 SECONDS = (

@@ -11,16 +11,16 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from protos import admin_pb2 as pb
-from protos import inference_pb2
-from server.errors import InvalidRequestError, PermissionDeniedError, UnauthenticatedError
-from server.models.lifecycle import State
-from server.serving.deployer import Deployer
-from server.serving.versions import ModelStatus, Outcome
-from server.telemetry.audit import FileAuditLog
-from server.wire.inference import SERVICE as INFERENCE_SERVICE
-from server.wire.inference import Context, translating
-from server.wire.status import status_of
+from onnxpress.protos import admin_pb2 as pb
+from onnxpress.protos import inference_pb2
+from onnxpress.server.errors import InvalidRequestError, PermissionDeniedError, UnauthenticatedError
+from onnxpress.server.models.lifecycle import State
+from onnxpress.server.serving.deployer import Deployer
+from onnxpress.server.serving.versions import ModelStatus, Outcome
+from onnxpress.server.telemetry.audit import FileAuditLog
+from onnxpress.server.wire.inference import SERVICE as INFERENCE_SERVICE
+from onnxpress.server.wire.inference import Context, translating
+from onnxpress.server.wire.status import status_of
 
 SERVICE = "onnxpress.v1.Admin"
 HISTORY_DEFAULT = 100

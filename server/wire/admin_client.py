@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import grpc
 
-from protos.admin_pb2_grpc import AdminStub
+from onnxpress.protos.admin_pb2_grpc import AdminStub
 
 # A deploy may take as long as loading a version does.
 CALL_S = 300.0

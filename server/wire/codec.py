@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from protos.inference_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
-from server.errors import InvalidRequestError, TooLargeError
-from server.serving.lane import Lane
-from server.serving.request import Bunch, Flat, Request
-from server.serving.routes import Routes
-from server.serving.tensors import ANY, Signature, TensorSpec
-from server.wire.strings import split_bytes
-from server.wire.templates import ID_TAG, Learned, learn, varint
+from onnxpress.protos.inference_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
+from onnxpress.server.errors import InvalidRequestError, TooLargeError
+from onnxpress.server.serving.lane import Lane
+from onnxpress.server.serving.request import Bunch, Flat, Request
+from onnxpress.server.serving.routes import Routes
+from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec
+from onnxpress.server.wire.strings import split_bytes
+from onnxpress.server.wire.templates import ID_TAG, Learned, learn, varint
 
 # The typed field of InferTensorContents that carries each datatype (Open Inference Protocol).
 CONTENTS_FIELDS = {

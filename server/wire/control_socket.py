@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from server.errors import UsageError
+from onnxpress.server.errors import UsageError
 
 PREFIX = "sockets-"
 NAME = "control"

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 
-from server.errors import DRAINING_MESSAGE, DrainingError
-from server.serving.request import CALL, CANCEL, Event
-from server.wire.status import status_of
+from onnxpress.server.errors import DRAINING_MESSAGE, DrainingError
+from onnxpress.server.serving.request import CALL, CANCEL, Event
+from onnxpress.server.wire.status import status_of
 
 Call = asyncio.Future[bytes]
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from server.errors import UsageError
+from onnxpress.server.errors import UsageError
 
 # A client that does not send or read for this long is cut off.
 IDLE_S = 10

@@ -7,19 +7,19 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from protos import inference_pb2 as pb
-from server.errors import InvalidRequestError, OnnxpressError, UnknownVersionError
-from server.serving.lane import Lane
-from server.serving.pump import Pump
-from server.serving.request import CALL, Event
-from server.serving.routes import Route
-from server.serving.scheduler import Scheduler
-from server.serving.tensors import Signature, TensorSpec
-from server.telemetry.metrics import Metrics, VersionCounts
-from server.wire.codec import parse
-from server.wire.futures import FutureFront
-from server.wire.health import Health
-from server.wire.status import status_of
+from onnxpress.protos import inference_pb2 as pb
+from onnxpress.server.errors import InvalidRequestError, OnnxpressError, UnknownVersionError
+from onnxpress.server.serving.lane import Lane
+from onnxpress.server.serving.pump import Pump
+from onnxpress.server.serving.request import CALL, Event
+from onnxpress.server.serving.routes import Route
+from onnxpress.server.serving.scheduler import Scheduler
+from onnxpress.server.serving.tensors import Signature, TensorSpec
+from onnxpress.server.telemetry.metrics import Metrics, VersionCounts
+from onnxpress.server.wire.codec import parse
+from onnxpress.server.wire.futures import FutureFront
+from onnxpress.server.wire.health import Health
+from onnxpress.server.wire.status import status_of
 
 SERVICE = "inference.GRPCInferenceService"
 EXTENSIONS = ["model_configuration", "statistics"]

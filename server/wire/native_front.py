@@ -5,10 +5,10 @@ from time import monotonic_ns
 
 from pygrpc_native import NativeGrpcFront
 
-from server.errors import UsageError
-from server.serving.request import Event
-from server.settings import Settings
-from server.wire.status import PUSHBACK_KEY, status_of
+from onnxpress.server.errors import UsageError
+from onnxpress.server.serving.request import Event
+from onnxpress.server.settings import Settings
+from onnxpress.server.wire.status import PUSHBACK_KEY, status_of
 
 INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
 # `close` wakes only one of the threads that wait in `receive` (pygrpc-native 0.5.0); the others look this often.

@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from server import errors
+from onnxpress.server import errors
 
 STATUS: dict[type[errors.OnnxpressError], grpc.StatusCode] = {
     errors.UsageError: grpc.StatusCode.INVALID_ARGUMENT,

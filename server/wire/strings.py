@@ -2,7 +2,7 @@
 
 import struct
 
-from server.errors import InvalidRequestError
+from onnxpress.server.errors import InvalidRequestError
 
 _LENGTH = struct.Struct("<I")
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
-from protos.inference_pb2 import ModelInferRequest
-from server.errors import InvalidRequestError
-from server.serving.lane import Lane
-from server.serving.request import Bunch, Flat, Request
-from server.serving.routes import Route
-from server.wire.strings import split_bytes
+from onnxpress.protos.inference_pb2 import ModelInferRequest
+from onnxpress.server.errors import InvalidRequestError
+from onnxpress.server.serving.lane import Lane
+from onnxpress.server.serving.request import Bunch, Flat, Request
+from onnxpress.server.serving.routes import Route
+from onnxpress.server.wire.strings import split_bytes
 
 RAW_TAG = 0x3A  # raw_input_contents: field 7, length-delimited
 ID_TAG = b"\x1a"  # id: field 3, length-delimited

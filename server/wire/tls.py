@@ -7,8 +7,8 @@ from typing import cast
 
 import grpc
 
-from server.errors import UsageError
-from server.settings import Settings
+from onnxpress.server.errors import UsageError
+from onnxpress.server.settings import Settings
 
 
 @dataclass(frozen=True)

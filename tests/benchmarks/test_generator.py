@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import bodies
 from benchmarks.generator import GeneratorError, Shape, compile_shim, parse_log, parse_output
-from protos.inference_pb2 import ModelInferRequest
+from onnxpress.protos.inference_pb2 import ModelInferRequest
 
 OUTPUT = """starting benchmark...
 spawning thread #0: 8 total client(s). Timing-based test with 0s of warm-up time and 2s of main duration.

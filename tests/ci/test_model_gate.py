@@ -60,7 +60,7 @@ def command(folder: Path, before: str = "", damage: str = "") -> Path:
     """`onnxpress` as a script; `before` one of its commands it first runs the shell command `damage`."""
     script = folder / "onnxpress"
     plant = f'[ "$1" = "{before}" ] && {damage}\n' if before else ""
-    script.write_text(f'#!/bin/sh\n{plant}exec "{sys.executable}" "{ROOT / "onnxpress.py"}" "$@"\n')
+    script.write_text(f'#!/bin/sh\n{plant}exec "{sys.executable}" -m onnxpress "$@"\n')
     script.chmod(0o755)
     return script
 

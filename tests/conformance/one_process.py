@@ -8,7 +8,7 @@ import sys
 import grpc
 import tritonclient.grpc
 
-from protos import admin_pb2, admin_pb2_grpc
+from onnxpress.protos import admin_pb2, admin_pb2_grpc
 from tests.answers import number_rows
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import grpc
 import pytest
 
-from protos.inference_pb2 import ModelConfig, ModelConfigRequest
-from protos.inference_pb2_grpc import GRPCInferenceServiceStub
-from server.wire.codec import HEADER_BYTES
+from onnxpress.protos.inference_pb2 import ModelConfig, ModelConfigRequest
+from onnxpress.protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from onnxpress.server.wire.codec import HEADER_BYTES
 from tests.answers import number_rows
 from tests.conftest import FRONTS
 from tests.inference_calls import DEADLINE_S, connected, request

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from converters import sample as rows_of
-from converters.family import Family, Schema
-from converters.graph import Graph
-from converters.runtime import Session
+from onnxpress.converters import sample as rows_of
+from onnxpress.converters.family import Family, Schema
+from onnxpress.converters.graph import Graph
+from onnxpress.converters.runtime import Session
 
 Answers = dict[str, NDArray[Any]]
 BATCHES = (1, 2, 49, 50, 51, 128, 129)

@@ -11,7 +11,7 @@ import pytest
 from sklearn.dummy import DummyClassifier
 from xgboost import XGBRegressor
 
-from converters.cli import main
+from onnxpress.converters.cli import main
 
 ROWS = pd.DataFrame(np.random.default_rng(0).normal(size=(80, 2)), columns=["größe ü", "alter"])
 
@@ -94,7 +94,7 @@ def test_a_repository_that_cannot_be_written_exits_with_3(folder: Path, capsys: 
 
 def test_help_of_the_installed_command() -> None:
     """`onnxpress convert --help` explains every flag and exits 0."""
-    command = [sys.executable, "onnxpress.py", "convert", "--help"]
+    command = [sys.executable, "-m", "onnxpress", "convert", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
     for flag in ("--sample", "--name", "--repository", "--version", "--trust-pickle", "--trust-type", "--layout"):
         assert flag in shown.stdout
@@ -113,7 +113,7 @@ def hook(event, arguments):
     if event in ("os.mkdir", "os.rename"):
         noted.append(f"{event} {arguments}")
 sys.addaudithook(hook)
-from converters.cli import main
+from onnxpress.converters.cli import main
 code = main(sys.argv[1:])
 allowed = os.environ["ALLOWED"]
 sys.stderr.write("".join(f"NOTED {line}\\n" for line in noted if allowed not in line))
@@ -147,7 +147,7 @@ def test_opens_no_connection_and_writes_nothing_but_the_package(folder: Path) ->
 
 def test_the_child_s_hook_would_see_a_connection() -> None:
     """The check above can fail: a socket and a file are noted by the same hook."""
-    script = CHILD.replace("from converters.cli import main", "main = lambda argv: 0").replace(
+    script = CHILD.replace("from onnxpress.converters.cli import main", "main = lambda argv: 0").replace(
         "code = main(sys.argv[1:])",
         "import socket; s = socket.socket(); s.connect_ex(('127.0.0.1', 9)); code = 0; open(os.devnull, 'w').close()",
     )

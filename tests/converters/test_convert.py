@@ -12,9 +12,9 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier, XGBRegressor
 
-from converters import ConversionRefused, convert
-from converters.runtime import Session
-from protos.package_pb2 import Layout, Task
+from onnxpress import ConversionRefused, convert
+from onnxpress.converters.runtime import Session
+from onnxpress.protos.package_pb2 import Layout, Task
 
 ROWS = np.random.default_rng(0).normal(size=(150, 3))
 
@@ -137,7 +137,7 @@ def test_progress_is_told() -> None:
 
 def test_a_surprise_is_a_refusal_with_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever breaks inside, the caller gets one kind of error, and the cause is chained to it."""
-    from converters.from_sklearn import FAMILY
+    from onnxpress.converters.from_sklearn import FAMILY
 
     monkeypatch.setattr(type(FAMILY), "compile", lambda *_: 1 / 0)
     with pytest.raises(ConversionRefused, match="LinearRegression: something in it was not foreseen") as refusal:

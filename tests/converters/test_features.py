@@ -4,11 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from converters import sample as rows_of
-from converters.family import Column, ConversionRefused, Schema
-from converters.features import REFUSED, CategorySet, Codes, add_inputs, add_memberships, refuse_ambiguous_blanks
-from converters.graph import Graph
-from protos.package_pb2 import Layout, Task
+from onnxpress.converters import sample as rows_of
+from onnxpress.converters.family import Column, ConversionRefused, Schema
+from onnxpress.converters.features import (
+    REFUSED,
+    CategorySet,
+    Codes,
+    add_inputs,
+    add_memberships,
+    refuse_ambiguous_blanks,
+)
+from onnxpress.converters.graph import Graph
+from onnxpress.protos.package_pb2 import Layout, Task
 from tests.converters.asking import run
 
 NAN = float("nan")

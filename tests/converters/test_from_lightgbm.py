@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from converters import lightgbm_linear
-from converters import sample as rows_of
-from converters.family import ConversionRefused
-from converters.from_lightgbm import FAMILY, emit, read
-from converters.graph import Graph
-from converters.lightgbm_model import ZERO, read_booster
-from protos.package_pb2 import Task
+from onnxpress.converters import lightgbm_linear
+from onnxpress.converters import sample as rows_of
+from onnxpress.converters.family import ConversionRefused
+from onnxpress.converters.from_lightgbm import FAMILY, emit, read
+from onnxpress.converters.graph import Graph
+from onnxpress.converters.lightgbm_model import ZERO, read_booster
+from onnxpress.protos.package_pb2 import Task
 from tests.converters.asking import around, ask, compiled, one_column_moves, run
 from tests.converters.matrix import booster_data as data
 from tests.converters.matrix.sklearn_data import binary, classes, counts, margin

@@ -10,9 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import to_onnx
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-from converters import ConversionRefused, convert
-from converters.runtime import Session
-from protos.package_pb2 import Layout
+from onnxpress import ConversionRefused, convert
+from onnxpress.converters.runtime import Session
+from onnxpress.protos.package_pb2 import Layout
 
 ROWS = np.random.default_rng(0).normal(size=(120, 3))
 LABELS = np.array(["ja", "nein"])[(ROWS[:, 0] > 0).astype(int)]

@@ -14,11 +14,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from converters import ConversionRefused
-from converters import sample as samples
-from converters.from_sklearn import FAMILY
-from converters.runtime import Session
-from protos.package_pb2 import Layout, Task
+from onnxpress import ConversionRefused
+from onnxpress.converters import sample as samples
+from onnxpress.converters import sklearn_steps as steps
+from onnxpress.converters.from_sklearn import FAMILY
+from onnxpress.converters.runtime import Session
+from onnxpress.protos.package_pb2 import Layout, Task
 from tests.converters.matrix import sklearn_data as data
 
 
@@ -220,6 +221,6 @@ def test_a_tolerance_that_cannot_be_computed_is_no_refusal_of_the_row(monkeypatc
     rows = data.numbers()
     model = LinearRegression().fit(rows, data.margin(rows))
     schema = FAMILY.describe(model, samples.frame_of(rows), "auto")
-    monkeypatch.setitem(__import__("converters.sklearn_steps", fromlist=["SLACKS"]).SLACKS, "LinearRegression", len)
+    monkeypatch.setitem(steps.SLACKS, "LinearRegression", len)
     with pytest.raises(ConversionRefused, match="cannot be bounded"):
         FAMILY.answer(model, schema, samples.typed(samples.frame_of(rows), schema))

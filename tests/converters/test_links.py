@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from converters import links
-from converters.graph import Graph
+from onnxpress.converters import links
+from onnxpress.converters.graph import Graph
 from tests.converters.asking import differs_by_batch, run
 
 GROUPS = 7

@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from xgboost import XGBRegressor
 
-from converters import ConversionRefused
-from converters.loading import Trust, load
+from onnxpress import ConversionRefused
+from onnxpress.converters.loading import Trust, load
 
 ROWS = np.random.default_rng(0).normal(size=(60, 3))
 TARGET = ROWS[:, 0] * 2 + ROWS[:, 1]
@@ -118,7 +118,7 @@ def test_broken_files_are_refused_in_one_line(tmp_path: Path, suffix: str, conte
 
 def test_a_file_that_kills_its_library_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """XGBoost's parser aborts the process on some broken files: a child dies of it instead, and the file is named."""
-    monkeypatch.setattr("converters.loading.XGBOOST_TRIAL", "import os; os.abort()")
+    monkeypatch.setattr("onnxpress.converters.loading.XGBOOST_TRIAL", "import os; os.abort()")
     with pytest.raises(ConversionRefused, match=r"model\.ubj: its library crashes on it \(signal 6\)"):
         load(folder / "model.ubj", Trust())
 

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from converters import ConversionRefused, convert
+from onnxpress import ConversionRefused, convert
 from tests.converters.matrix.case import Case
 from tests.converters.matrix.check import wrong_rows
 from tests.converters.matrix.collect import all_cases

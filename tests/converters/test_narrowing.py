@@ -5,9 +5,9 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 
-from converters import narrowing
-from converters import sample as samples
-from converters.convert import family_of
+from onnxpress.converters import narrowing
+from onnxpress.converters import sample as samples
+from onnxpress.converters.convert import family_of
 
 
 def changed(model: object, rows: np.ndarray) -> int:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from google.protobuf import json_format
 
-from converters import ConversionRefused, Package
-from converters.package import check_name, highest_version
-from protos.package_pb2 import FeatureProfile, GeneratorReport, Manifest, ParityReport, Profile
+from onnxpress import ConversionRefused, Package
+from onnxpress.converters.package import check_name, highest_version
+from onnxpress.protos.package_pb2 import FeatureProfile, GeneratorReport, Manifest, ParityReport, Profile
 
 FILES = {"model.onnx", "manifest.json", "profile.json", "golden.npz", "parity.json"}
 

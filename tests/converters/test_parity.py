@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from converters import ConversionRefused, parity
-from converters import sample as samples
-from converters.convert import family_of
-from converters.family import Answer, Schema
-from converters.parity import Proof, prove
+from onnxpress import ConversionRefused
+from onnxpress.converters import parity
+from onnxpress.converters import sample as samples
+from onnxpress.converters.convert import family_of
+from onnxpress.converters.family import Answer, Schema
+from onnxpress.converters.parity import Proof, prove
 from tests.converters.faults import FAULTS, Fault, coloured, regressor, three_classes
 
 
@@ -177,7 +178,7 @@ LARGE = """
 import resource, time
 import numpy as np
 from xgboost import XGBClassifier
-from converters import convert
+from onnxpress import convert
 random = np.random.default_rng(0)
 rows = random.normal(size=(20_000, 30))
 target = (rows[:, 0] + rows[:, 1] ** 2 + random.normal(size=len(rows)) > 0.5).astype(int)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from converters.family import Column, Schema
-from converters.profile import BINS, CATEGORIES_MAX, feature, profile_of
-from converters.sample import assembled
-from protos.package_pb2 import Layout, Task
+from onnxpress.converters.family import Column, Schema
+from onnxpress.converters.profile import BINS, CATEGORIES_MAX, feature, profile_of
+from onnxpress.converters.sample import assembled
+from onnxpress.protos.package_pb2 import Layout, Task
 
 
 def test_bins_hold_about_equal_shares() -> None:

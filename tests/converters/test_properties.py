@@ -17,8 +17,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
-from converters import ConversionRefused, convert
-from converters.convert import UNFORESEEN
+from onnxpress import ConversionRefused, convert
+from onnxpress.converters.convert import UNFORESEEN
 from tests.converters.matrix.case import Case
 from tests.converters.matrix.check import wrong_rows
 

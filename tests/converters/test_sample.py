@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from converters import ConversionRefused
-from converters.family import Column, Schema
-from converters.sample import columns, datatype_of, feeds, frame_of, read_rows, select, sent, typed
-from protos.package_pb2 import Layout, Task
+from onnxpress import ConversionRefused
+from onnxpress.converters.family import Column, Schema
+from onnxpress.converters.sample import columns, datatype_of, feeds, frame_of, read_rows, select, sent, typed
+from onnxpress.protos.package_pb2 import Layout, Task
 
 
 def schema_of(layout: Any, *pairs: tuple[str, str]) -> Schema:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from converters.sklearn_bins import interpolated
-from converters.sklearn_emission import Emission
-from converters.sklearn_functions import expm1, log1p
-from converters.sklearn_links import sigmoid
-from converters.sklearn_normal import inverse_normal
+from onnxpress.converters.sklearn_bins import interpolated
+from onnxpress.converters.sklearn_emission import Emission
+from onnxpress.converters.sklearn_functions import expm1, log1p
+from onnxpress.converters.sklearn_links import sigmoid
+from onnxpress.converters.sklearn_normal import inverse_normal
 from tests.converters.asking import run
 
 TAILS = np.concatenate([10.0 ** np.arange(-200, -1, 3), np.linspace(0.01, 0.99, 99), 1 - 10.0 ** np.arange(-15, -1)])

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from converters.graph import Graph
-from converters.trees import AT_MOST, LESS, Tree, add_trees, constant_tree, largest_leaves, thresholds_as
+from onnxpress.converters.graph import Graph
+from onnxpress.converters.trees import AT_MOST, LESS, Tree, add_trees, constant_tree, largest_leaves, thresholds_as
 from tests.converters.asking import around, differs_by_batch, run
 
 FEATURES = 4

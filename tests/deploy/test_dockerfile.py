@@ -125,5 +125,5 @@ def test_files_that_are_not_python_reach_the_wheel():
         for path in (ROOT / room).rglob("*"):
             if path.is_dir() or path.suffix == ".py" or "__pycache__" in path.parts:
                 continue
-            package = ".".join(path.parent.relative_to(ROOT).parts)
+            package = ".".join(("onnxpress", *path.parent.relative_to(ROOT).parts))
             assert any(path.match(pattern) for pattern in data.get(package, [])), f"{path.relative_to(ROOT)}"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from server.settings import Settings, add_flags, resolve
-from server.wiring import STOP_MARGIN_S
+from onnxpress.server.settings import Settings, add_flags, resolve
+from onnxpress.server.wiring import STOP_MARGIN_S
 
 ROOT = Path(__file__).parents[2]
 # Between the last budget of ours and SIGKILL: the runtime's own time to deliver SIGTERM and reap.

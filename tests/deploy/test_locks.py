@@ -69,7 +69,7 @@ def test_the_server_imports_nothing_that_is_not_locked():
         "pygrpc_native": "pygrpc-native",
     }  # fmt: skip
     pins = locked("requirements.lock")
-    own = {"server", "protos", *sys.stdlib_module_names}
+    own = {"onnxpress", *sys.stdlib_module_names}
     for path in (*(ROOT / "server").rglob("*.py"), *(ROOT / "protos").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -8,12 +8,12 @@ import signal
 import sys
 from typing import Any
 
-from server.cli.serve import main
-from server.facts import AdminFact
-from server.models import deployments
-from server.serving import deployer
-from server.serving.scheduler import Scheduler
-from server.telemetry.audit import FileAuditLog
+from onnxpress.server.cli.serve import main
+from onnxpress.server.facts import AdminFact
+from onnxpress.server.models import deployments
+from onnxpress.server.serving import deployer
+from onnxpress.server.serving.scheduler import Scheduler
+from onnxpress.server.telemetry.audit import FileAuditLog
 
 POINTS = (
     "before the audit record",

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from protos.inference_pb2 import ModelInferRequest
+from onnxpress.protos.inference_pb2 import ModelInferRequest
 from tests.answers import Arrays, churn_rows, number_rows
 from tests.inference_calls import DEADLINE_S, INFER, connected, decode, request, same
 from tests.packages import Models

@@ -7,7 +7,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from protos import admin_pb2
+from onnxpress.protos import admin_pb2
 from tests.answers import churn_rows, number_rows
 from tests.conftest import FRONTS
 from tests.inference_calls import DEADLINE_S, administered, connected, request

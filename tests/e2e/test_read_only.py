@@ -8,8 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from protos import admin_pb2
-from protos.inference_pb2 import ServerLiveRequest
+from onnxpress.protos import admin_pb2
+from onnxpress.protos.inference_pb2 import ServerLiveRequest
 from tests.answers import number_rows
 from tests.inference_calls import DEADLINE_S, administered, connected, decode, request, same
 from tests.packages import Models
@@ -66,7 +66,8 @@ def test_without_a_state_folder_it_says_which_setting_helps(repository: Path):
 def test_needs_no_temporary_folder(models: Models, tmp_path: Path):
     """On a read-only root without a /tmp there is nothing but the state folder; both planes meet there."""
     bare = (
-        "import runpy, tempfile; tempfile._candidate_tempdir_list = list; runpy.run_module('server', None, '__main__')"
+        "import sys, tempfile; tempfile._candidate_tempdir_list = list; "
+        "from onnxpress.__main__ import main; sys.argv.insert(1, 'serve'); main()"
     )
     command = (sys.executable, "-c", bare)
     root = models.copy(tmp_path / "repository", "numbers/1")

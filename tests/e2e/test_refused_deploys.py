@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from protos import admin_pb2
+from onnxpress.protos import admin_pb2
 from tests.answers import number_rows
 from tests.e2e import broken_versions
 from tests.e2e.broken_versions import BROKEN, Broken

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from protos import admin_pb2
+from onnxpress.protos import admin_pb2
 from tests.answers import number_rows
 from tests.inference_calls import DEADLINE_S, administered, connected, request
 from tests.packages import deploy_on_disk

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from onnxpress.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.answers import number_rows
 from tests.conftest import FRONTS
 from tests.inference_calls import DEADLINE_S, request

@@ -2,7 +2,6 @@
 
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -11,9 +10,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from protos import admin_pb2
-from server.settings import Settings
-from server.wiring import STOP_MARGIN_S
+from onnxpress.protos import admin_pb2
+from onnxpress.server.settings import Settings
+from onnxpress.server.wiring import STOP_MARGIN_S
 from tests.answers import number_rows
 from tests.conftest import FRONTS
 from tests.inference_calls import DEADLINE_S, administered, connected, decode, request, same
@@ -174,12 +173,3 @@ def test_defaults_fit_the_grace_of_an_orchestrator() -> None:
     """Every wait of a stop together is less than the 30 s that Kubernetes grants by default."""
     settings = Settings(repository=Path())
     assert settings.drain_wait_s + settings.drain_finish_s + STOP_MARGIN_S < 30
-
-
-def test_module_is_the_command() -> None:
-    """`python -m server` and `onnxpress serve` are one thing."""
-    from server.__main__ import main
-    from server.cli.serve import main as serve
-
-    assert main is serve
-    assert sys.modules["server.cli.serve"].main is serve

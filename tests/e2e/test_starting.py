@@ -16,15 +16,17 @@ from tests.server_process import ServerProcess
 
 # The first load waits until somebody writes to the pipe that is named first on the command line.
 SLOW_START = """
-import pathlib, runpy, sys
-from server.serving.loader import Loader
+import pathlib, sys
+from onnxpress.__main__ import main
+from onnxpress.server.serving.loader import Loader
 go, load = pathlib.Path(sys.argv.pop(1)), Loader.load
 def slow(self, *arguments):
     Loader.load = load
     go.read_text()
     return load(self, *arguments)
 Loader.load = slow
-runpy.run_module("server", None, "__main__")
+sys.argv.insert(1, "serve")
+sys.exit(main())
 """
 
 
@@ -59,7 +61,7 @@ def test_a_model_that_is_being_loaded_is_unavailable_and_not_unknown(front: str,
 def test_nothing_is_imported_while_it_serves(front: str, models: Models, tmp_path: Path):
     """An import holds the interpreter: numpy.ma, which NumPy fetches when first needed, made callers wait 50 ms."""
     repository = models.copy(tmp_path / "repository", "numbers/1")
-    command = (sys.executable, "-X", "importtime", "-m", "server")
+    command = (sys.executable, "-X", "importtime", "-m", "onnxpress", "serve")
     with ServerProcess(repository, front=front, command=command) as server:
         server.ready()
         with connected(server.grpc) as stub:

@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from protos import admin_pb2
-from protos import inference_pb2 as pb
+from onnxpress.protos import admin_pb2
+from onnxpress.protos import inference_pb2 as pb
 from tests.conftest import FRONTS
 from tests.inference_calls import DEADLINE_S, administered, connected
 from tests.server_process import ServerProcess

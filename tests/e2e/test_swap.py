@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import grpc
 import pytest
 
-from protos import admin_pb2
-from protos.inference_pb2 import ModelInferRequest
+from onnxpress.protos import admin_pb2
+from onnxpress.protos.inference_pb2 import ModelInferRequest
 from tests.answers import Arrays, number_rows
 from tests.conftest import FRONTS
 from tests.inference_calls import DEADLINE_S, administered, connected, decode, request, same

@@ -7,8 +7,8 @@ import grpc
 import pytest
 import trustme
 
-from protos.inference_pb2 import ServerLiveRequest
-from protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from onnxpress.protos.inference_pb2 import ServerLiveRequest
+from onnxpress.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.answers import number_rows
 from tests.inference_calls import decode, request
 from tests.packages import Models

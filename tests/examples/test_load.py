@@ -12,7 +12,7 @@ import pytest
 from examples.churn import demo
 from examples.churn.calls import METHOD
 from examples.churn.load import FAILED, Records, Work, clients
-from protos.inference_pb2 import ModelInferRequest, ModelInferResponse
+from onnxpress.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
 
 CALLS_MIN = 20
 PATIENCE_S = 60.0

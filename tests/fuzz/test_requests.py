@@ -6,16 +6,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protos.inference_pb2 import ModelInferRequest, ModelInferResponse
-from server.errors import InvalidRequestError, TooLargeError, UnknownModelError, UnknownVersionError
-from server.models.package import read_package
-from server.serving.admission import Admission
-from server.serving.loader import Loader
-from server.serving.pump import Pump
-from server.serving.routes import Route
-from server.serving.scheduler import Scheduler
-from server.telemetry.metrics import Metrics
-from server.wire.codec import Codec
+from onnxpress.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
+from onnxpress.server.errors import InvalidRequestError, TooLargeError, UnknownModelError, UnknownVersionError
+from onnxpress.server.models.package import read_package
+from onnxpress.server.serving.admission import Admission
+from onnxpress.server.serving.loader import Loader
+from onnxpress.server.serving.pump import Pump
+from onnxpress.server.serving.routes import Route
+from onnxpress.server.serving.scheduler import Scheduler
+from onnxpress.server.telemetry.metrics import Metrics
+from onnxpress.server.wire.codec import Codec
 from tests.answers import churn_rows, number_rows
 from tests.inference_calls import decode, request
 from tests.packages import Models

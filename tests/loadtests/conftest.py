@@ -103,7 +103,7 @@ def begin(tmp_path: Path, repository: Path) -> Callable[..., tuple[subprocess.Po
         folder = tmp_path / "report"
         packages = [f"--package={repository / 'churn' / str(version)}" for version in versions]
         command = [
-            sys.executable, str(ROOT / "onnxpress.py"), "loadtest", suite, "--target", server.target, "--admin",
+            sys.executable, "-m", "onnxpress", "loadtest", suite, "--target", server.target, "--admin",
             server.admin, *packages, "--report-dir", str(folder), "--warmup", "0.5", *flags,
         ]  # fmt: skip
         pipe = subprocess.PIPE

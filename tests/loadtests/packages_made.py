@@ -13,7 +13,7 @@ import onnx
 from google.protobuf.json_format import MessageToJson
 from onnx import TensorProto, helper
 
-from protos.package_pb2 import (
+from onnxpress.protos.package_pb2 import (
     Feature,
     FeatureProfile,
     File,

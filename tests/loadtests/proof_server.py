@@ -18,7 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from protos import admin_pb2, admin_pb2_grpc, inference_pb2, inference_pb2_grpc
+from onnxpress.protos import admin_pb2, admin_pb2_grpc, inference_pb2, inference_pb2_grpc
 
 RETRY_MS = 250
 

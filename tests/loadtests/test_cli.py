@@ -2,8 +2,8 @@
 
 import pytest
 
-from loadtests import cli
-from loadtests.settings import settings_of
+from onnxpress.loadtests import cli
+from onnxpress.loadtests.settings import settings_of
 
 
 def run(capsys, *words: str) -> tuple[int, str]:

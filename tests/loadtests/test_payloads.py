@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtests.errors import UsageError
-from loadtests.packages import Golden, Package, read_package, read_packages
-from loadtests.payloads import draw_feature, encode, pool, raw, rows_of_file, tensors_of
-from protos.inference_pb2 import ModelInferRequest
-from protos.package_pb2 import (
+from onnxpress.loadtests.errors import UsageError
+from onnxpress.loadtests.packages import Golden, Package, read_package, read_packages
+from onnxpress.loadtests.payloads import draw_feature, encode, pool, raw, rows_of_file, tensors_of
+from onnxpress.protos.inference_pb2 import ModelInferRequest
+from onnxpress.protos.package_pb2 import (
     Category,
     CategoryProfile,
     Feature,

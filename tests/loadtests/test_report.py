@@ -11,16 +11,16 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from loadtests.answers import Outcome
-from loadtests.charts import Axis, Series, chart, log_axis
-from loadtests.cli import parser
-from loadtests.latency import Latencies
-from loadtests.page import page
-from loadtests.result import Result
-from loadtests.settings import Settings, settings_of
-from loadtests.shapes import Trial
-from loadtests.slo import Exit
-from loadtests.swaps import Swap
+from onnxpress.loadtests.answers import Outcome
+from onnxpress.loadtests.charts import Axis, Series, chart, log_axis
+from onnxpress.loadtests.cli import parser
+from onnxpress.loadtests.latency import Latencies
+from onnxpress.loadtests.page import page
+from onnxpress.loadtests.result import Result
+from onnxpress.loadtests.settings import Settings, settings_of
+from onnxpress.loadtests.shapes import Trial
+from onnxpress.loadtests.slo import Exit
+from onnxpress.loadtests.swaps import Swap
 from tests.loadtests.test_slo import samples, tally
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

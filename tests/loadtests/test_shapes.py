@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtests.shapes import Phase, Step, Trial, arrivals, capacity, draw, next_step, overload, schedule, share, spike
+from onnxpress.loadtests.shapes import (
+    Phase,
+    Step,
+    Trial,
+    arrivals,
+    capacity,
+    draw,
+    next_step,
+    overload,
+    schedule,
+    share,
+    spike,
+)
 
 
 def test_constant_arrivals_are_evenly_spaced():

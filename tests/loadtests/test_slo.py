@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from loadtests.answers import Outcome
-from loadtests.errors import UsageError
-from loadtests.samples import Recorder, Samples, pack, unpack
-from loadtests.shapes import Phase
-from loadtests.slo import (
+from onnxpress.loadtests.answers import Outcome
+from onnxpress.loadtests.errors import UsageError
+from onnxpress.loadtests.samples import Recorder, Samples, pack, unpack
+from onnxpress.loadtests.shapes import Phase
+from onnxpress.loadtests.slo import (
     Check,
     Exit,
     Objectives,
@@ -19,7 +19,7 @@ from loadtests.slo import (
     read_slo,
     version_checks,
 )
-from loadtests.tally import Kind, Tally, Usage
+from onnxpress.loadtests.tally import Kind, Tally, Usage
 
 PHASE = Phase("steady", 0.0, 10.0, 100.0)
 VALIDITY = Validity(samples_min=100)
@@ -211,7 +211,7 @@ def test_an_slo_file_that_is_not_understood_is_refused(tmp_path, text, says):
 
 def test_the_repositorys_own_slo_file_is_understood_by_every_suite():
     """slo.toml says what the README promises: 100 ms at every percentile."""
-    from loadtests.settings import SUITES
+    from onnxpress.loadtests.settings import SUITES
     from tests.loadtests.conftest import ROOT
 
     for suite in SUITES:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from protos import inference_pb2
+from onnxpress.protos import inference_pb2
 from tests.server_process import PATIENCE_S, ROOT
 
 PLAIN = ("package", "onnx_graph")
@@ -18,11 +18,15 @@ def test_generated_modules_are_fresh(tmp_path: Path) -> None:
     """`make protos` would change nothing."""
     base = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
     for options, names in (([], PLAIN), ([f"--grpc_python_out={tmp_path}"], WITH_SERVICES)):
-        files = [f"protos/{name}.proto" for name in names]
+        files = [f"onnxpress/protos/{name}.proto" for name in names]
         subprocess.run([*base, *options, *files], cwd=ROOT, check=True, capture_output=True, timeout=PATIENCE_S)
-    made = sorted(path.name for path in (tmp_path / "protos").iterdir())
+    made = sorted(path.name for path in (tmp_path / "onnxpress/protos").iterdir())
     assert made == sorted(path.name for path in (ROOT / "protos").glob("*_pb2*.py*"))
-    stale = [name for name in made if (tmp_path / "protos" / name).read_text() != (ROOT / "protos" / name).read_text()]
+    stale = [
+        name
+        for name in made
+        if (tmp_path / "onnxpress/protos" / name).read_text() != (ROOT / "protos" / name).read_text()
+    ]
     assert stale == []
 
 
@@ -83,7 +87,7 @@ def test_enums_and_methods_are_tritons(tritons: dict[str, dict[str, list[object]
 
 def test_admin_proto_stands_alone() -> None:
     """admin.proto neither imports nor defines anything of package inference: both can live in one process."""
-    from protos import admin_pb2
+    from onnxpress.protos import admin_pb2
 
     assert admin_pb2.DESCRIPTOR.package == "onnxpress.v1"
     assert [file.name for file in admin_pb2.DESCRIPTOR.dependencies] == ["google/protobuf/timestamp.proto"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from server.errors import UsageError
-from server.settings import Settings, resolve
+from onnxpress.server.errors import UsageError
+from onnxpress.server.settings import Settings, resolve
 from tests.server_process import PATIENCE_S, ROOT
 
 
@@ -101,7 +101,7 @@ def test_wrong_environment() -> None:
 
 def test_every_setting_has_help_and_a_flag() -> None:
     """`onnxpress serve --help` names every setting."""
-    command = [sys.executable, "-m", "server", "--help"]
+    command = [sys.executable, "-m", "onnxpress", "serve", "--help"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
     flags = ["--" + setting.name.replace("_", "-") for setting in fields(Settings)]
     assert [flag for flag in flags if flag not in told] == []
@@ -111,7 +111,7 @@ def test_every_setting_has_help_and_a_flag() -> None:
 @pytest.mark.parametrize("arguments", [["--no-such-flag"], ["--repository"], ["--front", "http", "--repository", "."]])
 def test_bad_command_line(arguments: list[str]) -> None:
     """A command line that cannot be understood is one clear message and exit 2."""
-    command = [sys.executable, "-m", "server", *arguments]
+    command = [sys.executable, "-m", "onnxpress", "serve", *arguments]
     child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert child.returncode == 2
     assert "Traceback" not in child.stderr

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from server.errors import UsageError
-from server.settings import Settings, resolve
+from onnxpress.server.errors import UsageError
+from onnxpress.server.settings import Settings, resolve
 
 # What kubelet sets in every container of a namespace that has a Service `onnxpress` with three ports.
 SERVICE_LINKS = {

@@ -12,8 +12,8 @@ import onnxruntime
 import pandas as pd
 from numpy.typing import NDArray
 
-from converters import Package
-from protos.package_pb2 import Layout
+from onnxpress import Package
+from onnxpress.protos.package_pb2 import Layout
 from tests.converters.matrix.case import Case, Sample, classified, predicted
 
 SAMPLE_ROWS = 400

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from server.cli.admin import _actor
+from onnxpress.server.cli.admin import _actor
 
 NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 

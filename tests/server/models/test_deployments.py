@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from protos.package_pb2 import Deployment
-from server.errors import EpochConflictError, RefusedPackageError, StateWriteError
-from server.models import deployments
-from server.models.deployments import Desired, desired_state, read_deployment, write_deployment
+from onnxpress.protos.package_pb2 import Deployment
+from onnxpress.server.errors import EpochConflictError, RefusedPackageError, StateWriteError
+from onnxpress.server.models import deployments
+from onnxpress.server.models.deployments import Desired, desired_state, read_deployment, write_deployment
 
 
 def deployment(epoch: int, live: int = 1) -> Deployment:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from server.serving.admission import LATELY_NS, Admission
-from server.serving.cost import CostModel
+from onnxpress.server.serving.admission import LATELY_NS, Admission
+from onnxpress.server.serving.cost import CostModel
 
 MS = 1_000_000
 TARGET_US = 100_000.0

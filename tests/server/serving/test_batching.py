@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.serving.batching import Queue, Taken
+from onnxpress.server.serving.batching import Queue, Taken
 
 
 def request(call: int, rows: int, deadline: int = 0, arrival: int = 0, *, urgent: bool = False) -> Any:

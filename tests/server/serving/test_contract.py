@@ -5,10 +5,10 @@ import struct
 import numpy as np
 import pytest
 
-from protos.package_pb2 import Manifest
-from server.errors import InvalidRequestError
-from server.serving.contract import Contract, read_contract
-from server.serving.tensors import TensorSpec
+from onnxpress.protos.package_pb2 import Manifest
+from onnxpress.server.errors import InvalidRequestError
+from onnxpress.server.serving.contract import Contract, read_contract
+from onnxpress.server.serving.tensors import TensorSpec
 
 TEXT, NUMBER = TensorSpec("city", "BYTES", (-1, 1)), TensorSpec("floor", "INT64", (-1, 1))
 MATRIX = TensorSpec("input", "FP32", (-1, 3))

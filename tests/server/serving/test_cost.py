@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from server.models.package import Golden
-from server.serving import cost
-from server.serving.loader import Feeds
-from server.serving.tensors import Signature
+from onnxpress.server.models.package import Golden
+from onnxpress.server.serving import cost
+from onnxpress.server.serving.loader import Feeds
+from onnxpress.server.serving.tensors import Signature
 
 CLEAN = {1: 100.0, 2: 150.0, 4: 280.0, 8: 500.0, 16: 950.0, 32: 1600.0, 64: 2950.0, 128: 5100.0, 256: 10_100.0}
 

@@ -7,11 +7,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from server.models.graph import constants
-from server.models.package import check_graph
-from server.serving.cost import Sharing
-from server.serving.independence import sharing_of
-from server.serving.runtime import Session
+from onnxpress.server.models.graph import constants
+from onnxpress.server.models.package import check_graph
+from onnxpress.server.serving.cost import Sharing
+from onnxpress.server.serving.independence import sharing_of
+from onnxpress.server.serving.runtime import Session
 
 FLOAT, INT, TEXT, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING, TensorProto.BOOL
 ROWS_MAX = 1024

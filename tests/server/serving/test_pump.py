@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from numpy.typing import NDArray
 
-from server.errors import ExpiredError, InvalidRequestError, OverloadedError
-from server.facts import BatchFacts
-from server.serving.admission import Admission
-from server.serving.contract import Contract
-from server.serving.cost import CostModel
-from server.serving.lane import Lane
-from server.serving.pump import Pump
-from server.serving.request import CALL, CANCEL, Bunch, Event, Request
-from server.serving.routes import Route, Routes
-from server.serving.runtime import RunError
-from server.serving.scheduler import ACTIVE_NS, Scheduler
-from server.serving.tensors import ANY, Signature, TensorSpec
+from onnxpress.server.errors import ExpiredError, InvalidRequestError, OverloadedError
+from onnxpress.server.facts import BatchFacts
+from onnxpress.server.serving.admission import Admission
+from onnxpress.server.serving.contract import Contract
+from onnxpress.server.serving.cost import CostModel
+from onnxpress.server.serving.lane import Lane
+from onnxpress.server.serving.pump import Pump
+from onnxpress.server.serving.request import CALL, CANCEL, Bunch, Event, Request
+from onnxpress.server.serving.routes import Route, Routes
+from onnxpress.server.serving.runtime import RunError
+from onnxpress.server.serving.scheduler import ACTIVE_NS, Scheduler
+from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec
 
 ROWS_MAX = 8
 BAD = 666.0

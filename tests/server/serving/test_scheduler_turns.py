@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from server.errors import DrainingError
-from server.serving.cost import CostModel
-from server.serving.pump import start_pumps
-from server.serving.request import Event
+from onnxpress.server.errors import DrainingError
+from onnxpress.server.serving.cost import CostModel
+from onnxpress.server.serving.pump import start_pumps
+from onnxpress.server.serving.request import Event
 from tests.server.serving.test_pump import Bench, FakeFront, call
 
 PATIENCE_S = 30.0

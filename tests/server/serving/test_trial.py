@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from server.errors import DrainingError, RefusedPackageError
-from server.serving.trial import Trials
-from server.settings import Settings
+from onnxpress.server.errors import DrainingError, RefusedPackageError
+from onnxpress.server.serving.trial import Trials
+from onnxpress.server.settings import Settings
 from tests.packages import Models
 
 

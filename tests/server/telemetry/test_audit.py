@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from server.errors import StateWriteError
-from server.facts import AdminFact
-from server.telemetry.audit import NO_HASH, FileAuditLog, record_hash
+from onnxpress.server.errors import StateWriteError
+from onnxpress.server.facts import AdminFact
+from onnxpress.server.telemetry.audit import NO_HASH, FileAuditLog, record_hash
 
 
 def fact(version: int, model: str = "churn", result: str = "ok") -> AdminFact:

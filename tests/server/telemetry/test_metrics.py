@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.facts import BatchFacts
-from server.telemetry import metrics as module
-from server.telemetry.metrics import ROWS, SECONDS, Histogram, Metrics
+from onnxpress.server.facts import BatchFacts
+from onnxpress.server.telemetry import metrics as module
+from onnxpress.server.telemetry.metrics import ROWS, SECONDS, Histogram, Metrics
 
 US = 1_000
 

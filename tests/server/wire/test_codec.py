@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protos.inference_pb2 import ModelInferRequest, ModelInferResponse
-from server.errors import TooLargeError
-from server.serving.contract import Contract
-from server.serving.request import Bunch, Request
-from server.serving.routes import Route, Routes
-from server.serving.tensors import Signature, TensorSpec
-from server.wire.codec import HEADER_BYTES, Codec
+from onnxpress.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
+from onnxpress.server.errors import TooLargeError
+from onnxpress.server.serving.contract import Contract
+from onnxpress.server.serving.request import Bunch, Request
+from onnxpress.server.serving.routes import Route, Routes
+from onnxpress.server.serving.tensors import Signature, TensorSpec
+from onnxpress.server.wire.codec import HEADER_BYTES, Codec
 
 PREDICTION, PAIR = TensorSpec("prediction", "FP32", (-1, 1)), TensorSpec("probabilities", "FP32", (-1, 2))
 LABEL, NOTHING = TensorSpec("label", "BYTES", (-1,)), TensorSpec("nothing", "FP32", (-1, 0))

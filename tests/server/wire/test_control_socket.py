@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from server.errors import UsageError
-from server.wire import control_socket as module
-from server.wire.control_socket import ADDRESS_BYTES_MAX, control_socket
+from onnxpress.server.errors import UsageError
+from onnxpress.server.wire import control_socket as module
+from onnxpress.server.wire.control_socket import ADDRESS_BYTES_MAX, control_socket
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from server.errors import DrainingError
-from server.wire.futures import FutureFront
+from onnxpress.server.errors import DrainingError
+from onnxpress.server.wire.futures import FutureFront
 
 
 def test_a_drain_waits_for_open_calls_and_refuses_new_ones() -> None:

@@ -8,8 +8,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from server import errors
-from server.wire.status import STATUS, status_of
+from onnxpress.server import errors
+from onnxpress.server.wire.status import STATUS, status_of
 
 
 def subclasses(root: type[Exception]) -> list[type[Exception]]:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protos.inference_pb2 import ModelInferRequest
-from server.errors import OnnxpressError
-from server.serving.contract import Contract
-from server.serving.request import Request
-from server.serving.routes import Route, Routes
-from server.serving.tensors import Signature, TensorSpec
-from server.wire.codec import Codec, bind, parse
+from onnxpress.protos.inference_pb2 import ModelInferRequest
+from onnxpress.server.errors import OnnxpressError
+from onnxpress.server.serving.contract import Contract
+from onnxpress.server.serving.request import Request
+from onnxpress.server.serving.routes import Route, Routes
+from onnxpress.server.serving.tensors import Signature, TensorSpec
+from onnxpress.server.wire.codec import Codec, bind, parse
 
 SIGNATURES = {
     "matrix": Signature((TensorSpec("input", "FP32", (-1, 3)),), (TensorSpec("prediction", "FP32", (-1, 1)),)),

@@ -14,14 +14,18 @@ import sys
 
 # Subcommand -> (module with a `main(argv) -> exit code`, extra that installs it, one line of help).
 COMMANDS = {
-    "convert": ("converters.cli", "convert", "compile a trained model to ONNX, prove it equal, write a package"),
-    "verify": ("server.cli.verify", "", "re-check a package's digests and golden rows on this machine"),
-    "serve": ("server.cli.serve", "", "serve a repository over gRPC"),
-    "deploy": ("server.cli.admin", "", "make a version live"),
-    "rollback": ("server.cli.admin", "", "make the previous version live again"),
-    "status": ("server.cli.admin", "", "what is live, and every version's state"),
-    "history": ("server.cli.admin", "", "who changed what, when and why"),
-    "loadtest": ("loadtests.cli", "loadtest", "hold a server to its latency objectives under load"),
+    "convert": (
+        "onnxpress.converters.cli",
+        "convert",
+        "compile a trained model to ONNX, prove it equal, write a package",
+    ),
+    "verify": ("onnxpress.server.cli.verify", "", "re-check a package's digests and golden rows on this machine"),
+    "serve": ("onnxpress.server.cli.serve", "", "serve a repository over gRPC"),
+    "deploy": ("onnxpress.server.cli.admin", "", "make a version live"),
+    "rollback": ("onnxpress.server.cli.admin", "", "make the previous version live again"),
+    "status": ("onnxpress.server.cli.admin", "", "what is live, and every version's state"),
+    "history": ("onnxpress.server.cli.admin", "", "who changed what, when and why"),
+    "loadtest": ("onnxpress.loadtests.cli", "loadtest", "hold a server to its latency objectives under load"),
 }
 USAGE_ERROR = 2
 READER_GONE = 141  # 128 + SIGPIPE
@@ -82,7 +86,7 @@ def run(arguments: list[str]) -> int:
     try:
         room = importlib.import_module(module)
     except ModuleNotFoundError as missing:
-        if not extra or (missing.name or "").startswith(module.split(".")[0] + "."):
+        if not extra or (missing.name or "").startswith("onnxpress."):
             raise
         print(
             f"onnxpress: {command} needs {missing.name}, which is not installed: pip install 'onnxpress[{extra}]'",

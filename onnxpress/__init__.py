@@ -1,0 +1,31 @@
+"""onnxpress: compiles trained models to ONNX, proves them equal, serves and swaps them over gRPC.
+
+The public Python API. Names are imported when they are first used, so that a server needs none of the converters'
+dependencies.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnxpress.converters.convert import convert
+    from onnxpress.converters.family import ConversionRefused
+    from onnxpress.converters.package import Package
+
+__all__ = ["ConversionRefused", "Package", "convert"]
+
+HOMES = {
+    "ConversionRefused": "onnxpress.converters.family",
+    "Package": "onnxpress.converters.package",
+    "convert": "onnxpress.converters.convert",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,50 @@
+"""What an installation adds to somebody's environment, and what their own files change about it."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.server_process import PATIENCE_S, ROOT
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("onnxpress", *(link.name for link in (ROOT / "onnxpress").iterdir() if link.is_symlink())):
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", folder, source], check=True, timeout=PATIENCE_S)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_adds_one_top_level_name(wheel: Path) -> None:
+    """`server` or `converters` as a top-level module would shadow, or be shadowed by, somebody's own."""
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"onnxpress"}
+
+
+def test_a_working_directory_with_rooms_of_its_own_changes_nothing(tmp_path: Path, wheel: Path) -> None:
+    """Modules named like our rooms in the folder of a notebook do not shadow the installed ones."""
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    (tmp_path / "server.py").write_text("raise ImportError('not this one')")
+    for room in ("converters", "protos"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").write_text("raise ImportError('not this one')")
+    script = (
+        "import sys, onnxpress; from onnxpress.__main__ import main; from onnxpress.server import wiring; "
+        "print(onnxpress.convert.__module__, wiring.__file__, sorted(sys.modules.keys() & {'server', 'protos'}))"
+    )
+    path = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin"}
+    said = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=path, capture_output=True, text=True, check=True
+    ).stdout
+    assert said == f"onnxpress.converters.convert {site}/onnxpress/server/wiring.py []\n"
