@@ -10,8 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from onnxpress.converters import compare
-from onnxpress.converters.family import Answer, ConversionRefused, Family, Schema, Tensors
+from onnxpress.converters.family import (
+    Answer,
+    Family,
+    Schema,
+    Tensors,
+)
 from onnxpress.converters.table import Integers
+from onnxpress.packages.errors import ConversionRefused
 
 Kept = NDArray[np.bool_]
 

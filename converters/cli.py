@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 from onnxpress.converters.convert import LAYOUTS, convert
-from onnxpress.converters.family import ConversionRefused
 from onnxpress.converters.loading import READERS, Trust, load
-from onnxpress.converters.package import Package
 from onnxpress.converters.runtime import Session
 from onnxpress.converters.sample import read_rows
 from onnxpress.converters.timing import microseconds
+from onnxpress.packages.errors import ConversionRefused
+from onnxpress.packages.write import Package
 from onnxpress.protos.package_pb2 import Tensor
 
 USAGE = 2

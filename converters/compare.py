@@ -5,7 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.family import Answer, ConversionRefused, Schema, Tensors
+from onnxpress.converters.family import (
+    Answer,
+    Schema,
+    Tensors,
+)
+from onnxpress.packages.errors import ConversionRefused
 
 FLOATS = ("probabilities", "prediction")
 # What float32 rounding may take from the sum of a row of probabilities, whatever the model.

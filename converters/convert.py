@@ -13,11 +13,15 @@ import pandas as pd
 
 from onnxpress.converters import sample as samples
 from onnxpress.converters.ensembles import tree_size
-from onnxpress.converters.family import ConversionRefused, Family, Schema
+from onnxpress.converters.family import (
+    Family,
+    Schema,
+)
 from onnxpress.converters.narrowing import decisions_changed
-from onnxpress.converters.package import Package, check_name
 from onnxpress.converters.parity import Proof, prove
 from onnxpress.converters.profile import profile_of
+from onnxpress.packages.errors import ConversionRefused
+from onnxpress.packages.write import Package, check_name
 from onnxpress.protos.package_pb2 import Feature, Layout, Manifest, Source, Tensor
 
 FAMILIES = ("from_xgboost", "from_lightgbm", "from_sklearn", "from_onnx")

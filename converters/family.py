@@ -17,13 +17,6 @@ from onnxpress.protos.package_pb2 import Layout, Task
 Tensors = dict[str, NDArray[Any]]
 
 
-class ConversionRefused(Exception):  # noqa: N818 -- the design's public name
-    """The conversion cannot be proved exact, so it does not ship.
-
-    The message names the cause, the step of the model, the worst row where one was found, and what the user can do.
-    """
-
-
 @dataclass(frozen=True)
 class Column:
     """One column of the training rows, as clients send it."""

@@ -8,8 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from onnxpress.converters.family import Column, ConversionRefused, Schema
+from onnxpress.converters.family import (
+    Column,
+    Schema,
+)
 from onnxpress.converters.graph import DOUBLE, FLOAT, INT64, ML, Graph
+from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout
 
 # Membership tables up to this size are kept as the numbers that trees read, larger ones as bytes, cast row by row.

@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper
 
 from onnxpress.converters import sample as samples
-from onnxpress.converters.family import Answer, Column, ConversionRefused, Schema
+from onnxpress.converters.family import (
+    Answer,
+    Column,
+    Schema,
+)
 from onnxpress.converters.runtime import FAILURES, Port, Session
+from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout, Task
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")

@@ -41,7 +41,10 @@ from onnxpress.converters import (  # noqa: F401
     sklearn_vectors,
     sklearn_votes,
 )
-from onnxpress.converters.family import Answer, ConversionRefused, Schema
+from onnxpress.converters.family import (
+    Answer,
+    Schema,
+)
 from onnxpress.converters.graph import DOUBLE, FLOAT, ML
 from onnxpress.converters.sklearn_emission import Doubles, Emission, Origin, Part, Value
 from onnxpress.converters.sklearn_steps import (
@@ -57,6 +60,7 @@ from onnxpress.converters.sklearn_steps import (
     transform,
     whole_classes,
 )
+from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout, Task
 
 # Rows of the sample that are asked for the number of targets before giving up.

@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 
 from onnxpress.converters import links, xgboost_answers
 from onnxpress.converters import sample as rows_of
-from onnxpress.converters.family import Answer, Column, ConversionRefused, Schema
+from onnxpress.converters.family import (
+    Answer,
+    Column,
+    Schema,
+)
 from onnxpress.converters.features import (
     REFUSED,
     CategorySet,
@@ -31,6 +35,7 @@ from onnxpress.converters.links import Emitted
 from onnxpress.converters.trees import LESS, Tree, add_trees, constant_tree
 from onnxpress.converters.xgboost_model import Booster
 from onnxpress.converters.xgboost_reading import booster_of, codes_of, read
+from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Task
 
 Floats = NDArray[np.float64]

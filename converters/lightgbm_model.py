@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.family import ConversionRefused
 from onnxpress.converters.trees import Tree
+from onnxpress.packages.errors import ConversionRefused
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxpress.converters.family import ConversionRefused
+from onnxpress.packages.errors import ConversionRefused
 
 TRIAL_SECONDS = 120
 XGBOOST_TRIAL = "import sys, xgboost; xgboost.Booster().load_model(bytearray(sys.stdin.buffer.read()))"

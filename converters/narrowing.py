@@ -7,8 +7,12 @@ import numpy as np
 import pandas as pd
 
 from onnxpress.converters.compare import FLOATS
-from onnxpress.converters.family import ConversionRefused, Family, Schema
+from onnxpress.converters.family import (
+    Family,
+    Schema,
+)
 from onnxpress.converters.sample import sent
+from onnxpress.packages.errors import ConversionRefused
 
 ROWS_MAX = 5_000
 # A share of the answers' spread: far above what rounding the inputs does to a sum, far below a step of a tree.

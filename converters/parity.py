@@ -13,12 +13,18 @@ from onnxpress.converters import compare, generators
 from onnxpress.converters.asking import Original, joined_answer, taken
 from onnxpress.converters.batches import batch_differences, odd_inputs
 from onnxpress.converters.closed import closed_columns
-from onnxpress.converters.family import Answer, ConversionRefused, Family, Schema, Tensors
+from onnxpress.converters.family import (
+    Answer,
+    Family,
+    Schema,
+    Tensors,
+)
 from onnxpress.converters.findings import Findings, sentence
 from onnxpress.converters.routes import readings
 from onnxpress.converters.runtime import FAILURES, Session
 from onnxpress.converters.sample import feeds, sent
 from onnxpress.converters.table import Plan, Table
+from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import ParityReport
 
 # Seconds that each generator may take; the sum bounds the gate. What did not fit is said in `sampled`.

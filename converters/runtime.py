@@ -12,7 +12,10 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-from onnxpress.converters.family import ConversionRefused, Tensors
+from onnxpress.converters.family import (
+    Tensors,
+)
+from onnxpress.packages.errors import ConversionRefused
 
 onnxruntime.disable_telemetry_events()
 

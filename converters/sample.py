@@ -7,7 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from onnxpress.converters.family import Column, ConversionRefused, Schema, Tensors
+from onnxpress.converters.family import (
+    Column,
+    Schema,
+    Tensors,
+)
+from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout
 
 NUMPY_TYPES: dict[str, Any] = {

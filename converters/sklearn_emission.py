@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxpress.converters.family import ConversionRefused
 from onnxpress.converters.graph import Graph
+from onnxpress.packages.errors import ConversionRefused
 
 Doubles = NDArray[np.float64]
 # What a cell of text becomes when a client has nothing to say: a BYTES element cannot be None.

@@ -13,9 +13,9 @@ import numpy as np
 from sklearn.base import is_classifier, is_outlier_detector
 from sklearn.utils import get_tags
 
-from onnxpress.converters.family import ConversionRefused
 from onnxpress.converters.graph import INT64
 from onnxpress.converters.sklearn_emission import Emission, Value
+from onnxpress.packages.errors import ConversionRefused
 
 F = TypeVar("F")
 EPS32 = float(np.finfo(np.float32).eps)

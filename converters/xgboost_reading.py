@@ -7,9 +7,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from onnxpress.converters import links
-from onnxpress.converters.family import ConversionRefused
 from onnxpress.converters.features import REFUSED, Codes
 from onnxpress.converters.xgboost_model import Booster, read_booster
+from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Task
 
 # Objective -> the link from margins to what `predict` says. Others are refused until we know theirs.

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxpress.converters.convert import convert
-    from onnxpress.converters.family import ConversionRefused
-    from onnxpress.converters.package import Package
+    from onnxpress.packages.errors import ConversionRefused
+    from onnxpress.packages.write import Package
 
 __all__ = ["ConversionRefused", "Package", "convert"]
 
 HOMES = {
-    "ConversionRefused": "onnxpress.converters.family",
-    "Package": "onnxpress.converters.package",
+    "ConversionRefused": "onnxpress.packages.errors",
+    "Package": "onnxpress.packages.write",
     "convert": "onnxpress.converters.convert",
 }
 

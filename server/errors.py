@@ -6,9 +6,7 @@ Messages name field, expected and got, and never a path of the server's disk.
 
 DRAINING_MESSAGE = "the server is draining"
 
-
-class OnnxpressError(Exception):
-    """The root: catching it never catches a programming error."""
+from onnxpress.packages.errors import OnnxpressError
 
 
 class UsageError(OnnxpressError):
@@ -52,10 +50,6 @@ class ExpiredError(OnnxpressError):
 
 class DrainingError(OnnxpressError):
     """The server is going away and takes no new work."""
-
-
-class RefusedPackageError(OnnxpressError):
-    """A version's files are not what they must be, or do not answer as they must."""
 
 
 class EpochConflictError(OnnxpressError):

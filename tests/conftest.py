@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packages import Models, build, deploy_on_disk
+from tests.model_repository import Models, build, deploy_on_disk
 from tests.server_process import ServerProcess
 
 FRONTS = ("native", "grpcio")

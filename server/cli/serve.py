@@ -5,7 +5,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from onnxpress.server.errors import OnnxpressError, UsageError
+from onnxpress.packages.errors import OnnxpressError
+from onnxpress.server.errors import (
+    UsageError,
+)
 from onnxpress.server.settings import add_flags, resolve
 
 USAGE, REFUSED = 2, 3

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnxpress.server.errors import OnnxpressError
-from onnxpress.server.models.package import MODEL_FILE, read_package
+from onnxpress.packages.errors import OnnxpressError
+from onnxpress.packages.read import MODEL_FILE, read_package
 from onnxpress.server.serving import runtime
 from onnxpress.server.serving.loader import Loader
 from onnxpress.server.settings import Settings

@@ -9,8 +9,12 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
+from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.protos.package_pb2 import Deployment
-from onnxpress.server.errors import EpochConflictError, RefusedPackageError, StateWriteError
+from onnxpress.server.errors import (
+    EpochConflictError,
+    StateWriteError,
+)
 from onnxpress.server.models.history import History
 
 DEPLOYMENT_FILE = "deployment.json"

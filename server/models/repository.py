@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxpress.packages.read import MODEL_FILE, Package, read_package
 from onnxpress.server.errors import UnknownModelError, UnknownVersionError
-from onnxpress.server.models.package import MODEL_FILE, Package, read_package
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
+from onnxpress.packages.errors import OnnxpressError, RefusedPackageError
 from onnxpress.protos.package_pb2 import Deployment
 from onnxpress.server.errors import (
     EpochConflictError,
     NothingToRollBackError,
-    OnnxpressError,
-    RefusedPackageError,
     StateWriteError,
     UnknownModelError,
     UnknownVersionError,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.server.models.graph import Constants
+from onnxpress.packages.graph import Constants
 from onnxpress.server.serving.cost import Sharing
 from onnxpress.server.serving.runtime import RunError
 from onnxpress.server.serving.tensors import TensorSpec

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.packages.errors import RefusedPackageError
+from onnxpress.packages.graph import constants, scalars
+from onnxpress.packages.read import Golden, Package, check_graph
 from onnxpress.protos.onnx_graph_pb2 import ModelProto
 from onnxpress.protos.package_pb2 import Manifest
-from onnxpress.server.errors import RefusedPackageError
-from onnxpress.server.models.graph import constants, scalars
-from onnxpress.server.models.package import Golden, Package, check_graph
 from onnxpress.server.serving import cost, independence, runtime
 from onnxpress.server.serving.contract import read_contract
 from onnxpress.server.serving.lane import Lane

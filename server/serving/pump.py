@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from time import monotonic_ns
 from typing import Any
 
-from onnxpress.server.errors import DRAINING_MESSAGE, DrainingError, ExpiredError, OnnxpressError
+from onnxpress.packages.errors import OnnxpressError
+from onnxpress.server.errors import (
+    DRAINING_MESSAGE,
+    DrainingError,
+    ExpiredError,
+)
 from onnxpress.server.facts import BatchFacts, Telemetry
 from onnxpress.server.serving.admission import Admission, stale
 from onnxpress.server.serving.batching import Part

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from onnxpress.server.errors import RefusedPackageError
+from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec
 
 onnxruntime.disable_telemetry_events()

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from onnxpress.server.errors import DrainingError, OnnxpressError, RefusedPackageError
+from onnxpress.packages.errors import OnnxpressError, RefusedPackageError
+from onnxpress.server.errors import (
+    DrainingError,
+)
 from onnxpress.server.serving.cost import Curve, Sharing
 from onnxpress.server.settings import MIB, Settings
 
@@ -118,7 +121,7 @@ def main() -> int:
     # Whatever happens to the parent, nothing runs on for long without it.
     resource.setrlimit(resource.RLIMIT_CPU, (order["load_seconds_max"], order["load_seconds_max"]))
     # Imported under the limit: their memory counts too, and the parent must not pay for them when it imports us.
-    from onnxpress.server.models.package import read_package  # noqa: PLC0415
+    from onnxpress.packages.read import read_package  # noqa: PLC0415
     from onnxpress.server.serving.loader import Loader  # noqa: PLC0415
 
     try:

@@ -7,8 +7,12 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from onnxpress.packages.errors import OnnxpressError
 from onnxpress.protos import inference_pb2 as pb
-from onnxpress.server.errors import InvalidRequestError, OnnxpressError, UnknownVersionError
+from onnxpress.server.errors import (
+    InvalidRequestError,
+    UnknownVersionError,
+)
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.pump import Pump
 from onnxpress.server.serving.request import CALL, Event

@@ -10,9 +10,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
+from onnxpress.packages.errors import OnnxpressError, RefusedPackageError
 from onnxpress.server import errors
 
-STATUS: dict[type[errors.OnnxpressError], grpc.StatusCode] = {
+STATUS: dict[type[OnnxpressError], grpc.StatusCode] = {
     errors.UsageError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.UnknownModelError: grpc.StatusCode.NOT_FOUND,
     errors.UnknownVersionError: grpc.StatusCode.NOT_FOUND,
@@ -22,7 +23,7 @@ STATUS: dict[type[errors.OnnxpressError], grpc.StatusCode] = {
     errors.TooLargeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ExpiredError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.DrainingError: grpc.StatusCode.UNAVAILABLE,
-    errors.RefusedPackageError: grpc.StatusCode.FAILED_PRECONDITION,
+    RefusedPackageError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.EpochConflictError: grpc.StatusCode.ABORTED,
     errors.NothingToRollBackError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StateWriteError: grpc.StatusCode.UNAVAILABLE,

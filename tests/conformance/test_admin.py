@@ -11,7 +11,7 @@ import pytest
 from onnxpress.protos import admin_pb2
 from onnxpress.protos.admin_pb2_grpc import AdminStub
 from tests.inference_calls import DEADLINE_S, administered
-from tests.packages import Models, deploy_on_disk
+from tests.model_repository import Models, deploy_on_disk
 from tests.server_process import PATIENCE_S, ROOT, ServerProcess
 
 TOKEN = "correct horse"

@@ -10,7 +10,7 @@ from google.rpc.status_pb2 import Status
 from tests.answers import number_rows
 from tests.conftest import FRONTS
 from tests.inference_calls import DEADLINE_S, connected, decode, request, same
-from tests.packages import Models
+from tests.model_repository import Models
 from tests.server_process import ServerProcess
 
 ROWS, CALLS = 300, 60

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conformance.error_table import ROWS
 from tests.conformance.triton_checks import CHECKS
-from tests.packages import Models
+from tests.model_repository import Models
 from tests.server_process import PATIENCE_S, ROOT, ServerProcess
 
 

@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 
 from onnxpress.converters import sample as rows_of
-from onnxpress.converters.family import Column, ConversionRefused, Schema
+from onnxpress.converters.family import (
+    Column,
+    Schema,
+)
 from onnxpress.converters.features import (
     REFUSED,
     CategorySet,
@@ -15,6 +18,7 @@ from onnxpress.converters.features import (
     refuse_ambiguous_blanks,
 )
 from onnxpress.converters.graph import Graph
+from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout, Task
 from tests.converters.asking import run
 

@@ -9,10 +9,10 @@ import pytest
 
 from onnxpress.converters import lightgbm_linear
 from onnxpress.converters import sample as rows_of
-from onnxpress.converters.family import ConversionRefused
 from onnxpress.converters.from_lightgbm import FAMILY, emit, read
 from onnxpress.converters.graph import Graph
 from onnxpress.converters.lightgbm_model import ZERO, read_booster
+from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Task
 from tests.converters.asking import around, ask, compiled, one_column_moves, run
 from tests.converters.matrix import booster_data as data

@@ -9,10 +9,10 @@ import pytest
 import xgboost as xgb
 
 from onnxpress.converters import sample as rows_of
-from onnxpress.converters.family import ConversionRefused
 from onnxpress.converters.from_xgboost import FAMILY, emit
 from onnxpress.converters.graph import Graph
 from onnxpress.converters.xgboost_model import read_booster
+from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout, Task
 from tests.converters.asking import around, ask, compiled, one_column_moves, run
 from tests.converters.matrix import booster_data as data

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from onnxpress.converters.family import ConversionRefused
 from onnxpress.converters.graph import DOUBLE
 from onnxpress.converters.sklearn_emission import Emission, Origin, Part, Value, carried_back
+from onnxpress.packages.errors import ConversionRefused
 from tests.converters.asking import run
 
 SCALED = Origin("x", "", lambda values: (values - 0.3) / 7.1)

@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from tests.answers import FEATURES
-from tests.packages import edit_manifest
+from tests.model_repository import edit_manifest
 
 # A version that needs more than these is refused; the tests' own models take a fraction.
 LOAD_SECONDS_MAX = 8

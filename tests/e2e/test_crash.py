@@ -18,7 +18,7 @@ from onnxpress.server.telemetry.audit import NO_HASH, record_hash
 from tests.answers import number_rows
 from tests.e2e.faulty_server import POINTS
 from tests.inference_calls import DEADLINE_S, administered, connected, request
-from tests.packages import Models, deploy_on_disk
+from tests.model_repository import Models, deploy_on_disk
 from tests.server_process import ServerProcess
 
 # From here on the deploy is durable: a restart must carry it out although nobody was told.

@@ -12,7 +12,7 @@ import pytest
 from onnxpress.protos.inference_pb2 import ModelInferRequest
 from tests.answers import Arrays, churn_rows, number_rows
 from tests.inference_calls import DEADLINE_S, INFER, connected, decode, request, same
-from tests.packages import Models
+from tests.model_repository import Models
 from tests.server_process import ServerProcess
 
 MANY = 64

@@ -11,7 +11,7 @@ from onnxpress.protos import admin_pb2
 from tests.answers import churn_rows, number_rows
 from tests.conftest import FRONTS
 from tests.inference_calls import DEADLINE_S, administered, connected, request
-from tests.packages import Models
+from tests.model_repository import Models
 from tests.server_process import ServerProcess
 
 # Loaded by every Python of the child's process tree before anything else: says what it hears, refuses what leaves.

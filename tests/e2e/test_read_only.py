@@ -12,7 +12,7 @@ from onnxpress.protos import admin_pb2
 from onnxpress.protos.inference_pb2 import ServerLiveRequest
 from tests.answers import number_rows
 from tests.inference_calls import DEADLINE_S, administered, connected, decode, request, same
-from tests.packages import Models
+from tests.model_repository import Models
 from tests.server_process import SERVE, ServerProcess
 
 # Root may write where permissions forbid it, unless this capability is taken away.

@@ -11,7 +11,7 @@ from tests.answers import number_rows
 from tests.e2e import broken_versions
 from tests.e2e.broken_versions import BROKEN, Broken
 from tests.inference_calls import DEADLINE_S, administered, connected, decode, request, same
-from tests.packages import Models, deploy_on_disk
+from tests.model_repository import Models, deploy_on_disk
 from tests.server_process import ServerProcess
 
 FAILED = admin_pb2.VERSION_STATE_FAILED

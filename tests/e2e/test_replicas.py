@@ -7,7 +7,7 @@ import pytest
 from onnxpress.protos import admin_pb2
 from tests.answers import number_rows
 from tests.inference_calls import DEADLINE_S, administered, connected, request
-from tests.packages import deploy_on_disk
+from tests.model_repository import deploy_on_disk
 from tests.server_process import ServerProcess
 
 Start = Callable[..., ServerProcess]

@@ -14,7 +14,7 @@ from onnxpress.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.answers import number_rows
 from tests.conftest import FRONTS
 from tests.inference_calls import DEADLINE_S, request
-from tests.packages import Models, deploy_on_disk
+from tests.model_repository import Models, deploy_on_disk
 from tests.server_process import ROOT, ServerProcess
 
 CALLERS = 6

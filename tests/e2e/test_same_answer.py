@@ -7,7 +7,7 @@ import pytest
 
 from tests.answers import churn_rows, number_rows
 from tests.inference_calls import DEADLINE_S, connected, decode, request, same
-from tests.packages import Models
+from tests.model_repository import Models
 from tests.server_process import ServerProcess
 
 SIZES = (1, 2, 7, 50, 51, 128, 1_000)

@@ -16,7 +16,7 @@ from onnxpress.server.wiring import STOP_MARGIN_S
 from tests.answers import number_rows
 from tests.conftest import FRONTS
 from tests.inference_calls import DEADLINE_S, administered, connected, decode, request, same
-from tests.packages import Models, deploy_on_disk
+from tests.model_repository import Models, deploy_on_disk
 from tests.server_process import ServerProcess
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

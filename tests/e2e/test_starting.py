@@ -11,7 +11,7 @@ import pytest
 from tests.answers import number_rows
 from tests.conftest import FRONTS
 from tests.inference_calls import DEADLINE_S, connected, request
-from tests.packages import Models
+from tests.model_repository import Models
 from tests.server_process import ServerProcess
 
 # The first load waits until somebody writes to the pipe that is named first on the command line.

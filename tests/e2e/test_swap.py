@@ -14,7 +14,7 @@ from onnxpress.protos.inference_pb2 import ModelInferRequest
 from tests.answers import Arrays, number_rows
 from tests.conftest import FRONTS
 from tests.inference_calls import DEADLINE_S, administered, connected, decode, request, same
-from tests.packages import Models
+from tests.model_repository import Models
 from tests.server_process import ServerProcess
 
 CONNECTIONS = 8

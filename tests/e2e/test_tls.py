@@ -11,7 +11,7 @@ from onnxpress.protos.inference_pb2 import ServerLiveRequest
 from onnxpress.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.answers import number_rows
 from tests.inference_calls import decode, request
-from tests.packages import Models
+from tests.model_repository import Models
 from tests.server_process import ServerProcess
 
 DEADLINE_S = 20.0

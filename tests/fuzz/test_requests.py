@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from onnxpress.packages.read import read_package
 from onnxpress.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
 from onnxpress.server.errors import InvalidRequestError, TooLargeError, UnknownModelError, UnknownVersionError
-from onnxpress.server.models.package import read_package
 from onnxpress.server.serving.admission import Admission
 from onnxpress.server.serving.loader import Loader
 from onnxpress.server.serving.pump import Pump
@@ -18,7 +18,7 @@ from onnxpress.server.telemetry.metrics import Metrics
 from onnxpress.server.wire.codec import Codec
 from tests.answers import churn_rows, number_rows
 from tests.inference_calls import decode, request
-from tests.packages import Models
+from tests.model_repository import Models
 
 POLITE = (InvalidRequestError, TooLargeError, UnknownModelError, UnknownVersionError)
 MESSAGE_MAX = 1 << 16

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.protos.package_pb2 import Deployment
-from onnxpress.server.errors import EpochConflictError, RefusedPackageError, StateWriteError
+from onnxpress.server.errors import (
+    EpochConflictError,
+    StateWriteError,
+)
 from onnxpress.server.models import deployments
 from onnxpress.server.models.deployments import Desired, desired_state, read_deployment, write_deployment
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from onnxpress.server.models.package import Golden
+from onnxpress.packages.read import Golden
 from onnxpress.server.serving import cost
 from onnxpress.server.serving.loader import Feeds
 from onnxpress.server.serving.tensors import Signature

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxpress.server.models.graph import constants
-from onnxpress.server.models.package import check_graph
+from onnxpress.packages.graph import constants
+from onnxpress.packages.read import check_graph
 from onnxpress.server.serving.cost import Sharing
 from onnxpress.server.serving.independence import sharing_of
 from onnxpress.server.serving.runtime import Session

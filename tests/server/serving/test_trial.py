@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from onnxpress.server.errors import DrainingError, RefusedPackageError
+from onnxpress.packages.errors import RefusedPackageError
+from onnxpress.server.errors import (
+    DrainingError,
+)
 from onnxpress.server.serving.trial import Trials
 from onnxpress.server.settings import Settings
-from tests.packages import Models
+from tests.model_repository import Models
 
 
 def test_a_repository_may_be_named_relative_to_the_server(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from onnxpress.packages.errors import OnnxpressError
 from onnxpress.protos.inference_pb2 import ModelInferRequest
-from onnxpress.server.errors import OnnxpressError
 from onnxpress.server.serving.contract import Contract
 from onnxpress.server.serving.request import Request
 from onnxpress.server.serving.routes import Route, Routes

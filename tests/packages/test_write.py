@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import json_format
 
 from onnxpress import ConversionRefused, Package
-from onnxpress.converters.package import check_name, highest_version
+from onnxpress.packages.write import check_name, highest_version
 from onnxpress.protos.package_pb2 import FeatureProfile, GeneratorReport, Manifest, ParityReport, Profile
 
 FILES = {"model.onnx", "manifest.json", "profile.json", "golden.npz", "parity.json"}

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.protos.onnx_graph_pb2 import AttributeProto, GraphProto, ModelProto, TensorProto
-from onnxpress.server.errors import RefusedPackageError
 
 GRAPH_DEPTH_MAX = 8
 # TensorProto.DataType (ONNX IR); half floats and narrow integers lie in int32_data where not in raw_data.

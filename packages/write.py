@@ -8,14 +8,17 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from google.protobuf import json_format
 from google.protobuf.message import Message
+from numpy.typing import NDArray
 
-from onnxpress.converters.family import ConversionRefused, Tensors
+from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import File, Manifest, ParityReport, Profile
 
+Tensors = dict[str, NDArray[Any]]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # Saves that race for the next free number; more in one moment than any pipeline starts.
 ATTEMPTS_MAX = 100

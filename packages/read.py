@@ -10,10 +10,10 @@ import numpy as np
 from google.protobuf import json_format, message
 from numpy.typing import NDArray
 
+from onnxpress.packages.errors import RefusedPackageError
+from onnxpress.packages.graph import graphs
 from onnxpress.protos.onnx_graph_pb2 import GraphProto, ModelProto, TensorProto
 from onnxpress.protos.package_pb2 import Manifest, ParityReport
-from onnxpress.server.errors import RefusedPackageError
-from onnxpress.server.models.graph import graphs
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
