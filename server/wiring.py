@@ -15,6 +15,9 @@ from typing import Any
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from onnxpress.server.front.calls import FutureFront
+from onnxpress.server.front.control_socket import control_socket
+from onnxpress.server.front.native import NativeFront
 from onnxpress.server.models.repository import Repository
 from onnxpress.server.serving.admission import Admission
 from onnxpress.server.serving.deployer import Deployer
@@ -29,12 +32,9 @@ from onnxpress.server.telemetry.metrics import Metrics
 from onnxpress.server.wire.admin import Admin, Gate
 from onnxpress.server.wire.codec import Codec
 from onnxpress.server.wire.control import AdminServer, DataServer
-from onnxpress.server.wire.control_socket import control_socket
-from onnxpress.server.wire.futures import FutureFront
 from onnxpress.server.wire.health import Health
 from onnxpress.server.wire.http import HttpServer
 from onnxpress.server.wire.inference import Inference
-from onnxpress.server.wire.native_front import NativeFront
 
 # Often, because nobody else has the interpreter meanwhile: 0.2 ms each time at full load, not 3 ms now and then.
 FOLD_S = 0.05

@@ -85,7 +85,7 @@ HOMES = {
     "grpc": ("server/wire/", "server/front/", "server/rpc/", "server/cli/admin_client.py", "loadtests/"),
     "grpc_health": ("server/rpc/", "server/wire/"),
     "grpc_reflection": ("server/rpc/", "server/wire/"),
-    "pygrpc_native": ("server/front/native.py", "server/wire/native_front.py"),
+    "pygrpc_native": ("server/front/native.py", "server/front/native.py"),
     "onnxruntime": ("server/serving/runtime.py", "converters/runtime.py"),
     "uvloop": ("server/wiring.py", "loadtests/"),
     "prometheus_client": ("server/wiring.py", "server/telemetry/", "server/http/", "server/wire/http.py"),

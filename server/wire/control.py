@@ -8,13 +8,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from onnxpress.server.errors import UsageError
+from onnxpress.server.front.tls import server_credentials
 from onnxpress.server.settings import MIB, Settings
 from onnxpress.server.wire.admin import SERVICE as ADMIN_SERVICE
 from onnxpress.server.wire.admin import Admin
 from onnxpress.server.wire.health import Health
 from onnxpress.server.wire.inference import SERVICE as INFERENCE_SERVICE
 from onnxpress.server.wire.inference import Inference
-from onnxpress.server.wire.tls import server_credentials
 
 # grpc.aio's stop hands CANCELLED to calls that outlive its grace: watches and streams get this long to end.
 GRACE_S = 1.0

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from onnxpress.server.errors import UsageError
-from onnxpress.server.wire import control_socket as module
-from onnxpress.server.wire.control_socket import ADDRESS_BYTES_MAX, control_socket
+from onnxpress.server.front import control_socket as module
+from onnxpress.server.front.control_socket import ADDRESS_BYTES_MAX, control_socket
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from onnxpress.server.errors import DrainingError
-from onnxpress.server.wire.futures import FutureFront
+from onnxpress.server.front.calls import FutureFront
 
 
 def test_a_drain_waits_for_open_calls_and_refuses_new_ones() -> None:

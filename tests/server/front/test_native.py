@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from onnxpress.server.front import native as native_front
+from onnxpress.server.front.native import ALONE_MIN, WAKE_MS, NativeFront
 from onnxpress.server.serving.request import CALL, Event
-from onnxpress.server.wire import native_front
-from onnxpress.server.wire.native_front import ALONE_MIN, WAKE_MS, NativeFront
 
 POLL_NS = 200_000
 SOON_NS = 50_000
