@@ -19,6 +19,10 @@ from onnxpress.server.front.calls import FutureFront
 from onnxpress.server.front.control_socket import control_socket
 from onnxpress.server.front.native import NativeFront
 from onnxpress.server.models.repository import Repository
+from onnxpress.server.rpc.admin import Admin, Gate
+from onnxpress.server.rpc.health import Health
+from onnxpress.server.rpc.inference import Inference
+from onnxpress.server.rpc.servers import AdminServer, DataServer
 from onnxpress.server.serving.admission import Admission
 from onnxpress.server.serving.deployer import Deployer
 from onnxpress.server.serving.lane import Lane
@@ -29,12 +33,8 @@ from onnxpress.server.serving.trial import Trials
 from onnxpress.server.settings import MIB, Settings
 from onnxpress.server.telemetry.audit import FileAuditLog
 from onnxpress.server.telemetry.metrics import Metrics
-from onnxpress.server.wire.admin import Admin, Gate
 from onnxpress.server.wire.codec import Codec
-from onnxpress.server.wire.control import AdminServer, DataServer
-from onnxpress.server.wire.health import Health
 from onnxpress.server.wire.http import HttpServer
-from onnxpress.server.wire.inference import Inference
 
 # Often, because nobody else has the interpreter meanwhile: 0.2 ms each time at full load, not 3 ms now and then.
 FOLD_S = 0.05

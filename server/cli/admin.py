@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpress.protos import admin_pb2 as pb
-from onnxpress.server.wire.admin_client import AdminCallError, AdminClient
+from onnxpress.server.cli.admin_client import AdminCallError, AdminClient
 
 USAGE, REFUSED = 2, 3
 DIGEST_SHOWN = 12

@@ -5,7 +5,7 @@ from unittest.mock import Mock
 
 from grpc_health.v1 import health_pb2
 
-from onnxpress.server.wire.health import Health, Status
+from onnxpress.server.rpc.health import Health, Status
 
 
 def test_watches_end_when_health_closes() -> None:

@@ -14,6 +14,7 @@ from onnxpress.server.errors import (
     UnknownVersionError,
 )
 from onnxpress.server.front.calls import FutureFront
+from onnxpress.server.rpc.health import Health
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.pump import Pump
 from onnxpress.server.serving.request import CALL, Event
@@ -22,7 +23,6 @@ from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.serving.tensors import Signature, TensorSpec
 from onnxpress.server.telemetry.metrics import Metrics, VersionCounts
 from onnxpress.server.wire.codec import parse
-from onnxpress.server.wire.health import Health
 from onnxpress.server.wire.status import status_of
 
 SERVICE = "inference.GRPCInferenceService"

@@ -9,12 +9,12 @@ from grpc_reflection.v1alpha import reflection
 
 from onnxpress.server.errors import UsageError
 from onnxpress.server.front.tls import server_credentials
+from onnxpress.server.rpc.admin import SERVICE as ADMIN_SERVICE
+from onnxpress.server.rpc.admin import Admin
+from onnxpress.server.rpc.health import Health
+from onnxpress.server.rpc.inference import SERVICE as INFERENCE_SERVICE
+from onnxpress.server.rpc.inference import Inference
 from onnxpress.server.settings import MIB, Settings
-from onnxpress.server.wire.admin import SERVICE as ADMIN_SERVICE
-from onnxpress.server.wire.admin import Admin
-from onnxpress.server.wire.health import Health
-from onnxpress.server.wire.inference import SERVICE as INFERENCE_SERVICE
-from onnxpress.server.wire.inference import Inference
 
 # grpc.aio's stop hands CANCELLED to calls that outlive its grace: watches and streams get this long to end.
 GRACE_S = 1.0
