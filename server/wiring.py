@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from onnxpress.server.front.calls import FutureFront
 from onnxpress.server.front.control_socket import control_socket
 from onnxpress.server.front.native import NativeFront
+from onnxpress.server.http.server import HttpServer
 from onnxpress.server.models.repository import Repository
 from onnxpress.server.rpc.admin import Admin, Gate
 from onnxpress.server.rpc.health import Health
@@ -34,7 +35,6 @@ from onnxpress.server.settings import MIB, Settings
 from onnxpress.server.telemetry.audit import FileAuditLog
 from onnxpress.server.telemetry.metrics import Metrics
 from onnxpress.server.wire.codec import Codec
-from onnxpress.server.wire.http import HttpServer
 
 # Often, because nobody else has the interpreter meanwhile: 0.2 ms each time at full load, not 3 ms now and then.
 FOLD_S = 0.05

@@ -88,7 +88,7 @@ HOMES = {
     "pygrpc_native": ("server/front/native.py", "server/front/native.py"),
     "onnxruntime": ("server/serving/runtime.py", "converters/runtime.py"),
     "uvloop": ("server/wiring.py", "loadtests/"),
-    "prometheus_client": ("server/wiring.py", "server/telemetry/", "server/http/", "server/wire/http.py"),
+    "prometheus_client": ("server/wiring.py", "server/telemetry/", "server/http/", "server/http/server.py"),
     "locust": ("loadtests/",),
     "gevent": ("loadtests/",),
     "msgpack": ("loadtests/",),
