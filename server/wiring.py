@@ -25,15 +25,15 @@ from onnxpress.server.rpc.health import Health
 from onnxpress.server.rpc.inference import Inference
 from onnxpress.server.rpc.servers import AdminServer, DataServer
 from onnxpress.server.serving.admission import Admission
-from onnxpress.server.serving.deployer import Deployer
 from onnxpress.server.serving.lane import Lane
-from onnxpress.server.serving.loader import Loader
 from onnxpress.server.serving.pump import Pump, start_pumps
 from onnxpress.server.serving.scheduler import Scheduler
-from onnxpress.server.serving.trial import Trials
 from onnxpress.server.settings import MIB, Settings
-from onnxpress.server.telemetry.audit import FileAuditLog
 from onnxpress.server.telemetry.metrics import Metrics
+from onnxpress.server.versions.audit import FileAuditLog
+from onnxpress.server.versions.deployer import Deployer
+from onnxpress.server.versions.loader import Loader
+from onnxpress.server.versions.preflight import Trials
 from onnxpress.server.wire.codec import Codec
 
 # Often, because nobody else has the interpreter meanwhile: 0.2 ms each time at full load, not 3 ms now and then.

@@ -120,7 +120,7 @@ BANNED = {
 PRINTERS = (
     "server/cli/",
     "server/versions/preflight.py",
-    "server/serving/trial.py",
+    "server/versions/preflight.py",
     "converters/cli.py",
     "loadtests/",
     "onnxpress/__main__.py",

@@ -8,8 +8,8 @@ from pathlib import Path
 from onnxpress.packages.errors import OnnxpressError
 from onnxpress.packages.read import MODEL_FILE, read_package
 from onnxpress.server.serving import runtime
-from onnxpress.server.serving.loader import Loader
 from onnxpress.server.settings import Settings
+from onnxpress.server.versions.loader import Loader
 
 USAGE, REFUSED = 2, 3
 

@@ -14,12 +14,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from onnxpress.protos import admin_pb2 as pb
 from onnxpress.protos import inference_pb2
 from onnxpress.server.errors import InvalidRequestError, PermissionDeniedError, UnauthenticatedError
-from onnxpress.server.models.lifecycle import State
 from onnxpress.server.rpc.inference import SERVICE as INFERENCE_SERVICE
 from onnxpress.server.rpc.inference import Context, translating
-from onnxpress.server.serving.deployer import Deployer
-from onnxpress.server.serving.versions import ModelStatus, Outcome
-from onnxpress.server.telemetry.audit import FileAuditLog
+from onnxpress.server.versions.audit import FileAuditLog
+from onnxpress.server.versions.deployer import Deployer
+from onnxpress.server.versions.lifecycle import State
+from onnxpress.server.versions.status import ModelStatus, Outcome
 from onnxpress.server.wire.status import status_of
 
 SERVICE = "onnxpress.v1.Admin"

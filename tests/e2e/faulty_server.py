@@ -10,10 +10,10 @@ from typing import Any
 
 from onnxpress.server.cli.serve import main
 from onnxpress.server.facts import AdminFact
-from onnxpress.server.models import deployments
-from onnxpress.server.serving import deployer
 from onnxpress.server.serving.scheduler import Scheduler
-from onnxpress.server.telemetry.audit import FileAuditLog
+from onnxpress.server.versions import deployer
+from onnxpress.server.versions import desired as deployments
+from onnxpress.server.versions.audit import FileAuditLog
 
 POINTS = (
     "before the audit record",

@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from onnxpress.protos import admin_pb2
-from onnxpress.server.telemetry.audit import NO_HASH, record_hash
+from onnxpress.server.versions.audit import NO_HASH, record_hash
 from tests.answers import number_rows
 from tests.e2e.faulty_server import POINTS
 from tests.inference_calls import DEADLINE_S, administered, connected, request

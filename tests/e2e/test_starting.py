@@ -18,7 +18,7 @@ from tests.server_process import ServerProcess
 SLOW_START = """
 import pathlib, sys
 from onnxpress.__main__ import main
-from onnxpress.server.serving.loader import Loader
+from onnxpress.server.versions.loader import Loader
 go, load = pathlib.Path(sys.argv.pop(1)), Loader.load
 def slow(self, *arguments):
     Loader.load = load

@@ -10,11 +10,11 @@ from onnxpress.packages.read import read_package
 from onnxpress.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
 from onnxpress.server.errors import InvalidRequestError, TooLargeError, UnknownModelError, UnknownVersionError
 from onnxpress.server.serving.admission import Admission
-from onnxpress.server.serving.loader import Loader
 from onnxpress.server.serving.pump import Pump
 from onnxpress.server.serving.routes import Route
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.telemetry.metrics import Metrics
+from onnxpress.server.versions.loader import Loader
 from onnxpress.server.wire.codec import Codec
 from tests.answers import churn_rows, number_rows
 from tests.inference_calls import decode, request

@@ -5,8 +5,8 @@ import pytest
 
 from onnxpress.packages.read import Golden
 from onnxpress.server.serving import cost
-from onnxpress.server.serving.loader import Feeds
 from onnxpress.server.serving.tensors import Signature
+from onnxpress.server.versions.loader import Feeds
 
 CLEAN = {1: 100.0, 2: 150.0, 4: 280.0, 8: 500.0, 16: 950.0, 32: 1600.0, 64: 2950.0, 128: 5100.0, 256: 10_100.0}
 

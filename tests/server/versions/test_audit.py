@@ -8,7 +8,7 @@ import pytest
 
 from onnxpress.server.errors import StateWriteError
 from onnxpress.server.facts import AdminFact
-from onnxpress.server.telemetry.audit import NO_HASH, FileAuditLog, record_hash
+from onnxpress.server.versions.audit import NO_HASH, FileAuditLog, record_hash
 
 
 def fact(version: int, model: str = "churn", result: str = "ok") -> AdminFact:

@@ -17,16 +17,16 @@ from onnxpress.server.errors import (
     UnknownVersionError,
 )
 from onnxpress.server.facts import AdminFact, AuditLog
-from onnxpress.server.models.deployments import Desired, desired_state, read_deployment, write_deployment
-from onnxpress.server.models.history import History, after_deploy, after_rollback
-from onnxpress.server.models.lifecycle import State, check_transition, versions_to_unload
 from onnxpress.server.models.repository import Repository
 from onnxpress.server.serving.lane import Lane
-from onnxpress.server.serving.loader import Loader
 from onnxpress.server.serving.routes import Route
 from onnxpress.server.serving.scheduler import Scheduler
-from onnxpress.server.serving.trial import Verdict
-from onnxpress.server.serving.versions import ModelStatus, Outcome, VersionStatus
+from onnxpress.server.versions.desired import Desired, desired_state, read_deployment, write_deployment
+from onnxpress.server.versions.lifecycle import State, check_transition, versions_to_unload
+from onnxpress.server.versions.loader import Loader
+from onnxpress.server.versions.preflight import Verdict
+from onnxpress.server.versions.rollback_history import History, after_deploy, after_rollback
+from onnxpress.server.versions.status import ModelStatus, Outcome, VersionStatus
 
 # How long a deploy waits for requests that the former version still holds.
 RELEASE_S = 30.0

@@ -12,8 +12,8 @@ from onnxpress.server.errors import (
     EpochConflictError,
     StateWriteError,
 )
-from onnxpress.server.models import deployments
-from onnxpress.server.models.deployments import Desired, desired_state, read_deployment, write_deployment
+from onnxpress.server.versions import desired as deployments
+from onnxpress.server.versions.desired import Desired, desired_state, read_deployment, write_deployment
 
 
 def deployment(epoch: int, live: int = 1) -> Deployment:

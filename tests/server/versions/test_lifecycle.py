@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnxpress.server.models.lifecycle import TRANSITIONS, State, check_transition, versions_to_unload
+from onnxpress.server.versions.lifecycle import TRANSITIONS, State, check_transition, versions_to_unload
 
 
 @pytest.mark.parametrize("before", State)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnxpress.server.models.history import HISTORY_MAX, History, after_deploy, after_rollback
+from onnxpress.server.versions.rollback_history import HISTORY_MAX, History, after_deploy, after_rollback
 
 
 def walk(*steps: int) -> tuple[list[int], History]:

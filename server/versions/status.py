@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from onnxpress.protos.package_pb2 import Deployment
-from onnxpress.server.models.deployments import Desired
-from onnxpress.server.models.lifecycle import State
 from onnxpress.server.serving.lane import Lane
+from onnxpress.server.versions.desired import Desired
+from onnxpress.server.versions.lifecycle import State
 
 
 @dataclass(frozen=True)

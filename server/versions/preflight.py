@@ -89,7 +89,7 @@ class Trials:
             if self._stopped:
                 raise DrainingError("the server is stopping, so no version is loaded")
             child = subprocess.Popen(
-                [sys.executable, "-m", "onnxpress.server.serving.trial"],
+                [sys.executable, "-m", "onnxpress.server.versions.preflight"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -122,7 +122,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (order["load_seconds_max"], order["load_seconds_max"]))
     # Imported under the limit: their memory counts too, and the parent must not pay for them when it imports us.
     from onnxpress.packages.read import read_package  # noqa: PLC0415
-    from onnxpress.server.serving.loader import Loader  # noqa: PLC0415
+    from onnxpress.server.versions.loader import Loader  # noqa: PLC0415
 
     try:
         package = read_package(Path(order["folder"]), order["model"], order["version"], order["model_mib_max"])

@@ -8,8 +8,8 @@ from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.server.errors import (
     DrainingError,
 )
-from onnxpress.server.serving.trial import Trials
 from onnxpress.server.settings import Settings
+from onnxpress.server.versions.preflight import Trials
 from tests.model_repository import Models
 
 

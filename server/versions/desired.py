@@ -15,7 +15,7 @@ from onnxpress.server.errors import (
     EpochConflictError,
     StateWriteError,
 )
-from onnxpress.server.models.history import History
+from onnxpress.server.versions.rollback_history import History
 
 DEPLOYMENT_FILE = "deployment.json"
 

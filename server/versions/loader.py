@@ -12,11 +12,12 @@ from onnxpress.packages.graph import constants, scalars
 from onnxpress.packages.read import Golden, Package, check_graph
 from onnxpress.protos.onnx_graph_pb2 import ModelProto
 from onnxpress.protos.package_pb2 import Manifest
-from onnxpress.server.serving import cost, independence, runtime
+from onnxpress.server.serving import cost, runtime
 from onnxpress.server.serving.contract import read_contract
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.runtime import RunError, Session
 from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec
+from onnxpress.server.versions import independence
 
 PROBE_ROWS = (1, 2)
 

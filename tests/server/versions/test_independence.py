@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxpress.packages.graph import constants
 from onnxpress.packages.read import check_graph
 from onnxpress.server.serving.cost import Sharing
-from onnxpress.server.serving.independence import sharing_of
 from onnxpress.server.serving.runtime import Session
+from onnxpress.server.versions.independence import sharing_of
 
 FLOAT, INT, TEXT, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING, TensorProto.BOOL
 ROWS_MAX = 1024
