@@ -19,7 +19,6 @@ from onnxpress.server.front.calls import FutureFront
 from onnxpress.server.front.control_socket import control_socket
 from onnxpress.server.front.native import NativeFront
 from onnxpress.server.http.server import HttpServer
-from onnxpress.server.models.repository import Repository
 from onnxpress.server.rpc.admin import Admin, Gate
 from onnxpress.server.rpc.health import Health
 from onnxpress.server.rpc.inference import Inference
@@ -29,6 +28,7 @@ from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.pump import Pump, start_pumps
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.settings import MIB, Settings
+from onnxpress.server.sources.folder import Repository
 from onnxpress.server.telemetry.metrics import Metrics
 from onnxpress.server.versions.audit import FileAuditLog
 from onnxpress.server.versions.deployer import Deployer

@@ -17,10 +17,10 @@ from onnxpress.server.errors import (
     UnknownVersionError,
 )
 from onnxpress.server.facts import AdminFact, AuditLog
-from onnxpress.server.models.repository import Repository
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.routes import Route
 from onnxpress.server.serving.scheduler import Scheduler
+from onnxpress.server.sources.folder import Repository
 from onnxpress.server.versions.desired import Desired, desired_state, read_deployment, write_deployment
 from onnxpress.server.versions.lifecycle import State, check_transition, versions_to_unload
 from onnxpress.server.versions.loader import Loader
