@@ -18,7 +18,7 @@ from onnxpress.server.rpc.health import Health
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.pump import Pump
 from onnxpress.server.serving.request import CALL, Event
-from onnxpress.server.serving.routes import Route
+from onnxpress.server.serving.routing import Route
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.serving.tensors import Signature, TensorSpec
 from onnxpress.server.telemetry.metrics import Metrics, VersionCounts

@@ -18,7 +18,7 @@ from onnxpress.server.serving.admission import Admission, stale
 from onnxpress.server.serving.batching import Part
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.request import CALL, Codec, Event, Flat, Front, Request
-from onnxpress.server.serving.routes import Routes
+from onnxpress.server.serving.routing import Routes
 from onnxpress.server.serving.scheduler import Batch, Scheduler, StaleRoutesError
 
 RECEIVE_MAX = 256

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from onnxpress.server.serving.lane import Lane
-    from onnxpress.server.serving.routes import Route, Routes
+    from onnxpress.server.serving.routing import Route, Routes
 
 # (kind, call, method, payload, client key, details): what a front's `receive` gives; details is
 # (metadata, peer, seconds left before the deadline or None).

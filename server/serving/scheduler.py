@@ -13,7 +13,7 @@ from onnxpress.server.serving.admission import Admission
 from onnxpress.server.serving.batching import Taken
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.request import Bunch, Request
-from onnxpress.server.serving.routes import Route, Routes
+from onnxpress.server.serving.routing import Route, Routes
 
 CANCELLED_MAX = 4096
 # A lane counts as having callers for this long after its newest request.

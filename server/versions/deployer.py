@@ -18,7 +18,7 @@ from onnxpress.server.errors import (
 )
 from onnxpress.server.facts import AdminFact, AuditLog
 from onnxpress.server.serving.lane import Lane
-from onnxpress.server.serving.routes import Route
+from onnxpress.server.serving.routing import Route
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.sources.folder import Repository
 from onnxpress.server.versions.desired import Desired, desired_state, read_deployment, write_deployment

@@ -13,7 +13,7 @@ from onnxpress.protos.inference_pb2 import InferTensorContents, ModelInferReques
 from onnxpress.server.errors import InvalidRequestError, TooLargeError
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.request import Bunch, Flat, Request
-from onnxpress.server.serving.routes import Routes
+from onnxpress.server.serving.routing import Routes
 from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec
 from onnxpress.server.wire.strings import split_bytes
 from onnxpress.server.wire.templates import ID_TAG, Learned, learn, varint

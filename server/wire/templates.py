@@ -16,7 +16,7 @@ from onnxpress.protos.inference_pb2 import ModelInferRequest
 from onnxpress.server.errors import InvalidRequestError
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.request import Bunch, Flat, Request
-from onnxpress.server.serving.routes import Route
+from onnxpress.server.serving.routing import Route
 from onnxpress.server.wire.strings import split_bytes
 
 RAW_TAG = 0x3A  # raw_input_contents: field 7, length-delimited

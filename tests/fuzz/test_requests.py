@@ -11,7 +11,7 @@ from onnxpress.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
 from onnxpress.server.errors import InvalidRequestError, TooLargeError, UnknownModelError, UnknownVersionError
 from onnxpress.server.serving.admission import Admission
 from onnxpress.server.serving.pump import Pump
-from onnxpress.server.serving.routes import Route
+from onnxpress.server.serving.routing import Route
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.telemetry.metrics import Metrics
 from onnxpress.server.versions.loader import Loader

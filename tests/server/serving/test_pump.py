@@ -17,7 +17,7 @@ from onnxpress.server.serving.cost import CostModel
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.pump import Pump
 from onnxpress.server.serving.request import CALL, CANCEL, Bunch, Event, Request
-from onnxpress.server.serving.routes import Route, Routes
+from onnxpress.server.serving.routing import Route, Routes
 from onnxpress.server.serving.runtime import RunError
 from onnxpress.server.serving.scheduler import ACTIVE_NS, Scheduler
 from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec

@@ -12,7 +12,7 @@ from onnxpress.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
 from onnxpress.server.errors import TooLargeError
 from onnxpress.server.serving.contract import Contract
 from onnxpress.server.serving.request import Bunch, Request
-from onnxpress.server.serving.routes import Route, Routes
+from onnxpress.server.serving.routing import Route, Routes
 from onnxpress.server.serving.tensors import Signature, TensorSpec
 from onnxpress.server.wire.codec import HEADER_BYTES, Codec
 

@@ -14,7 +14,7 @@ from onnxpress.packages.errors import OnnxpressError
 from onnxpress.protos.inference_pb2 import ModelInferRequest
 from onnxpress.server.serving.contract import Contract
 from onnxpress.server.serving.request import Request
-from onnxpress.server.serving.routes import Route, Routes
+from onnxpress.server.serving.routing import Route, Routes
 from onnxpress.server.serving.tensors import Signature, TensorSpec
 from onnxpress.server.wire.codec import Codec, bind, parse
 
