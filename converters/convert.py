@@ -12,13 +12,13 @@ import onnx
 import pandas as pd
 
 from onnxpress.converters import sample as samples
-from onnxpress.converters.ensembles import tree_size
 from onnxpress.converters.family import (
     Family,
     Schema,
 )
-from onnxpress.converters.narrowing import decisions_changed
-from onnxpress.converters.parity import Proof, prove
+from onnxpress.converters.float32_check import decisions_changed
+from onnxpress.converters.gate.parity import Proof, prove
+from onnxpress.converters.gate.splits import tree_size
 from onnxpress.converters.profile import profile_of
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.packages.write import Package, check_name

@@ -15,17 +15,18 @@ import onnx
 import pandas as pd
 from numpy.typing import NDArray
 
-from onnxpress.converters import lightgbm_linear, links
+from onnxpress.converters import lightgbm_linear
 from onnxpress.converters import sample as rows_of
 from onnxpress.converters.family import (
     Answer,
     Schema,
 )
-from onnxpress.converters.features import CategorySet, Codes, add_inputs, add_memberships, refuse_ambiguous_blanks
-from onnxpress.converters.graph import Graph
+from onnxpress.converters.graph import links
+from onnxpress.converters.graph.builder import Graph
+from onnxpress.converters.graph.inputs import CategorySet, Codes, add_inputs, add_memberships, refuse_ambiguous_blanks
+from onnxpress.converters.graph.links import Emitted
+from onnxpress.converters.graph.trees import AT_MOST, Tree, add_trees, largest_leaves
 from onnxpress.converters.lightgbm_model import ZERO, Booster, read_booster
-from onnxpress.converters.links import Emitted
-from onnxpress.converters.trees import AT_MOST, Tree, add_trees, largest_leaves
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout, Task
 

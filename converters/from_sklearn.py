@@ -45,7 +45,7 @@ from onnxpress.converters.family import (
     Answer,
     Schema,
 )
-from onnxpress.converters.graph import DOUBLE, FLOAT, ML
+from onnxpress.converters.graph.builder import DOUBLE, FLOAT, ML
 from onnxpress.converters.sklearn_emission import Doubles, Emission, Origin, Part, Value
 from onnxpress.converters.sklearn_steps import (
     EPS32,

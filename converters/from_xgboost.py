@@ -15,14 +15,16 @@ import onnx
 import pandas as pd
 from numpy.typing import NDArray
 
-from onnxpress.converters import links, xgboost_answers
 from onnxpress.converters import sample as rows_of
+from onnxpress.converters import xgboost_answers
 from onnxpress.converters.family import (
     Answer,
     Column,
     Schema,
 )
-from onnxpress.converters.features import (
+from onnxpress.converters.graph import links
+from onnxpress.converters.graph.builder import FLOAT, Graph
+from onnxpress.converters.graph.inputs import (
     REFUSED,
     CategorySet,
     Codes,
@@ -30,9 +32,8 @@ from onnxpress.converters.features import (
     add_memberships,
     refuse_ambiguous_blanks,
 )
-from onnxpress.converters.graph import FLOAT, Graph
-from onnxpress.converters.links import Emitted
-from onnxpress.converters.trees import LESS, Tree, add_trees, constant_tree
+from onnxpress.converters.graph.links import Emitted
+from onnxpress.converters.graph.trees import LESS, Tree, add_trees, constant_tree
 from onnxpress.converters.xgboost_model import Booster
 from onnxpress.converters.xgboost_reading import booster_of, codes_of, read
 from onnxpress.packages.errors import ConversionRefused

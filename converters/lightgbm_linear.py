@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from onnxpress.converters.graph import DOUBLE, FLOAT, INT64, Graph
+from onnxpress.converters.graph.builder import DOUBLE, FLOAT, INT64, Graph
+from onnxpress.converters.graph.trees import Tree
 from onnxpress.converters.lightgbm_model import Booster
-from onnxpress.converters.trees import Tree
 from onnxpress.packages.errors import ConversionRefused
 
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.trees import Tree
+from onnxpress.converters.graph.trees import Tree
 from onnxpress.packages.errors import ConversionRefused
 
 Floats = NDArray[np.float64]

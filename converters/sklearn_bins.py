@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.preprocessing._data import BOUNDS_THRESHOLD
 
-from onnxpress.converters.graph import DOUBLE, INT64
+from onnxpress.converters.graph.builder import DOUBLE, INT64
 from onnxpress.converters.sklearn_emission import Doubles, Emission, Part, Value
 from onnxpress.converters.sklearn_normal import inverse_normal
 from onnxpress.converters.sklearn_steps import regressor, row_sum, slack, transformer

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters import from_lightgbm, from_xgboost, links, xgboost_reading
-from onnxpress.converters.graph import DOUBLE
+from onnxpress.converters import from_lightgbm, from_xgboost, xgboost_reading
+from onnxpress.converters.graph import links
+from onnxpress.converters.graph.builder import DOUBLE
+from onnxpress.converters.graph.trees import largest_leaves
 from onnxpress.converters.sklearn_emission import Emission, Value
 from onnxpress.converters.sklearn_steps import Scores, classifier, regressor, slack
 from onnxpress.converters.sklearn_trees import rounded, unchanged
-from onnxpress.converters.trees import largest_leaves
 
 XGBOOST_CLASSIFIERS = ("XGBClassifier", "XGBRFClassifier")
 XGBOOST_REGRESSORS = ("XGBRegressor", "XGBRFRegressor", "XGBRanker")

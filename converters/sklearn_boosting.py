@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxpress.converters.graph.trees import Tree, largest_leaves
 from onnxpress.converters.sklearn_emission import Emission, Value
 from onnxpress.converters.sklearn_linear import PLAIN
 from onnxpress.converters.sklearn_links import INVERSES, carried
@@ -24,7 +25,6 @@ from onnxpress.converters.sklearn_steps import (
     slack_of,
 )
 from onnxpress.converters.sklearn_trees import as_float32, leaves, summed, tree_of
-from onnxpress.converters.trees import Tree, largest_leaves
 
 AVERAGES = (
     *("DecisionTreeClassifier", "RandomForestClassifier", "ExtraTreesClassifier"),

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from onnxpress.converters.graph import DOUBLE, Graph
+from onnxpress.converters.graph.builder import DOUBLE, Graph
 from onnxpress.converters.sklearn_emission import Emission
 from onnxpress.converters.sklearn_steps import column
 

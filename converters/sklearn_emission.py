@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxpress.converters.graph import Graph
+from onnxpress.converters.graph.builder import Graph
 from onnxpress.packages.errors import ConversionRefused
 
 Doubles = NDArray[np.float64]

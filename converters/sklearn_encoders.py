@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.graph import INT64, ML
+from onnxpress.converters.graph.builder import INT64, ML
 from onnxpress.converters.sklearn_emission import MISSING_TEXT, Doubles, Emission, Part, Value
 from onnxpress.converters.sklearn_steps import row_sum, transformer
 

@@ -8,7 +8,7 @@ from scipy.special import boxcox
 from scipy.stats import yeojohnson
 from sklearn.utils import check_array
 
-from onnxpress.converters.graph import DOUBLE
+from onnxpress.converters.graph.builder import DOUBLE
 from onnxpress.converters.sklearn_emission import Doubles, Emission, Value
 from onnxpress.converters.sklearn_scalers import chained
 from onnxpress.converters.sklearn_steps import transformer

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.graph import INT64
+from onnxpress.converters.graph.builder import INT64
+from onnxpress.converters.graph.trees import Tree, largest_leaves
 from onnxpress.converters.sklearn_emission import Emission, Part, Value
 from onnxpress.converters.sklearn_links import INVERSES, carried
 from onnxpress.converters.sklearn_steps import (
@@ -24,7 +25,6 @@ from onnxpress.converters.sklearn_steps import (
     transform,
 )
 from onnxpress.converters.sklearn_trees import summed, unchanged
-from onnxpress.converters.trees import Tree, largest_leaves
 
 BITS = 32
 

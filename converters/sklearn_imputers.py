@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.graph import DOUBLE, ML
+from onnxpress.converters.graph.builder import DOUBLE, ML
 from onnxpress.converters.sklearn_emission import MISSING_TEXT, Emission, Part, Value
 from onnxpress.converters.sklearn_encoders import UNSEEN_TEXT, is_missing
 from onnxpress.converters.sklearn_steps import transformer

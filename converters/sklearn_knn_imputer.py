@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.graph import DOUBLE
+from onnxpress.converters.graph.builder import DOUBLE
 from onnxpress.converters.sklearn_emission import Emission, Part, Value
 from onnxpress.converters.sklearn_imputers import indicated
 from onnxpress.converters.sklearn_neighbors import CELLS

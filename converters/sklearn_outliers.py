@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.graph import INT64
+from onnxpress.converters.graph.builder import INT64
 from onnxpress.converters.sklearn_emission import Emission, Value
 from onnxpress.converters.sklearn_steps import (
     Scores,

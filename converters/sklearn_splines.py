@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import BSpline, PPoly
 
-from onnxpress.converters.graph import INT64
+from onnxpress.converters.graph.builder import INT64
 from onnxpress.converters.sklearn_bins import reached
 from onnxpress.converters.sklearn_emission import Doubles, Emission, Part, Value
 from onnxpress.converters.sklearn_steps import transformer

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.base import is_classifier, is_outlier_detector
 from sklearn.utils import get_tags
 
-from onnxpress.converters.graph import INT64
+from onnxpress.converters.graph.builder import INT64
 from onnxpress.converters.sklearn_emission import Emission, Value
 from onnxpress.packages.errors import ConversionRefused
 

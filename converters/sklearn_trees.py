@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.graph import DOUBLE, FLOAT, INT64
+from onnxpress.converters.graph.builder import DOUBLE, FLOAT, INT64
+from onnxpress.converters.graph.trees import AT_MOST, Tree, add_trees
 from onnxpress.converters.sklearn_emission import Doubles, Emission, Origin, Value, carried_back
 from onnxpress.converters.sklearn_steps import EPS32, Scores, classifier, regressor, row_sum, slack
-from onnxpress.converters.trees import AT_MOST, Tree, add_trees
 
 Seen = Callable[[Origin | None], Origin | None]
 FORESTS = ("RandomForestClassifier", "ExtraTreesClassifier")

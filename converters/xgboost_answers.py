@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from onnxpress.converters import links
 from onnxpress.converters.family import Answer, Column, Schema
-from onnxpress.converters.features import Codes
-from onnxpress.converters.trees import largest_leaves
+from onnxpress.converters.graph import links
+from onnxpress.converters.graph.inputs import Codes
+from onnxpress.converters.graph.trees import largest_leaves
 from onnxpress.converters.xgboost_model import Booster
 from onnxpress.converters.xgboost_reading import Reading, booster_of, codes_of, is_raw
 from onnxpress.protos.package_pb2 import Task

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.links import EXPECTILE_GAP
-from onnxpress.converters.trees import Tree
+from onnxpress.converters.graph.links import EXPECTILE_GAP
+from onnxpress.converters.graph.trees import Tree
 from onnxpress.packages.errors import ConversionRefused
 
 Floats = NDArray[np.float64]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from onnxpress.converters import links
-from onnxpress.converters.features import REFUSED, Codes
+from onnxpress.converters.graph import links
+from onnxpress.converters.graph.inputs import REFUSED, Codes
 from onnxpress.converters.xgboost_model import Booster, read_booster
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Task

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from onnxpress.converters import sample as rows_of
 from onnxpress.converters.family import Family, Schema
-from onnxpress.converters.graph import Graph
+from onnxpress.converters.graph.builder import Graph
 from onnxpress.converters.runtime import Session
 
 Answers = dict[str, NDArray[Any]]

@@ -10,7 +10,7 @@ import pytest
 from onnxpress.converters import lightgbm_linear
 from onnxpress.converters import sample as rows_of
 from onnxpress.converters.from_lightgbm import FAMILY, emit, read
-from onnxpress.converters.graph import Graph
+from onnxpress.converters.graph.builder import Graph
 from onnxpress.converters.lightgbm_model import ZERO, read_booster
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Task

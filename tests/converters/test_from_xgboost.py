@@ -10,7 +10,7 @@ import xgboost as xgb
 
 from onnxpress.converters import sample as rows_of
 from onnxpress.converters.from_xgboost import FAMILY, emit
-from onnxpress.converters.graph import Graph
+from onnxpress.converters.graph.builder import Graph
 from onnxpress.converters.xgboost_model import read_booster
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout, Task

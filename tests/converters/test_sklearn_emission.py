@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from onnxpress.converters.graph import DOUBLE
+from onnxpress.converters.graph.builder import DOUBLE
 from onnxpress.converters.sklearn_emission import Emission, Origin, Part, Value, carried_back
 from onnxpress.packages.errors import ConversionRefused
 from tests.converters.asking import run

@@ -51,7 +51,7 @@ def release() -> str:
 
 def document() -> str:
     """The whole page."""
-    from onnxpress.converters.generators import DESCRIPTIONS
+    from onnxpress.converters.gate.generators import DESCRIPTIONS
 
     groups = cases_by_framework()
     cases = [case for group in groups.values() for case in group]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.graph import DOUBLE, FLOAT, INT64, Graph
+from onnxpress.converters.graph.builder import DOUBLE, FLOAT, INT64, Graph
 
 Floats = NDArray[np.float64]
 EPSILON = float(np.finfo(np.float32).eps)

@@ -13,11 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from onnx import helper
 
-from onnxpress.converters.ensembles import Splits, splits_of
 from onnxpress.converters.family import Schema
+from onnxpress.converters.gate.probe_rows import Integers, Plan, Table, no_value
+from onnxpress.converters.gate.splits import Splits, splits_of
 from onnxpress.converters.runtime import Session
 from onnxpress.converters.sample import feeds
-from onnxpress.converters.table import Integers, Plan, Table, no_value
 
 Doubles = NDArray[np.float64]
 

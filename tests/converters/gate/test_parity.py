@@ -12,11 +12,11 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from onnxpress import ConversionRefused
-from onnxpress.converters import parity
 from onnxpress.converters import sample as samples
 from onnxpress.converters.convert import family_of
 from onnxpress.converters.family import Answer, Schema
-from onnxpress.converters.parity import Proof, prove
+from onnxpress.converters.gate import parity
+from onnxpress.converters.gate.parity import Proof, prove
 from tests.converters.faults import FAULTS, Fault, coloured, regressor, three_classes
 
 

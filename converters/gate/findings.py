@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from onnxpress.converters.compare import Difference
 from onnxpress.converters.family import Answer, Schema, Tensors
-from onnxpress.converters.generators import DESCRIPTIONS
+from onnxpress.converters.gate.compare import Difference
+from onnxpress.converters.gate.generators import DESCRIPTIONS
 from onnxpress.protos.package_pb2 import GeneratorReport, WorstRow
 
 WORST_ROWS = 3

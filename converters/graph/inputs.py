@@ -12,7 +12,7 @@ from onnxpress.converters.family import (
     Column,
     Schema,
 )
-from onnxpress.converters.graph import DOUBLE, FLOAT, INT64, ML, Graph
+from onnxpress.converters.graph.builder import DOUBLE, FLOAT, INT64, ML, Graph
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout
 

@@ -9,7 +9,8 @@ from onnxpress.converters.family import (
     Column,
     Schema,
 )
-from onnxpress.converters.features import (
+from onnxpress.converters.graph.builder import Graph
+from onnxpress.converters.graph.inputs import (
     REFUSED,
     CategorySet,
     Codes,
@@ -17,7 +18,6 @@ from onnxpress.converters.features import (
     add_memberships,
     refuse_ambiguous_blanks,
 )
-from onnxpress.converters.graph import Graph
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout, Task
 from tests.converters.asking import run

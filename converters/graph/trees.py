@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.graph import ML, Graph
+from onnxpress.converters.graph.builder import ML, Graph
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from onnxpress.converters.compare import FLOATS
 from onnxpress.converters.family import (
     Family,
     Schema,
 )
+from onnxpress.converters.gate.compare import FLOATS
 from onnxpress.converters.sample import sent
 from onnxpress.packages.errors import ConversionRefused
 

@@ -3,8 +3,8 @@
 from collections.abc import Container
 from typing import Any
 
-from onnxpress.converters.generators import seen_and_unseen, unseen_kind
-from onnxpress.converters.table import Table, no_value
+from onnxpress.converters.gate.generators import seen_and_unseen, unseen_kind
+from onnxpress.converters.gate.probe_rows import Table, no_value
 
 
 def closed_columns(

@@ -5,7 +5,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 
-from onnxpress.converters import narrowing
+from onnxpress.converters import float32_check as narrowing
 from onnxpress.converters import sample as samples
 from onnxpress.converters.convert import family_of
 

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxpress.converters.graph import Graph
+from onnxpress.converters.graph.builder import Graph
 from tests.converters.asking import run
 
 

@@ -6,8 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxpress.converters.graph import Graph
-from onnxpress.converters.trees import AT_MOST, LESS, Tree, add_trees, constant_tree, largest_leaves, thresholds_as
+from onnxpress.converters.graph.builder import Graph
+from onnxpress.converters.graph.trees import (
+    AT_MOST,
+    LESS,
+    Tree,
+    add_trees,
+    constant_tree,
+    largest_leaves,
+    thresholds_as,
+)
 from tests.converters.asking import around, differs_by_batch, run
 
 FEATURES = 4

@@ -1,7 +1,7 @@
 """The rows that the gate makes: each generator looks for one kind of fault.
 
 R the sample, T thresholds, N missing values, Z extreme numbers, C categories, D doubles, W exchanged columns. B
-(batches) and O (shape, labels, sums) look at the same rows in another way and live in `onnxpress.converters.parity`.
+(batches) and O (shape, labels, sums) look at the same rows in another way and live in `converters/gate/parity.py`.
 """
 
 import time
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.routes import Reading, plans
-from onnxpress.converters.table import Integers, Plan, Table, joined, no_value
+from onnxpress.converters.gate.probe_rows import Integers, Plan, Table, joined, no_value
+from onnxpress.converters.gate.split_paths import Reading, plans
 
 Doubles = NDArray[np.float64]
 

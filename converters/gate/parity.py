@@ -9,21 +9,21 @@ import numpy as np
 import onnx
 import pandas as pd
 
-from onnxpress.converters import compare, generators
-from onnxpress.converters.asking import Original, joined_answer, taken
-from onnxpress.converters.batches import batch_differences, odd_inputs
-from onnxpress.converters.closed import closed_columns
 from onnxpress.converters.family import (
     Answer,
     Family,
     Schema,
     Tensors,
 )
-from onnxpress.converters.findings import Findings, sentence
-from onnxpress.converters.routes import readings
+from onnxpress.converters.gate import compare, generators
+from onnxpress.converters.gate.accepted_values import closed_columns
+from onnxpress.converters.gate.batch_invariance import batch_differences, odd_inputs
+from onnxpress.converters.gate.findings import Findings, sentence
+from onnxpress.converters.gate.original import Original, joined_answer, taken
+from onnxpress.converters.gate.probe_rows import Plan, Table
+from onnxpress.converters.gate.split_paths import readings
 from onnxpress.converters.runtime import FAILURES, Session
 from onnxpress.converters.sample import feeds, sent
-from onnxpress.converters.table import Plan, Table
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import ParityReport
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from onnxpress.converters import links
-from onnxpress.converters.graph import Graph
+from onnxpress.converters.graph import links
+from onnxpress.converters.graph.builder import Graph
 from tests.converters.asking import differs_by_batch, run
 
 GROUPS = 7

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from onnxpress.converters import compare
 from onnxpress.converters.family import (
     Answer,
     Family,
     Schema,
     Tensors,
 )
-from onnxpress.converters.table import Integers
+from onnxpress.converters.gate import compare
+from onnxpress.converters.gate.probe_rows import Integers
 from onnxpress.packages.errors import ConversionRefused
 
 Kept = NDArray[np.bool_]
