@@ -24,7 +24,7 @@ from onnxpress.packages.errors import ConversionRefused
 from onnxpress.packages.write import Package, check_name
 from onnxpress.protos.package_pb2 import Feature, Layout, Manifest, Source, Tensor
 
-FAMILIES = ("from_xgboost", "from_lightgbm", "from_sklearn", "from_onnx")
+FAMILIES = ("from_xgboost.family", "from_lightgbm.family", "from_sklearn.family", "from_onnx")
 LAYOUTS = ("auto", "matrix", "columns")
 FORMAT = 1
 UNFORESEEN = "something in it was not foreseen"

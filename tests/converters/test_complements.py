@@ -8,7 +8,8 @@ import pytest
 from lightgbm import LGBMClassifier
 from xgboost import XGBClassifier
 
-from onnxpress.converters import from_lightgbm, from_xgboost
+from onnxpress.converters.from_lightgbm import family as from_lightgbm
+from onnxpress.converters.from_xgboost import family as from_xgboost
 from onnxpress.protos.package_pb2 import Layout
 
 ROWS = np.random.default_rng(3).normal(size=(400, 3)).astype(np.float32)

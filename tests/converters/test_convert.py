@@ -137,7 +137,7 @@ def test_progress_is_told() -> None:
 
 def test_a_surprise_is_a_refusal_with_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever breaks inside, the caller gets one kind of error, and the cause is chained to it."""
-    from onnxpress.converters.from_sklearn import FAMILY
+    from onnxpress.converters.from_sklearn.family import FAMILY
 
     monkeypatch.setattr(type(FAMILY), "compile", lambda *_: 1 / 0)
     with pytest.raises(ConversionRefused, match="LinearRegression: something in it was not foreseen") as refusal:

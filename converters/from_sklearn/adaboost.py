@@ -1,0 +1,90 @@
+"""AdaBoostClassifier and AdaBoostRegressor."""
+
+from typing import Any
+
+import numpy as np
+
+from onnxpress.converters.from_sklearn.emission import Emission, Value
+from onnxpress.converters.from_sklearn.ensembles import unsure, weighted, winner
+from onnxpress.converters.from_sklearn.steps import (
+    EPS64,
+    Scores,
+    classifier,
+    classify,
+    column,
+    dense,
+    first_of_largest,
+    first_of_two,
+    regress,
+    regressor,
+    slack,
+    slack_of,
+)
+
+
+@classifier("AdaBoostClassifier")
+def adaboost_classifier(g: Emission, model: Any, value: Value) -> Scores:
+    """Each estimator's vote: its weight for its class, -weight / (classes - 1) for the others."""
+    classes = len(model.classes_)
+    if getattr(model, "algorithm", "SAMME") == "SAMME.R":
+        raise g.refused("its algorithm SAMME.R is gone from scikit-learn: train with SAMME")
+    votes = []
+    pairs = zip(model.estimators_, model.estimator_weights_, strict=False)
+    for index, (estimator, weight) in enumerate(pairs):
+        place = winner(g, classify(g, estimator, value, f"estimators_[{index}]"))
+        own = np.searchsorted(model.classes_, estimator.classes_)
+        table = np.full((len(own), classes), -1 / (classes - 1) * weight)
+        table[np.arange(len(own)), own] = weight
+        votes.append(g.add("Gather", g.double(table), place, axis=0))
+    total = g.add("Div", weighted(g, votes, None), g.double(float(model.estimator_weights_.sum())))
+    if classes == 2:
+        decision = g.add("Add", g.add("Neg", column(g, total, 0)), column(g, total, 1))
+        half = g.add("Div", g.concat([g.add("Neg", decision), decision]), g.double(2.0))
+        return Scores(g.add("Softmax", half, axis=1), first_of_two(g, decision), decision)
+    made = g.add("Softmax", g.add("Div", total, g.double(classes - 1.0)), axis=1)
+    return Scores(made, first_of_largest(g, total), total)
+
+
+@slack("AdaBoostClassifier")
+def adaboost_classifier_slack(model: Any, rows: Any) -> Any:
+    """Any answer will do where rounding alone changes an estimator's vote; else sums in float64."""
+    doubt = [
+        unsure(estimator, rows).max(axis=1, keepdims=True) + np.zeros((rows.shape[0], 1))
+        for estimator in model.estimators_
+    ]
+    return np.max(doubt, axis=0) + 8 * len(doubt) * EPS64
+
+
+@regressor("AdaBoostRegressor")
+def adaboost_regressor(g: Emission, model: Any, value: Value) -> str:
+    """The weighted median of the estimators' answers.
+
+    The answer of estimator i is the median when the weights of those that say at most as much reach half of all, and
+    no smaller answer's do: found by comparing each answer with each other, without sorting.
+    """
+    with g.exactly():
+        said = g.concat(
+            regress(g, estimator, value, f"estimators_[{index}]") for index, estimator in enumerate(model.estimators_)
+        )
+    weights = np.asarray(model.estimator_weights_, np.float64)[: len(model.estimators_)]
+    one = g.add("Unsqueeze", said, g.int64(2))
+    other = g.add("Unsqueeze", said, g.int64(1))
+    at_most = g.cast(g.add("LessOrEqual", other, one), 11)
+    below = g.add("ReduceSum", g.add("Mul", at_most, g.double(weights.reshape(1, 1, -1))), g.int64(2), keepdims=0)
+    enough = g.add("GreaterOrEqual", below, g.double(0.5 * np.cumsum(weights)[-1]))
+    return g.add("ReduceMin", g.add("Where", enough, said, g.double(np.inf)), g.int64(1), keepdims=1)
+
+
+@slack("AdaBoostRegressor")
+def adaboost_regressor_slack(model: Any, rows: Any) -> Any:
+    """The largest error of an estimator; where the weights below are half within rounding, the next answer will do."""
+    said = np.stack([dense(estimator.predict(rows)).ravel() for estimator in model.estimators_], axis=1)
+    lost = np.max([np.max(slack_of(e, rows)) if not hasattr(e, "tree_") else 0.0 for e in model.estimators_])
+    weights = np.asarray(model.estimator_weights_)[: said.shape[1]]
+    order = np.argsort(said, axis=1)
+    below = np.cumsum(weights[order], axis=1)
+    half = 0.5 * below[:, -1:]
+    close = np.abs(below - half) <= 64 * EPS64 * half
+    ranked = np.take_along_axis(said, order, axis=1)
+    step = np.where(close[:, :-1], np.diff(ranked, axis=1), 0.0)
+    return lost + step.max(axis=1, keepdims=True, initial=0.0)

@@ -1,0 +1,160 @@
+"""Estimators behind and beside each other: Pipeline, ColumnTransformer, FeatureUnion, and searches for the best."""
+
+from typing import Any
+
+import numpy as np
+
+from onnxpress.converters.from_sklearn.emission import Emission, Value
+from onnxpress.converters.from_sklearn.functions import called
+from onnxpress.converters.from_sklearn.steps import (
+    EPS64,
+    Scores,
+    classifier,
+    classify,
+    regress,
+    regressor,
+    slack,
+    slack_of,
+    transform,
+    transformer,
+)
+
+SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
+
+
+@transformer("Pipeline")
+def pipeline(g: Emission, model: Any, value: Value) -> Value:
+    for name, step in model.steps:
+        value = transform(g, step, value, name)
+    return value
+
+
+@classifier("Pipeline")
+def pipeline_classifier(g: Emission, model: Any, value: Value) -> Scores:
+    for name, step in model.steps[:-1]:
+        value = transform(g, step, value, name)
+    name, step = model.steps[-1]
+    return classify(g, step, value, name)
+
+
+@regressor("Pipeline")
+def pipeline_regressor(g: Emission, model: Any, value: Value) -> str:
+    for name, step in model.steps[:-1]:
+        value = transform(g, step, value, name)
+    name, step = model.steps[-1]
+    return regress(g, step, value, name)
+
+
+@slack("Pipeline")
+def pipeline_slack(model: Any, rows: Any) -> Any:
+    for _, step in model.steps[:-1]:
+        if step is not None and step != "passthrough":
+            rows = step.transform(rows)
+    return slack_of(model.steps[-1][1], rows)
+
+
+@classifier("SelfTrainingClassifier")
+def self_training(g: Emission, model: Any, value: Value) -> Scores:
+    return classify(g, model.estimator_, value, "estimator_")
+
+
+@slack("SelfTrainingClassifier")
+def self_training_slack(model: Any, rows: Any) -> Any:
+    return slack_of(model.estimator_, rows)
+
+
+@classifier(*SEARCHES)
+def search_classifier(g: Emission, model: Any, value: Value) -> Scores:
+    return classify(g, model.best_estimator_, value, "best_estimator_")
+
+
+@regressor(*SEARCHES)
+def search_regressor(g: Emission, model: Any, value: Value) -> str:
+    return regress(g, model.best_estimator_, value, "best_estimator_")
+
+
+@slack(*SEARCHES)
+def search_slack(model: Any, rows: Any) -> Any:
+    return slack_of(model.best_estimator_, rows)
+
+
+@transformer("ColumnTransformer")
+def column_transformer(g: Emission, model: Any, value: Value) -> Value:
+    """The transformers' outputs side by side, in the order that scikit-learn stacks them."""
+    parts: list[Any] = []
+    weights = model.transformer_weights or {}
+    for name, step, _ in model.transformers_:
+        columns = [int(column) for column in np.atleast_1d(model._transformer_to_input_indices[name])]  # noqa: SLF001
+        if not columns or (isinstance(step, str) and step == "drop"):
+            continue
+        made = transform(g, step, g.take(value, columns), name)
+        parts.extend(times(g, made, weights[name]).parts if name in weights else made.parts)
+    names = tuple(str(name) for name in _names_out(model, parts))
+    return Value(tuple(parts), names, sparse=bool(model.sparse_output_))
+
+
+def _names_out(model: Any, parts: list[Any]) -> list[str]:
+    """Column names matter only to a step behind that selects by name: with `set_output`."""
+    width = sum(len(part.origins) for part in parts)
+    try:
+        names = list(model.get_feature_names_out())
+    except (AttributeError, ValueError):
+        return []
+    return names if len(names) == width else []
+
+
+def times(g: Emission, value: Value, weight: float) -> Value:
+    """The columns multiplied by a transformer's weight."""
+    scaled = g.add("Mul", g.whole(value), g.double(float(weight)))
+    return g.mapped(value, scaled, lambda _: lambda values: values * weight)
+
+
+@regressor("TransformedTargetRegressor")
+def transformed_target(g: Emission, model: Any, value: Value) -> str:
+    made = regress(g, model.regressor_, value, "regressor_")
+    with g.step("transformer_", model.transformer_):
+        return _inverse(g, model.transformer_, made)
+
+
+def _inverse(g: Emission, model: Any, made: str) -> str:
+    """What a transformer of targets undoes after the prediction."""
+    kind = type(model).__name__
+    if kind == "FunctionTransformer":
+        return called(g, model.inverse_func, model.inv_kw_args, made)
+    if kind == "StandardScaler":
+        scaled = g.add("Mul", made, g.double(np.reshape(model.scale_, (1, -1)))) if model.with_std else made
+        return g.add("Add", scaled, g.double(np.reshape(model.mean_, (1, -1)))) if model.with_mean else scaled
+    if kind == "RobustScaler":
+        scaled = g.add("Mul", made, g.double(np.reshape(model.scale_, (1, -1)))) if model.with_scaling else made
+        return g.add("Add", scaled, g.double(np.reshape(model.center_, (1, -1)))) if model.with_centering else scaled
+    if kind == "MaxAbsScaler":
+        return g.add("Mul", made, g.double(np.reshape(model.scale_, (1, -1))))
+    if kind == "MinMaxScaler" and not model.clip:
+        shifted = g.add("Sub", made, g.double(np.reshape(model.min_, (1, -1))))
+        return g.add("Div", shifted, g.double(np.reshape(model.scale_, (1, -1))))
+    raise g.refused("undoing it is not supported: use a scaler or one of numpy's functions")
+
+
+@slack("TransformedTargetRegressor")
+def transformed_target_slack(model: Any, rows: Any) -> Any:
+    """The regressor's own error, carried through the inverse by what moving its answer that far changes."""
+    made = np.asarray(model.regressor_.predict(rows), np.float64).reshape(len(rows), -1)
+    lost = slack_of(model.regressor_, rows) + 4 * EPS64 * np.abs(made)
+    undone = [model.transformer_.inverse_transform(made + sign * lost) for sign in (-1, 0, 1)]
+    return np.maximum(np.abs(undone[0] - undone[1]), np.abs(undone[2] - undone[1])) + 8 * EPS64 * np.abs(undone[1])
+
+
+@transformer("FeatureUnion")
+def feature_union(g: Emission, model: Any, value: Value) -> Value:
+    weights = model.transformer_weights or {}
+    sparse = False
+    parts: list[Any] = []
+    for name, step in model.transformer_list:
+        if isinstance(step, str) and step == "drop":
+            continue
+        made = transform(g, step, value, name)
+        if name in weights:
+            made = times(g, made, weights[name])
+        parts.extend(made.parts)
+        sparse = sparse or made.sparse
+    return Value(tuple(parts), sparse=sparse)

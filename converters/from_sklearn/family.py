@@ -1,0 +1,308 @@
+"""scikit-learn: estimators and whole Pipelines, emitted step by step in float64."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import onnx
+import pandas as pd
+from sklearn.base import is_regressor
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from onnxpress.converters import sample as samples
+from onnxpress.converters.family import (
+    Answer,
+    Schema,
+)
+
+# Importing a file of this room fills the tables of `steps`.
+from onnxpress.converters.from_sklearn import (  # noqa: F401
+    adaboost,
+    bayes,
+    boosters,
+    boosting,
+    calibration,
+    compose,
+    dummy,
+    encoders,
+    ensembles,
+    features,
+    functions,
+    histogram,
+    imputers,
+    knn_imputer,
+    linear,
+    multioutput,
+    neighbors,
+    neural,
+    outliers,
+    piecewise,
+    scalers,
+    splines,
+    trees,
+    vectors,
+)
+from onnxpress.converters.from_sklearn.emission import Doubles, Emission, Origin, Part, Value
+from onnxpress.converters.from_sklearn.steps import (
+    EPS32,
+    Scores,
+    classify,
+    decides,
+    dense,
+    first_of_largest,
+    gives_probabilities,
+    regress,
+    slack_of,
+    transform,
+    whole_classes,
+)
+from onnxpress.converters.graph.builder import DOUBLE, FLOAT, ML
+from onnxpress.packages.errors import ConversionRefused
+from onnxpress.protos.package_pb2 import Layout, Task
+
+# Rows of the sample that are asked for the number of targets before giving up.
+PROBES = 20
+
+
+class Sklearn:
+    """scikit-learn's models, with boosters of other libraries as their steps."""
+
+    name = "sklearn"
+
+    def claims(self, model: object) -> bool:
+        """Every estimator in scikit-learn's sense; those of the boosters' own wrappers are claimed before."""
+        base = sys.modules.get("sklearn.base")
+        return base is not None and isinstance(model, base.BaseEstimator)
+
+    def describe(self, model: Any, sample: pd.DataFrame, layout: str) -> Schema:
+        names = getattr(model, "feature_names_in_", None)
+        width = getattr(model, "n_features_in_", None)
+        _LEARNED.pop(model, None)
+        frame = sample if names is None else samples.select(sample, [str(name) for name in names])
+        if names is None and width is not None and width != frame.shape[1]:
+            raise ConversionRefused(
+                f"the sample has {frame.shape[1]} columns, the model was trained on {width} without names: "
+                f"bring exactly its training columns, without the target"
+            )
+        found, columns = samples.columns(frame, layout)
+        _MARKS[model] = {name: mark for name in map(str, frame.columns) if (mark := _mark(frame[name])) is not ...}
+        if decides(model):
+            return Schema(columns, found, Task.CLASSIFIER, classes_of(model))
+        return Schema(columns, found, Task.REGRESSOR, targets=self._targets(model, columns, found, frame))
+
+    def compile(self, model: Any, schema: Schema) -> onnx.ModelProto:
+        g, tensor = emitted(model, schema)
+        _remember(model, g)
+        made = _plain_nan(g, tensor.probabilities)
+        if schema.task != Task.CLASSIFIER:
+            g.output("prediction", g.cast(made, FLOAT), "FP32", schema.targets)
+            return g.model()
+        winner = tensor.winner or first_of_largest(g, tensor.probabilities)
+        if isinstance(schema.classes[0], str):
+            places = range(len(schema.classes))
+            named = g.add(
+                "LabelEncoder", winner, domain=ML, keys_int64s=list(places), values_strings=list(schema.classes)
+            )
+            g.output("label", named, "BYTES")
+        else:
+            g.output("label", g.add("Gather", g.int64(*schema.classes), winner), "INT64")
+        g.output("probabilities", g.cast(made, FLOAT), "FP32", len(schema.classes))
+        return g.model()
+
+    def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
+        """As the original says it of float64 rows; tolerance: one rounding to float32 and the steps' own slack."""
+        model, given = last_step(model, original_rows(model, schema, rows))
+        if schema.task != Task.CLASSIFIER:
+            made = _original(model, given)
+            return Answer({"prediction": made}, {"prediction": _tolerance(model, given, made)})
+        label = np.asarray(model.predict(given))
+        label = label.astype(np.int64) if isinstance(schema.classes[0], int) else label.astype(str).astype(object)
+        if gives_probabilities(model):
+            made = np.asarray(model.predict_proba(given), np.float64)
+        else:
+            made = (label[:, None] == np.array(schema.classes, label.dtype)[None, :]).astype(np.float64)
+        tolerance = _tolerance(model, given, made)
+        return Answer({"label": label, "probabilities": made}, {"probabilities": tolerance})
+
+    def splits(self, model: Any, schema: Schema) -> dict[str, Doubles]:
+        return _learned(model, schema).splits
+
+    def categories(self, model: Any, schema: Schema) -> dict[str, tuple[Any, ...]]:
+        return _learned(model, schema).categories
+
+    def _targets(self, model: Any, columns: Any, layout: "Layout", frame: pd.DataFrame) -> int:
+        """Columns of `prediction`; where the model does not say, those of its answer to a row of the sample."""
+        if is_regressor(model) and hasattr(model, "n_outputs_"):
+            return int(model.n_outputs_)
+        probe = Schema(columns, layout, Task.REGRESSOR)
+        failure: Exception = ValueError("no rows")
+        for place in range(min(len(frame), PROBES)):
+            row = samples.typed(frame.iloc[place : place + 1], probe)
+            try:
+                return int(_original(model, original_rows(model, probe, row)).shape[1])
+            except ConversionRefused:
+                raise
+            except Exception as raised:  # noqa: BLE001 -- estimators raise anything for a row they do not like
+                failure = raised
+        raise ConversionRefused(
+            f"the model answers none of the first {PROBES} rows of the sample: {failure}. "
+            f"Bring rows like those of training"
+        )
+
+
+FAMILY = Sklearn()
+
+
+def emitted(model: Any, schema: Schema) -> tuple[Emission, Scores]:
+    """The graph of the whole model up to its outputs; a regressor's prediction stands where probabilities do."""
+    g = Emission(_MARKS.get(model))
+    value = client_columns(g, schema)
+    if schema.task == Task.CLASSIFIER:
+        return g, classify(g, model, value)
+    if hasattr(model, "predict"):
+        return g, Scores(regress(g, model, value))
+    return g, Scores(g.whole(transform(g, model, value)))
+
+
+# ONNX Runtime computes a few rows of these, and the last ones of many, by other code than the rest: NaN gets another
+# sign there, and answers must be the same bits in every batch.
+UNEVEN = {"Exp", "Log", "Tanh", "Pow"}
+
+
+def _plain_nan(g: Emission, output: str) -> str:
+    if not UNEVEN.intersection(node.op_type for node in g.nodes):
+        return output
+    return g.add("Where", g.add("IsNaN", output), g.double(np.nan), output)
+
+
+def client_columns(g: Emission, schema: Schema) -> Value:
+    """The inputs of the compiled model as DOUBLE (text as STRING), one origin for each column."""
+    names = tuple(column.name for column in schema.columns)
+    if schema.layout == Layout.MATRIX:
+        tensor = g.cast(g.input("input", "FP32", len(names)), DOUBLE)
+        origins = tuple(Origin(name, g.columns(tensor, [place]), _same) for place, name in enumerate(names))
+        return Value((Part(tensor, origins),), names)
+    parts = []
+    for column in schema.columns:
+        tensor = g.input(column.name, column.datatype, 1)
+        text = column.datatype == "BYTES"
+        if not text and column.datatype != "FP64":
+            tensor = g.cast(tensor, DOUBLE)
+        parts.append(Part(tensor, (Origin(column.name, "" if text else tensor, _same),), text))
+    return Value(tuple(parts), names)
+
+
+def _same(values: Doubles) -> Doubles:
+    return values
+
+
+def original_rows(model: Any, schema: Schema, rows: pd.DataFrame) -> Any:
+    """The rows as the original is fed them: a frame if it was trained on one, else an array; text as it spells it.
+
+    A missing cell of text is None here; the original's encoders may know it as NaN.
+    """
+    texts = [column.name for column in schema.columns if column.datatype == "BYTES"]
+    if texts:
+        learned = _learned(model, schema)
+        rows = rows.assign(**{name: _spelled(rows[name], learned, name) for name in texts})
+    if hasattr(model, "feature_names_in_"):
+        return rows
+    return rows.to_numpy()
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a walk over a model finds beside its graph; keys are column names."""
+
+    splits: dict[str, Doubles]
+    categories: dict[str, tuple[Any, ...]]
+    missing: dict[str, Any]  # how the model spells a missing cell of text
+
+
+# A walk takes longer than asking the model: what it found is kept until the model is described again.
+_LEARNED: "WeakKeyDictionary[Any, Learned]" = WeakKeyDictionary()
+
+
+# How the sample spells a missing text, by column: some steps take None and NaN for two things.
+_MARKS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
+
+
+def _mark(values: "pd.Series[Any]") -> Any:
+    """None or NaN as the first missing cell is, ... where there is none or the column is no plain text."""
+    absent = values[values.isna()]
+    if absent.empty or pd.api.types.is_numeric_dtype(values.dtype):
+        return ...
+    return None if absent.astype(object).iloc[0] is None else np.nan
+
+
+def _learned(model: Any, schema: Schema) -> Learned:
+    if model not in _LEARNED:
+        _remember(model, emitted(model, schema)[0])
+    return _LEARNED[model]
+
+
+def _remember(model: Any, g: Emission) -> None:
+    splits = {name: np.unique(np.concatenate(found)) for name, found in g.splits.items()}
+    known = {name: tuple(dict.fromkeys(_plain(value) for value in found)) for name, found in g.categories.items()}
+    _LEARNED[model] = Learned(splits, known, dict(g.missing))
+
+
+def _spelled(values: "pd.Series[Any]", learned: Learned, name: str) -> "pd.Series[Any]":
+    mark = learned.missing.get(name, np.nan)
+    empty_is_text = "" in learned.categories.get(name, ()) or name not in learned.missing
+    cells = values.to_numpy(dtype=object)
+    absent = pd.isna(cells) | ((cells == "") & (not empty_is_text))
+    # A Series: pandas would make a column of its own text type of an array, and spell None its own way.
+    return pd.Series(np.where(absent, mark, cells), index=values.index, dtype=object)
+
+
+def classes_of(model: Any) -> tuple[int, ...] | tuple[str, ...]:
+    """The classes in the order of `probabilities`."""
+    classes = getattr(model, "classes_", np.array([-1, 1]))
+    if isinstance(classes, list):
+        raise ConversionRefused(
+            f"step {type(model).__name__}: it has several outputs, and `label` holds one: "
+            f"train a classifier for each output"
+        )
+    return whole_classes(classes)
+
+
+def last_step(model: Any, given: Any) -> tuple[Any, Any]:
+    """A Pipeline's last step and the rows as the others hand them to it: every question is asked behind them."""
+    while isinstance(model, Pipeline) or hasattr(model, "best_estimator_"):
+        if not isinstance(model, Pipeline):
+            model = model.best_estimator_
+            continue
+        for _, step in model.steps[:-1]:
+            if step is not None and not isinstance(step, str):
+                given = step.transform(given)
+        last = model.steps[-1][1]
+        if last is None or isinstance(last, str):
+            return FunctionTransformer(), given
+        model = last
+    return model, given
+
+
+def _original(model: Any, given: Any) -> Any:
+    """What a regressor predicts or a transformer makes: [rows, targets]."""
+    made = model.predict(given) if hasattr(model, "predict") else model.transform(given)
+    return dense(made).reshape(given.shape[0], -1)
+
+
+def _tolerance(model: Any, given: Any, made: Doubles) -> Doubles:
+    try:
+        steps = slack_of(model, given)
+    except Exception as broken:  # no answer of the original: it must not pass for one of its refusals
+        raise ConversionRefused(
+            f"step {type(model).__name__}: the error of float arithmetic cannot be bounded: "
+            f"{type(broken).__name__}: {broken}"
+        ) from broken
+    whole = np.broadcast_to(EPS32 * np.abs(made) + np.finfo(np.float32).tiny + steps, made.shape)
+    return np.where(np.isnan(whole), 0.0, whole)  # of answers beyond every number: they must be equal
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,68 @@
+"""Thresholds carried back to the client's units, and columns taken in order."""
+
+import numpy as np
+import pytest
+
+from onnxpress.converters.from_sklearn.emission import Emission, Origin, Part, Value, carried_back
+from onnxpress.converters.graph.builder import DOUBLE
+from onnxpress.packages.errors import ConversionRefused
+from tests.converters.asking import run
+
+SCALED = Origin("x", "", lambda values: (values - 0.3) / 7.1)
+
+
+def test_a_threshold_carried_back_is_the_last_double_below_it() -> None:
+    """The found x is not above the threshold, the next double is."""
+    thresholds = np.array([-1e3, -0.1, 0.0, 1e-9, 0.7, 1e6])
+    found = carried_back(SCALED, thresholds)
+    assert (SCALED.forward(found) <= thresholds).all()
+    assert (SCALED.forward(np.nextafter(found, np.inf)) > thresholds).all()
+
+
+def test_a_threshold_behind_a_logarithm_knows_where_the_logarithm_ends() -> None:
+    """Left of its domain numpy says NaN, which counts as below."""
+    origin = Origin("x", "", np.log1p)
+    found = carried_back(origin, np.array([-3.0, 0.0, 2.0]))
+    assert (origin.forward(found) <= [-3.0, 0.0, 2.0]).all()
+    assert (origin.forward(np.nextafter(found, np.inf)) > [-3.0, 0.0, 2.0]).all()
+
+
+def test_a_falling_function_is_carried_back_too() -> None:
+    """The smallest x whose negative is at most the threshold."""
+    assert carried_back(Origin("x", "", np.negative), np.array([-2.5])) == pytest.approx(2.5, abs=1e-15)
+
+
+def test_a_threshold_that_nothing_reaches_is_infinite() -> None:
+    """Every x is below it, or none is."""
+    origin = Origin("x", "", lambda values: np.clip(values, 0, 1))
+    assert carried_back(origin, np.array([2.0, -1.0])).tolist() == [np.inf, -np.inf]
+
+
+def test_columns_are_taken_across_parts_in_the_order_asked_for() -> None:
+    """Columns 3, 0 and 1 of a tensor of one column and one of three."""
+    g = Emission()
+    first, second = g.input("a", "FP64", 1), g.input("b", "FP64", 3)
+    value = Value((Part(first, (None,)), Part(second, (None,) * 3)), ("a", "b", "c", "d"))
+    taken = g.take(value, [3, 0, 1])
+    g.output("output", g.whole(taken), "FP64", 3)
+    said = run(g, a=np.array([[1.0]]), b=np.array([[2.0, 3.0, 4.0]]))
+    assert said["output"].tolist() == [[4.0, 1.0, 2.0]]
+    assert taken.names == ("d", "a", "b")
+
+
+def test_text_where_numbers_are_needed_is_refused_by_column() -> None:
+    """The refusal names the step and the column."""
+    g = Emission()
+    text = Value((Part(g.input("plan", "BYTES", 1), (Origin("plan", "", lambda values: values),), text=True),))
+    with g.step("model", object()), pytest.raises(ConversionRefused, match=r"step model \(object\): .*column plan"):
+        g.whole(text)
+
+
+def test_equal_nodes_are_computed_once_and_unused_ones_left_out() -> None:
+    """The finished graph holds what its outputs need, once."""
+    g = Emission()
+    x = g.input("x", "FP64", 1)
+    assert g.add("Neg", x) == g.add("Neg", x)
+    g.add("Abs", x)
+    g.output("output", g.cast(g.add("Neg", x), DOUBLE), "FP64", 1)
+    assert [node.op_type for node in g.model().graph.node] == ["Neg", "Cast", "Identity"]
