@@ -21,8 +21,8 @@ mkdir -p "$work"
 "$python" - "$LOAD_PACKAGE" "$rows" "$work/body" <<'PYTHON' || exit 2
 import pathlib, sys
 
-from onnxpress.loadtests.packages import read_package
-from onnxpress.loadtests.payloads import pool
+from onnxpress.loadtests.workload.packages import read_package
+from onnxpress.loadtests.workload.payloads import pool
 
 package, rows, target = sys.argv[1:]
 body = pool([read_package(pathlib.Path(package))], int(rows), None, seed=1, size=2)[1].body

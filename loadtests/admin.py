@@ -7,9 +7,9 @@ import gevent
 import grpc
 
 from onnxpress.loadtests.errors import UnreachableError
+from onnxpress.loadtests.generator.transport import CONNECT_SECONDS, OPTIONS
 from onnxpress.loadtests.settings import Settings
-from onnxpress.loadtests.swaps import Swap
-from onnxpress.loadtests.transport import CONNECT_SECONDS, OPTIONS
+from onnxpress.loadtests.verdict.swaps import Swap
 from onnxpress.protos.admin_pb2 import DeployRequest, GetDeploymentRequest
 from onnxpress.protos.admin_pb2_grpc import AdminStub
 from onnxpress.protos.inference_pb2 import ModelReadyRequest

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from onnxpress.loadtests.errors import UsageError
-from onnxpress.loadtests.payloads import GOLDEN_EVERY
-from onnxpress.loadtests.plan import pools
+from onnxpress.loadtests.generator.plan import pools
 from onnxpress.loadtests.settings import SUITES, add_arguments, settings_of
-from onnxpress.loadtests.slo import Exit
+from onnxpress.loadtests.verdict.slo import Exit
+from onnxpress.loadtests.workload.payloads import GOLDEN_EVERY
 
 OURS = ("suite", "processes", "headless")  # that locust has in other words
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")

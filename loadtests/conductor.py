@@ -13,14 +13,14 @@ from locust.runners import MasterRunner
 
 from onnxpress.loadtests.admin import Swapper, check_ready
 from onnxpress.loadtests.errors import UnreachableError, UsageError
-from onnxpress.loadtests.plan import Plan
-from onnxpress.loadtests.progress import progress_line
-from onnxpress.loadtests.result import Result
-from onnxpress.loadtests.samples import unpack
+from onnxpress.loadtests.generator.plan import Plan
+from onnxpress.loadtests.measure.samples import unpack
+from onnxpress.loadtests.measure.tally import Tally, Usage
+from onnxpress.loadtests.report.progress import progress_line
+from onnxpress.loadtests.report.result import Result
 from onnxpress.loadtests.settings import Settings
-from onnxpress.loadtests.shapes import Phase, Step, Trial, next_step, schedule, steady
-from onnxpress.loadtests.slo import Exit, doubts, phase_checks
-from onnxpress.loadtests.tally import Tally, Usage
+from onnxpress.loadtests.verdict.slo import Exit, doubts, phase_checks
+from onnxpress.loadtests.workload.shapes import Phase, Step, Trial, next_step, schedule, steady
 
 PLAN_MESSAGE = "onnxpress-plan"
 LOCAL = "local"  # the name of the only process, where locust has forked none

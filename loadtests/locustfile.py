@@ -13,12 +13,12 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from onnxpress.loadtests.conductor import LOCAL, PLAN_MESSAGE, LoadShape
 from onnxpress.loadtests.errors import UsageError
-from onnxpress.loadtests.payloads import GOLDEN_EVERY
-from onnxpress.loadtests.plan import pools
-from onnxpress.loadtests.sender_process import SAMPLES_MESSAGE, SenderProcess
+from onnxpress.loadtests.generator.plan import pools
+from onnxpress.loadtests.generator.sender_process import SAMPLES_MESSAGE, SenderProcess
+from onnxpress.loadtests.generator.users import OpenLoopUser
 from onnxpress.loadtests.settings import Settings, add_arguments, settings_of
-from onnxpress.loadtests.slo import Exit
-from onnxpress.loadtests.users import OpenLoopUser
+from onnxpress.loadtests.verdict.slo import Exit
+from onnxpress.loadtests.workload.payloads import GOLDEN_EVERY
 
 __all__ = ["LoadShape", "OpenLoopUser"]  # what locust looks for in a locustfile
 

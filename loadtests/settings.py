@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from onnxpress.loadtests.errors import UsageError
-from onnxpress.loadtests.packages import Package, read_packages
-from onnxpress.loadtests.shapes import Arrivals, Phase, overload, spike, steady
-from onnxpress.loadtests.slo import Objectives, Validity, read_slo
-from onnxpress.loadtests.tally import Kind
+from onnxpress.loadtests.measure.tally import Kind
+from onnxpress.loadtests.verdict.slo import Objectives, Validity, read_slo
+from onnxpress.loadtests.workload.packages import Package, read_packages
+from onnxpress.loadtests.workload.shapes import Arrivals, Phase, overload, spike, steady
 
 SUITES = {
     "steady": "one rate; every objective holds all the time",

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from onnxpress.loadtests.latency import Latencies
+from onnxpress.loadtests.measure.latency import Latencies
 from tests.loadtests.conftest import SHORT, ProofServer, finish, wait_until_steady
 from tests.loadtests.packages_made import write_package
 

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from onnxpress.loadtests.packages import read_package
-from onnxpress.loadtests.payloads import pool
+from onnxpress.loadtests.workload.packages import read_package
+from onnxpress.loadtests.workload.payloads import pool
 
 MEAN = re.compile(r"time for request:\s+(?:[\d.]+(?:us|ms|s)\s+){2}([\d.]+)(us|ms|s)")
 MS = {"us": 1e-3, "ms": 1.0, "s": 1000.0}

@@ -9,8 +9,8 @@ import msgpack
 import psutil
 
 from onnxpress.loadtests import cli
-from onnxpress.loadtests.plan import Plan
-from onnxpress.loadtests.shapes import steady
+from onnxpress.loadtests.generator.plan import Plan
+from onnxpress.loadtests.workload.shapes import steady
 from tests.loadtests.conftest import ENVIRONMENT, SECONDS_MAX, SHORT, finish, wait_until_steady
 
 LONG = ("--rps", "200", "--duration", "60", *[flag for flag in SHORT if flag != "--headless"])
@@ -62,7 +62,7 @@ def test_one_sender_carries_out_one_test_after_another(proof, repository):
     given = vars(cli.parser().parse_args(words))
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        [sys.executable, "-m", "onnxpress.loadtests.sender"], env=ENVIRONMENT, stdin=pipe, stdout=pipe
+        [sys.executable, "-m", "onnxpress.loadtests.generator.sender"], env=ENVIRONMENT, stdin=pipe, stdout=pipe
     ) as sender:
         reports = msgpack.Unpacker(max_buffer_size=0)
 

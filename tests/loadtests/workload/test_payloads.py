@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from onnxpress.loadtests.errors import UsageError
-from onnxpress.loadtests.packages import Golden, Package, read_package, read_packages
-from onnxpress.loadtests.payloads import draw_feature, encode, pool, raw, rows_of_file, tensors_of
+from onnxpress.loadtests.workload.packages import Golden, Package, read_package, read_packages
+from onnxpress.loadtests.workload.payloads import draw_feature, encode, pool, raw, rows_of_file, tensors_of
 from onnxpress.protos.inference_pb2 import ModelInferRequest
 from onnxpress.protos.package_pb2 import (
     Category,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxpress.loadtests.latency import Latencies
+from onnxpress.loadtests.measure.latency import Latencies
 
 
 def test_a_p99_of_105_ms_is_not_100():

@@ -11,14 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from onnxpress.loadtests.answers import Outcome
 from onnxpress.loadtests.errors import UsageError
-from onnxpress.loadtests.junit import junit
-from onnxpress.loadtests.page import page
-from onnxpress.loadtests.samples import Samples
+from onnxpress.loadtests.measure.answers import Outcome
+from onnxpress.loadtests.measure.samples import Samples
+from onnxpress.loadtests.measure.tally import Tally, Window
+from onnxpress.loadtests.report.junit import junit
+from onnxpress.loadtests.report.page import page
 from onnxpress.loadtests.settings import Settings
-from onnxpress.loadtests.shapes import Trial, capacity
-from onnxpress.loadtests.slo import (
+from onnxpress.loadtests.verdict.slo import (
     Check,
     Exit,
     Verdict,
@@ -29,8 +29,8 @@ from onnxpress.loadtests.slo import (
     swap_checks,
     version_checks,
 )
-from onnxpress.loadtests.swaps import Swap, SwapReport, analyse
-from onnxpress.loadtests.tally import Tally, Window
+from onnxpress.loadtests.verdict.swaps import Swap, SwapReport, analyse
+from onnxpress.loadtests.workload.shapes import Trial, capacity
 
 FORMAT = 1
 VERDICTS = {Exit.HELD: "held", Exit.BROKEN: "broken", Exit.INVALID: "invalid"}

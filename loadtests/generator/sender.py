@@ -1,4 +1,4 @@
-"""The process that sends: `python -m onnxpress.loadtests.sender`, one for each locust process that has users.
+"""The process that sends: `python -m onnxpress.loadtests.generator.sender`, one for each locust process that has users.
 
 It keeps its share of the plan on asyncio; the locust process that started it keeps users, statistics and the web page
 on gevent, and pays for neither here (docs/decisions/0011). They exchange msgpack messages over standard input and
@@ -21,13 +21,13 @@ import grpc
 import msgpack
 import uvloop
 
-from onnxpress.loadtests.answers import Examiner, Outcome, outcome_of
 from onnxpress.loadtests.errors import UnreachableError
-from onnxpress.loadtests.payloads import Payload
-from onnxpress.loadtests.plan import Plan, Share, Ticket, pools, shares
-from onnxpress.loadtests.samples import Recorder, pack
+from onnxpress.loadtests.generator.plan import Plan, Share, Ticket, pools, shares
+from onnxpress.loadtests.generator.transport import Reply, Stream, Trailers, Transport, Unary, connect, end_at_once
+from onnxpress.loadtests.measure.answers import Examiner, Outcome, outcome_of
+from onnxpress.loadtests.measure.samples import Recorder, pack
 from onnxpress.loadtests.settings import Settings, settings_of
-from onnxpress.loadtests.transport import Reply, Stream, Trailers, Transport, Unary, connect, end_at_once
+from onnxpress.loadtests.workload.payloads import Payload
 
 FLUSH_SECONDS = 0.5
 PROBE_SECONDS = 0.02

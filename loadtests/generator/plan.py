@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.loadtests.payloads import Payload, pool
 from onnxpress.loadtests.settings import Settings
-from onnxpress.loadtests.shapes import Phase, draw, schedule, share
+from onnxpress.loadtests.workload.payloads import Payload, pool
+from onnxpress.loadtests.workload.shapes import Phase, draw, schedule, share
 
 ROWS_OF_POOL = 16_384  # rows of all payloads of a class, so that large requests take no more memory than small ones
 

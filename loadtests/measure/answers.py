@@ -10,8 +10,8 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from numpy.typing import NDArray
 
-from onnxpress.loadtests.packages import DTYPES, Package
-from onnxpress.loadtests.payloads import Expected, Payload
+from onnxpress.loadtests.workload.packages import DTYPES, Package
+from onnxpress.loadtests.workload.payloads import Expected, Payload
 from onnxpress.protos.inference_pb2 import ModelInferResponse
 from onnxpress.protos.package_pb2 import Task
 

@@ -11,17 +11,17 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from onnxpress.loadtests.answers import Outcome
-from onnxpress.loadtests.charts import Axis, Series, chart, log_axis
 from onnxpress.loadtests.cli import parser
-from onnxpress.loadtests.latency import Latencies
-from onnxpress.loadtests.page import page
-from onnxpress.loadtests.result import Result
+from onnxpress.loadtests.measure.answers import Outcome
+from onnxpress.loadtests.measure.latency import Latencies
+from onnxpress.loadtests.report.charts import Axis, Series, chart, log_axis
+from onnxpress.loadtests.report.page import page
+from onnxpress.loadtests.report.result import Result
 from onnxpress.loadtests.settings import Settings, settings_of
-from onnxpress.loadtests.shapes import Trial
-from onnxpress.loadtests.slo import Exit
-from onnxpress.loadtests.swaps import Swap
-from tests.loadtests.test_slo import samples, tally
+from onnxpress.loadtests.verdict.slo import Exit
+from onnxpress.loadtests.verdict.swaps import Swap
+from onnxpress.loadtests.workload.shapes import Trial
+from tests.loadtests.verdict.test_slo import samples, tally
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

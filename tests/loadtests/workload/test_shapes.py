@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxpress.loadtests.shapes import (
+from onnxpress.loadtests.workload.shapes import (
     Phase,
     Step,
     Trial,

@@ -9,9 +9,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from onnxpress.loadtests.answers import Examiner, Outcome, decode, outcome_of
-from onnxpress.loadtests.packages import read_package
-from onnxpress.loadtests.payloads import Payload, pool
+from onnxpress.loadtests.measure.answers import Examiner, Outcome, decode, outcome_of
+from onnxpress.loadtests.workload.packages import read_package
+from onnxpress.loadtests.workload.payloads import Payload, pool
 from onnxpress.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
 from tests.loadtests.packages_made import weights
 

@@ -7,11 +7,11 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from onnxpress.loadtests.answers import Outcome
 from onnxpress.loadtests.errors import UsageError
-from onnxpress.loadtests.shapes import Phase
-from onnxpress.loadtests.swaps import SwapReport
-from onnxpress.loadtests.tally import Tally, Window
+from onnxpress.loadtests.measure.answers import Outcome
+from onnxpress.loadtests.measure.tally import Tally, Window
+from onnxpress.loadtests.verdict.swaps import SwapReport
+from onnxpress.loadtests.workload.shapes import Phase
 
 PERCENTILES = {"p50_ms": 50.0, "p95_ms": 95.0, "p99_ms": 99.0, "p999_ms": 99.9}
 

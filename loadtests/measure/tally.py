@@ -8,10 +8,10 @@ import numpy as np
 import numpy.ma  # else np.unique imports it with the first samples, and requests leave 50 ms late
 from numpy.typing import NDArray
 
-from onnxpress.loadtests.answers import ERRORS, Outcome
-from onnxpress.loadtests.latency import Latencies
-from onnxpress.loadtests.samples import Samples
-from onnxpress.loadtests.shapes import Phase
+from onnxpress.loadtests.measure.answers import ERRORS, Outcome
+from onnxpress.loadtests.measure.latency import Latencies
+from onnxpress.loadtests.measure.samples import Samples
+from onnxpress.loadtests.workload.shapes import Phase
 
 # Whose latency counts: what was answered, and what was not answered in time. A refusal or a broken connection is
 # quick and would flatter the percentiles; those count as errors instead.

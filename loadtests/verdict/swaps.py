@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from onnxpress.loadtests.answers import Outcome
-from onnxpress.loadtests.latency import Latencies
-from onnxpress.loadtests.samples import Samples
-from onnxpress.loadtests.tally import TIMED
+from onnxpress.loadtests.measure.answers import Outcome
+from onnxpress.loadtests.measure.latency import Latencies
+from onnxpress.loadtests.measure.samples import Samples
+from onnxpress.loadtests.measure.tally import TIMED
 
 AFTERMATH_SECONDS = 0.5  # a swap's window reaches this far beyond its end: queues that it made count as its doing
 

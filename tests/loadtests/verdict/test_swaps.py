@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from onnxpress.loadtests.answers import Outcome
-from onnxpress.loadtests.samples import Samples
-from onnxpress.loadtests.swaps import Swap, analyse
+from onnxpress.loadtests.measure.answers import Outcome
+from onnxpress.loadtests.measure.samples import Samples
+from onnxpress.loadtests.verdict.swaps import Swap, analyse
 
 SWAP = Swap(version=2, begin=10.0, end=11.0)
 

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 
-from onnxpress.loadtests.transport import connect, end_at_once
+from onnxpress.loadtests.generator.transport import connect, end_at_once
 
 
 def test_the_way_back_is_measured_without_the_server(proof):

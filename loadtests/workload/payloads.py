@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.loadtests.errors import UsageError
-from onnxpress.loadtests.packages import DTYPES, Columns, Package
+from onnxpress.loadtests.workload.packages import DTYPES, Columns, Package
 from onnxpress.protos.inference_pb2 import ModelInferRequest
 from onnxpress.protos.package_pb2 import FeatureProfile
 

@@ -1,7 +1,7 @@
 """The line that a person watches while a test runs."""
 
+from onnxpress.loadtests.measure.tally import Tally
 from onnxpress.loadtests.settings import Settings
-from onnxpress.loadtests.tally import Tally
 
 
 def progress_line(settings: Settings, tally: Tally, now: float, end: float) -> str:

@@ -7,9 +7,9 @@ import gevent
 import msgpack
 from gevent import subprocess
 
-from onnxpress.loadtests.answers import Outcome
-from onnxpress.loadtests.samples import unpack
-from onnxpress.loadtests.tally import Kind
+from onnxpress.loadtests.measure.answers import Outcome
+from onnxpress.loadtests.measure.samples import unpack
+from onnxpress.loadtests.measure.tally import Kind
 
 SAMPLES_MESSAGE = "onnxpress-samples"
 READ_BYTES = 1 << 20
@@ -34,7 +34,9 @@ class SenderProcess:
         self._test = 0
         self._ending = False
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "onnxpress.loadtests.sender"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "onnxpress.loadtests.generator.sender"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         self._listener = gevent.spawn(self._listen)
 

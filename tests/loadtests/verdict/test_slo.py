@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from onnxpress.loadtests.answers import Outcome
 from onnxpress.loadtests.errors import UsageError
-from onnxpress.loadtests.samples import Recorder, Samples, pack, unpack
-from onnxpress.loadtests.shapes import Phase
-from onnxpress.loadtests.slo import (
+from onnxpress.loadtests.measure.answers import Outcome
+from onnxpress.loadtests.measure.samples import Recorder, Samples, pack, unpack
+from onnxpress.loadtests.measure.tally import Kind, Tally, Usage
+from onnxpress.loadtests.verdict.slo import (
     Check,
     Exit,
     Objectives,
@@ -19,7 +19,7 @@ from onnxpress.loadtests.slo import (
     read_slo,
     version_checks,
 )
-from onnxpress.loadtests.tally import Kind, Tally, Usage
+from onnxpress.loadtests.workload.shapes import Phase
 
 PHASE = Phase("steady", 0.0, 10.0, 100.0)
 VALIDITY = Validity(samples_min=100)

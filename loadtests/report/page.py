@@ -6,7 +6,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from onnxpress.loadtests.charts import Axis, Band, Series, chart, linear_axis, log_axis
+from onnxpress.loadtests.report.charts import Axis, Band, Series, chart, linear_axis, log_axis
 
 Document = dict[str, Any]
 LEAST_MS = 0.01
@@ -29,7 +29,7 @@ COMPARED = (
 def page(document: Document) -> str:
     """The whole page. `document` is what report.json holds, and `baseline`, which may be None."""
     baseline = document.get("baseline")
-    style = files("onnxpress.loadtests").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("onnxpress.loadtests.report").joinpath("page.css").read_text(encoding="utf-8")
     title = f"onnxpress load test: {document['suite']}"
     sections = [
         _head(document, title),
