@@ -15,7 +15,7 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /build
-COPY deploy/build.lock deploy/requirements.lock ./
+COPY image/build.lock image/requirements.lock ./
 # Two environments: the tools that install, and the one that ships, which has none.
 RUN python3.11 -m venv tools \
  && tools/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r build.lock \

@@ -90,12 +90,12 @@ lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet 'uv>=0.8,<1'
 	mkdir -p build
 	$(BIN)/python -m pip freeze --exclude-editable > build/constraints.txt
-	$(LOCK) --constraints build/constraints.txt --output-file deploy/requirements.lock pyproject.toml
-	$(BIN)/python -c '$(REQUIRES)' | $(LOCK) --output-file deploy/build.lock -
+	$(LOCK) --constraints build/constraints.txt --output-file image/requirements.lock pyproject.toml
+	$(BIN)/python -c '$(REQUIRES)' | $(LOCK) --output-file image/build.lock -
 
 # Builds the image and runs it without a Docker engine; as root, since it mounts and changes roots.
 image-check: $(STAMP)
-	$(BIN)/python -m deploy.image_check
+	$(BIN)/python -m image.image_check
 
 # 1,000 requests/s for a minute against a server of its own; `ci/load.sh` runs the other suites.
 load: $(STAMP)

@@ -17,7 +17,8 @@ ROOMS = (
     "examples",
     "docs",
     "benchmarks",
-    "deploy",
+    "image",
+    "kubernetes",
     "ci",
     ".ci",
 )

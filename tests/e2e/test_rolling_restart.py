@@ -18,7 +18,7 @@ from tests.model_repository import Models, deploy_on_disk
 from tests.server_process import ROOT, ServerProcess
 
 CALLERS = 6
-CONFIG = (ROOT / "deploy/client-service-config.json").read_text()
+CONFIG = (ROOT / "protos/client-service-config.json").read_text()
 # Each process must have answered this often between two restarts, so that every caller uses both.
 BUSY = 50
 

@@ -17,7 +17,7 @@ AIR_S = 3
 
 @cache
 def objects() -> dict[str, Any]:
-    return {found["kind"]: found for found in YAML(typ="safe").load_all(ROOT / "deploy/kubernetes.yaml")}
+    return {found["kind"]: found for found in YAML(typ="safe").load_all(ROOT / "kubernetes/onnxpress.yaml")}
 
 
 def pod() -> Any:

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from deploy.contents import FORBIDDEN
+from image.contents import FORBIDDEN
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -19,14 +19,14 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
 
 def locked(name: str) -> dict[str, Version]:
-    pins = re.findall(r"^([a-z0-9-]+)==(\S+) \\$", (ROOT / "deploy" / name).read_text(), re.MULTILINE)
+    pins = re.findall(r"^([a-z0-9-]+)==(\S+) \\$", (ROOT / "image" / name).read_text(), re.MULTILINE)
     return {project: Version(version) for project, version in pins}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_pin_has_hashes_and_nothing_else_is_in_the_file(lock: str):
     """Names, versions and SHA-256 sums: no address, no option, no comment that tells where it was made."""
-    lines = (ROOT / "deploy" / lock).read_text().splitlines()
+    lines = (ROOT / "image" / lock).read_text().splitlines()
     pinned, hashes = 0, 0
     for line in lines:
         if re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]* \\", line):

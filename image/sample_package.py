@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import xgboost
 
-from deploy.engine import call
+from image.engine import call
 from onnxpress.protos import inference_pb2 as pb
 from onnxpress.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 

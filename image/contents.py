@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from deploy.engine import Engine, call
+from image.engine import Engine, call
 
 SITE = Path("opt/onnxpress/lib/python3.11/site-packages")
 OURS = SITE / "onnxpress"

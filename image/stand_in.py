@@ -11,7 +11,7 @@ import sys
 import urllib.parse
 from pathlib import Path
 
-from deploy.engine import Engine, Mount, call
+from image.engine import Engine, Mount, call
 
 SUITE = "bookworm"
 PACKAGES = ("ca-certificates", "libpython3.11-stdlib", "python3.11-minimal", "python3.11-venv")

@@ -14,7 +14,7 @@ from typing import Self
 
 import psutil
 
-from deploy.engine import EngineError
+from image.engine import EngineError
 
 READY_S = 60
 STOP_S = 30

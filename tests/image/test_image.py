@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_image_is_built_runs_and_keeps_its_promises():
     """What `make image-check` does: build, look inside, serve, deploy, read-only root, SIGTERM."""
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.image_check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "image.image_check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     said = {line.split()[0] for line in done.stdout.splitlines()}

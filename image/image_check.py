@@ -16,11 +16,11 @@ from typing import Any
 
 from dockerfile_parse import DockerfileParser
 
-from deploy import contents
-from deploy.engine import Engine, EngineError, Mount, call, install_programs, read_only_command
-from deploy.running import Running, free_ports
-from deploy.sample_package import make_package, same_answers
-from deploy.stand_in import make_base, pip_mounts
+from image import contents
+from image.engine import Engine, EngineError, Mount, call, install_programs, read_only_command
+from image.running import Running, free_ports
+from image.sample_package import make_package, same_answers
+from image.stand_in import make_base, pip_mounts
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build" / "image"
