@@ -69,26 +69,15 @@ MAY_IMPORT = {
     "onnxpress.converters": {"onnxpress.converters", "onnxpress.packages"},
     "onnxpress.loadtests": {"onnxpress.loadtests", "onnxpress.packages"},
 }
-# While modules move from room to room: what stood in one room may still import what stands in the others.
-MOVING = {"models", "wire", "serving", "telemetry", "versions", "rpc", "front", "http", "sources", "cli", "wiring"}
-MAY_IMPORT |= {
-    f"onnxpress.server.{one}": {
-        "onnxpress.packages",
-        "onnxpress.server.wiring",
-        *(f"onnxpress.server.{other}" for other in MOVING),
-    }
-    for one in MOVING
-}
-
 # Library -> the only files (or folders) of the product that may import it.
 HOMES = {
     "grpc": ("server/wire/", "server/front/", "server/rpc/", "server/cli/admin_client.py", "loadtests/"),
-    "grpc_health": ("server/rpc/", "server/wire/"),
-    "grpc_reflection": ("server/rpc/", "server/wire/"),
-    "pygrpc_native": ("server/front/native.py", "server/front/native.py"),
+    "grpc_health": ("server/rpc/",),
+    "grpc_reflection": ("server/rpc/",),
+    "pygrpc_native": ("server/front/native.py",),
     "onnxruntime": ("server/serving/runtime.py", "converters/runtime.py"),
-    "uvloop": ("server/wiring.py", "loadtests/"),
-    "prometheus_client": ("server/wiring.py", "server/telemetry/", "server/http/", "server/http/server.py"),
+    "uvloop": ("server/wiring.py", "loadtests/generator/"),
+    "prometheus_client": ("server/wiring.py", "server/telemetry/", "server/http/"),
     "locust": ("loadtests/",),
     "gevent": ("loadtests/",),
     "msgpack": ("loadtests/",),
@@ -117,14 +106,7 @@ BANNED = {
     "datetime.datetime.now": "datetime.now(UTC)",
     "tempfile.mktemp": "tempfile.mkdtemp",
 }
-PRINTERS = (
-    "server/cli/",
-    "server/versions/preflight.py",
-    "server/versions/preflight.py",
-    "converters/cli.py",
-    "loadtests/",
-    "onnxpress/__main__.py",
-)
+PRINTERS = ("server/cli/", "server/versions/preflight.py", "converters/cli.py", "loadtests/", "onnxpress/__main__.py")
 UNPICKLERS = ("converters/loading.py",)  # behind --trust-pickle, in a child process
 SLEEPERS = ("loadtests/",)  # generators of load sleep until the next intended send
 
