@@ -74,7 +74,8 @@ class Codec:
 
     def request_rows_max(self, signature: Signature) -> int:
         """How many rows one request may have: as many as fit into a message while all texts are empty; at least 1."""
-        return max(1, min(self._rows_max, (self._message_max - HEADER_BYTES) // max(1, signature.row_bytes)))
+        header = min(HEADER_BYTES, self._message_max // 2)
+        return max(1, min(self._rows_max, (self._message_max - header) // max(1, signature.row_bytes)))
 
     def _decode(self, payload: bytes, routes: Routes, learned: Learned) -> Request:
         if len(payload) > self._message_max:

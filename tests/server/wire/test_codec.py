@@ -120,4 +120,4 @@ def test_a_request_may_have_as_many_rows_as_is_said(
 
 def test_a_row_as_large_as_a_message_is_one_row() -> None:
     """The limit is never 0, which would mean that the model has no rows."""
-    assert Codec(1 << 10).request_rows_max(Signature((MATRIX,), (PREDICTION,))) == 1
+    assert Codec(1 << 8).request_rows_max(Signature((MATRIX,), (PREDICTION,))) == 1
