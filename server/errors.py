@@ -4,9 +4,9 @@
 Messages name field, expected and got, and never a path of the server's disk.
 """
 
-DRAINING_MESSAGE = "the server is draining"
-
 from onnxpress.packages.errors import OnnxpressError
+
+DRAINING_MESSAGE = "the server is draining"
 
 
 class UsageError(OnnxpressError):

@@ -16,7 +16,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from onnxpress import ConversionRefused
 from onnxpress.converters import sample as samples
-from onnxpress.converters.from_sklearn import steps as steps
+from onnxpress.converters.from_sklearn import steps
 from onnxpress.converters.from_sklearn.family import FAMILY
 from onnxpress.converters.runtime import Session
 from onnxpress.protos.package_pb2 import Layout, Task
