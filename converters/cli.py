@@ -6,6 +6,7 @@ from pathlib import Path
 
 from onnxpress.converters.convert import LAYOUTS, convert
 from onnxpress.converters.loading import READERS, Trust, load
+from onnxpress.converters.progress import Step
 from onnxpress.converters.runtime import Session
 from onnxpress.converters.sample import read_rows
 from onnxpress.converters.timing import microseconds
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
             _say(f"warning: {warning}")
         rows = read_rows(arguments.sample)
         package = convert(
-            loaded.model, rows, name=arguments.name, layout=arguments.layout, digest=loaded.digest, progress=_say
+            loaded.model, rows, name=arguments.name, layout=arguments.layout, digest=loaded.digest, progress=_report
         )
         path = package.save(arguments.repository, arguments.version)
     except ConversionRefused as refusal:
@@ -78,6 +79,14 @@ def _version(text: str) -> int:
 
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
+
+
+def _report(step: Step) -> None:
+    """One line for each stage, and one for each generator when it ends."""
+    if not step.generator:
+        _say(step.description)
+    elif step.finished:
+        _say(f"  {step.generator}  {step.rows_compared:>9,} rows, {step.rows_outside} outside: {step.description}")
 
 
 def table(package: Package, path: Path) -> str:

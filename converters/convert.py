@@ -1,33 +1,37 @@
-"""From a trained model to a package: find its family, compile, prove, describe."""
+"""Converts a trained model to a package: finds its family, compiles it, proves it equal, and writes the manifest."""
 
 import importlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import onnx
 import pandas as pd
 
 from onnxpress.converters import sample as samples
-from onnxpress.converters.family import (
-    Family,
-    Schema,
-)
+from onnxpress.converters.family import Family, Schema, Subject
 from onnxpress.converters.float32_check import decisions_changed
 from onnxpress.converters.gate.parity import Proof, prove
 from onnxpress.converters.gate.splits import tree_size
 from onnxpress.converters.profile import profile_of
+from onnxpress.converters.progress import Progress, Step, silent
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.packages.write import Package, check_name
 from onnxpress.protos.package_pb2 import Feature, Layout, Manifest, Source, Tensor
 
-FAMILIES = ("from_xgboost.family", "from_lightgbm.family", "from_sklearn.family", "from_onnx")
+# The modules whose FAMILY objects are tried in this order: scikit-learn's would claim the boosters' wrappers, too.
+# They are imported lazily: importing onnxpress loads no framework.
+FAMILIES = (
+    "onnxpress.converters.from_xgboost.family",
+    "onnxpress.converters.from_lightgbm.family",
+    "onnxpress.converters.from_sklearn.family",
+    "onnxpress.converters.from_onnx",
+)
 LAYOUTS = ("auto", "matrix", "columns")
 FORMAT = 1
-UNFORESEEN = "something in it was not foreseen"
+UNFORESEEN = "unexpected error"
 # Distribution -> module: those that are loaded took part.
 LIBRARIES = {
     "lightgbm": "lightgbm",
@@ -51,13 +55,13 @@ def convert(
     name: str,
     layout: str = "auto",
     digest: str = "",
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> Package:
-    """Compiles `model`, proves that the copy answers as the original does, and packs the copy with the proof.
+    """Compiles `model`, proves that the compiled model returns what the original returns, and packs it with the proof.
 
     `sample` is a 2-D array or a DataFrame of training rows; `layout` is auto, matrix or columns; `digest` is the
-    SHA-256 of the file the model came from; `progress` is told each step. Raises ConversionRefused for whatever cannot
-    be proved exact.
+    SHA-256 of the file the model came from; `progress` is called with a `Step` at each stage and after each block of
+    rows, in the calling thread. Raises ConversionRefused for whatever cannot be proved exact.
     """
     check_name(name)
     if layout not in LAYOUTS:
@@ -69,7 +73,7 @@ def convert(
         return _converted(family, model, frame, name=name, layout=layout, source=source, progress=progress)
     except ConversionRefused:
         raise
-    except Exception as surprise:  # a model in a state that nobody foresaw is refused as well, with its trace behind it
+    except Exception as surprise:  # a model in an unexpected state is refused too, with the trace as the cause
         reason = f"{type(surprise).__name__}: {surprise}".splitlines()[0]
         raise ConversionRefused(f"{source.estimator}: {UNFORESEEN} ({reason}). Please report it") from surprise
 
@@ -82,14 +86,15 @@ def _converted(
     name: str,
     layout: str,
     source: Source,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> Package:
-    progress(f"reading {source.estimator} ({family.name})")
-    schema, rows = _described(family, model, frame, layout)
-    progress("compiling")
-    compiled = family.compile(model, schema)
-    progress("proving: the same rows to the original and to the compiled model")
-    proof = prove(family, model, schema, rows=rows, compiled=compiled, progress=progress)
+    progress(Step("reading", f"reading {source.estimator} ({family.name})"))
+    subject, rows = _opened(family, model, frame, layout)
+    schema = subject.schema
+    progress(Step("compiling", "compiling"))
+    compiled = subject.compile()
+    progress(Step("proving", "proving: comparing the original and the compiled model on the same rows"))
+    proof = prove(subject, rows=rows, compiled=compiled, progress=progress)
     proof.check()
     return Package(
         onnx=compiled.SerializeToString(),
@@ -100,17 +105,17 @@ def _converted(
     )
 
 
-def _described(family: Family, model: Any, frame: pd.DataFrame, layout: str) -> tuple[Schema, pd.DataFrame]:
-    """The schema and the typed rows; `auto` means columns where float32 would change a decision on the sample."""
-    schema = family.describe(model, frame, layout)
-    rows = _rows(frame, schema)
-    if layout == "auto" and schema.layout == Layout.MATRIX and decisions_changed(family, model, schema, rows):
+def _opened(family: Family, model: Any, frame: pd.DataFrame, layout: str) -> tuple[Subject, pd.DataFrame]:
+    """The opened model and the typed rows; `auto` means columns where float32 would change a decision on the sample."""
+    subject = family.open(model, frame, layout)
+    rows = _rows(frame, subject.schema)
+    if layout == "auto" and subject.schema.layout == Layout.MATRIX and decisions_changed(subject, rows):
         try:
-            wide = family.describe(model, frame, "columns")
+            wide = family.open(model, frame, "columns")
         except ConversionRefused:
-            return schema, rows
-        return wide, _rows(frame, wide)
-    return schema, rows
+            return subject, rows
+        return wide, _rows(frame, wide.schema)
+    return subject, rows
 
 
 def _rows(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -120,9 +125,7 @@ def _rows(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 def family_of(model: Any) -> Family:
     """The family that claims `model`; raises ConversionRefused when none does."""
     for module in FAMILIES:
-        if importlib.util.find_spec(f"onnxpress.converters.{module}") is None:
-            continue
-        family = cast("Family", importlib.import_module(f"onnxpress.converters.{module}").FAMILY)
+        family: Family = importlib.import_module(module).FAMILY
         if family.claims(model):
             return family
     kind = type(model)

@@ -1,7 +1,7 @@
-"""The seam between `convert` and the model families: what one family must know about its models.
+"""The interface between `convert` and the model families.
 
-A family is a module `from_<framework>.py` that exposes one `FAMILY` object. `convert` asks the families in order
-who claims a model, and from then on knows nothing about frameworks.
+A family is the support for one framework. The table `FAMILIES` in `convert.py` lists them; the first that claims a
+model opens it as a `Subject`, and everything after that is independent of the framework.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Schema:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the original model says about some rows, and how far a faithful copy may be from it.
+    """The original model's outputs on some rows, and how far an exact compiled model may be from them.
 
     `outputs` and `tolerance` share keys. Classifiers: `label` (int64 or str, [rows]) and `probabilities`
     (float64, [rows, classes]); others: `prediction` (float64, [rows, targets]). A tolerance is absolute, float64,
@@ -53,8 +53,48 @@ class Answer:
     tolerance: Tensors
 
 
+class Subject(Protocol):
+    """One model opened for conversion, with the schema it is converted under.
+
+    It owns whatever its family parses or derives from the model, so that nothing outlives the conversion. The methods
+    may be called in any order and any number of times. Each raises ConversionRefused with its reason.
+    """
+
+    @property
+    def schema(self) -> Schema:
+        """The inputs and outputs of the compiled model."""
+        ...
+
+    def compile(self) -> onnx.ModelProto:
+        """The compiled model: inputs and outputs exactly as `schema` and docs/conversion.md describe them."""
+        ...
+
+    def answer(self, rows: pd.DataFrame) -> Answer:
+        """The original model's outputs on `rows`: columns named and ordered as `schema.columns`.
+
+        FP32 and FP64 columns are float64, INT64 int64, BOOL bool, BYTES object of str or None for missing. For rows
+        that the original refuses (an unseen category, NaN, infinity) this raises whatever the original raises: the
+        gate finds such rows one by one and leaves them out of the contract.
+        """
+        ...
+
+    def splits(self) -> dict[str, NDArray[np.float64]]:
+        """Column name -> every threshold at which some step of the model branches, in the client's units.
+
+        Thresholds behind a scaler are carried back through it. The gate makes its T rows of them.
+        """
+        ...
+
+    def categories(self) -> dict[str, tuple[Any, ...]]:
+        """Column name -> every value that some step of the model knows as a category, in the client's units.
+
+        Columns without such a step are left out. The gate makes its C rows of them, unseen neighbours included.
+        """
+        ...
+
+
 class Family(Protocol):
-    """One framework's models. Every method raises ConversionRefused with its reason."""
+    """The models of one framework."""
 
     name: str  # sklearn, xgboost, lightgbm, onnx: `source.framework` of the manifest
 
@@ -62,33 +102,9 @@ class Family(Protocol):
         """Whether `model` is this framework's own object; imports nothing that is not imported already."""
         ...
 
-    def describe(self, model: Any, sample: pd.DataFrame, layout: str) -> Schema:
-        """The schema of `model` fed with rows like `sample`; `layout` is auto, matrix or columns."""
-        ...
+    def open(self, model: Any, frame: pd.DataFrame, layout: str) -> Subject:
+        """`model` with the schema for rows like `frame`; `layout` is auto, matrix or columns.
 
-    def compile(self, model: Any, schema: Schema) -> onnx.ModelProto:
-        """The compiled model: inputs and outputs exactly as `schema` and design section 4 say."""
-        ...
-
-    def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
-        """The original's own answers on `rows`: columns named and ordered as `schema.columns`.
-
-        FP32 and FP64 columns are float64, INT64 int64, BOOL bool, BYTES object of str or None for missing. Rows that
-        the original itself refuses (an unseen category, NaN, infinity) raise whatever the original raises: the gate
-        finds them one by one and leaves them out of the contract.
-        """
-        ...
-
-    def splits(self, model: Any, schema: Schema) -> dict[str, NDArray[np.float64]]:
-        """Column name -> every value at which some step of the model changes its mind, in the client's units.
-
-        Thresholds that stand behind a scaler are carried back through it. The gate makes its T rows of them.
-        """
-        ...
-
-    def categories(self, model: Any, schema: Schema) -> dict[str, tuple[Any, ...]]:
-        """Column name -> every value that some step of the model knows as a category, in the client's units.
-
-        Columns without such a step are left out. The gate makes its C rows of them, unseen neighbours included.
+        Raises ConversionRefused where the model or the frame cannot be converted in that layout.
         """
         ...

@@ -1,6 +1,6 @@
 """A model that is ONNX already: there is no original, so the gate proves shape, batch invariance and determinism."""
 
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,53 +34,62 @@ NOTES = ("there was no original to compare with: proved are shapes, batch invari
 CLASS_ATTRIBUTES = ("classlabels_int64s", "classlabels_strings", "classlabels_ints")
 
 
-class Onnx:
-    """The family of models brought as .onnx files (`onnx.ModelProto`)."""
+class OnnxFamily:
+    """Models brought as .onnx files (`onnx.ModelProto`)."""
 
     name = "onnx"
 
     def claims(self, model: object) -> bool:
         return isinstance(model, onnx.ModelProto)
 
-    def describe(self, model: Any, sample: pd.DataFrame, layout: str) -> Schema:
+    def open(self, model: Any, frame: pd.DataFrame, layout: str) -> "OnnxModel":
         _check(model)
-        session = _session(normalised(model).SerializeToString())
-        columns, found = _columns(session.inputs, sample)
-        if layout not in ("auto", "matrix" if found == Layout.MATRIX else "columns"):
-            raise ConversionRefused(f"the inputs of an ONNX model are what they are: layout {layout} cannot be had")
-        probe = Schema(columns, found, Task.REGRESSOR)
-        rows = samples.typed(samples.select(sample, [column.name for column in columns]).head(2), probe)
-        try:
-            answers = session.run(samples.feeds(rows, probe))
-        except FAILURES as failure:
-            raise ConversionRefused(f"the model does not run on the sample: {failure}") from failure
-        if "label" not in answers:
-            return Schema(columns, found, Task.REGRESSOR, targets=answers["prediction"].shape[1], notes=NOTES)
-        width = answers["probabilities"].shape[1]
-        return Schema(columns, found, Task.CLASSIFIER, _classes(model, answers["label"], width), notes=NOTES)
+        graph = normalised(model)
+        session = Session(graph.SerializeToString())
+        return OnnxModel(graph, session, _schema(model, session, frame, layout))
 
-    def compile(self, model: Any, schema: Schema) -> onnx.ModelProto:  # noqa: ARG002 -- the protocol's
-        return normalised(model)
 
-    def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
-        outputs = _session(normalised(model).SerializeToString()).run(samples.feeds(rows, schema))
+@dataclass(frozen=True)
+class OnnxModel:
+    """One graph, with the inputs and outputs of the design, and its session."""
+
+    graph: onnx.ModelProto
+    session: Session
+    schema: Schema
+
+    def compile(self) -> onnx.ModelProto:
+        return self.graph
+
+    def answer(self, rows: pd.DataFrame) -> Answer:
+        outputs = self.session.run(samples.feeds(rows, self.schema))
         if "label" in outputs and outputs["label"].dtype == np.object_:
             outputs["label"] = outputs["label"].astype(str)
         return Answer(outputs, {name: np.zeros(values.shape) for name, values in outputs.items() if name != "label"})
 
-    def splits(self, model: Any, schema: Schema) -> dict[str, NDArray[np.float64]]:  # noqa: ARG002 -- the protocol's
+    def splits(self) -> dict[str, NDArray[np.float64]]:
         return {}
 
-    def categories(self, model: Any, schema: Schema) -> dict[str, tuple[Any, ...]]:  # noqa: ARG002 -- the protocol's
+    def categories(self) -> dict[str, tuple[Any, ...]]:
         return {}
 
 
-FAMILY = Onnx()
+FAMILY = OnnxFamily()
 
 
-@lru_cache(maxsize=1)
-def _session(content: bytes) -> Session:
-    return Session(content)
+def _schema(model: onnx.ModelProto, session: Session, sample: pd.DataFrame, layout: str) -> Schema:
+    columns, found = _columns(session.inputs, sample)
+    if layout not in ("auto", "matrix" if found == Layout.MATRIX else "columns"):
+        raise ConversionRefused(f"the inputs of an ONNX model are what they are: layout {layout} cannot be had")
+    probe = Schema(columns, found, Task.REGRESSOR)
+    rows = samples.typed(samples.select(sample, [column.name for column in columns]).head(2), probe)
+    try:
+        answers = session.run(samples.feeds(rows, probe))
+    except FAILURES as failure:
+        raise ConversionRefused(f"the model does not run on the sample: {failure}") from failure
+    if "label" not in answers:
+        return Schema(columns, found, Task.REGRESSOR, targets=answers["prediction"].shape[1], notes=NOTES)
+    width = answers["probabilities"].shape[1]
+    return Schema(columns, found, Task.CLASSIFIER, _classes(model, answers["label"], width), notes=NOTES)
 
 
 def _check(model: onnx.ModelProto) -> None:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx
@@ -51,25 +50,13 @@ class Reading:
     link: links.Link
 
 
-_READINGS: "WeakKeyDictionary[Any, tuple[tuple[object, ...], Reading]]" = WeakKeyDictionary()
-
-
 def read(model: Any) -> Reading:
     """What `model`, an estimator or a Booster, computes; raises ConversionRefused for what cannot be emitted."""
     booster = _booster(model)
-    best = booster.best_iteration
-    key = (best, booster.num_trees(), type(model).__name__)
-    known = _READINGS.get(booster)
-    if known is None or known[0] != key:
-        known = (key, _read(model, booster, best if best > 0 else None))
-        _READINGS[booster] = known
-    return known[1]
-
-
-def _read(model: Any, booster: Any, iterations: int | None) -> Reading:
     if _parameters(model).get("pred_early_stop"):
         raise ConversionRefused("pred_early_stop=True stops summing trees when a row looks decided: convert without it")
-    file = read_booster(booster, iterations)
+    best = booster.best_iteration
+    file = read_booster(booster, best if best > 0 else None)
     task = _task(model, file)
     return Reading(
         booster=file,
@@ -138,13 +125,12 @@ def _link(file: Booster) -> links.Link:
     raise ConversionRefused(f"LightGBM objective {file.objective!r}: its link function is not known")
 
 
-def emit(graph: Graph, model: Any, features: str, *, double: bool = False) -> Emitted:
-    """Add `model` to `graph` behind `features` [rows, features] and return its outputs.
+def emit(graph: Graph, reading: Reading, features: str, *, double: bool = False) -> Emitted:
+    """Add the model of `reading` to `graph` behind `features` [rows, features] and return its outputs.
 
     The features are what the model's own `predict` would be given, categories as codes. With `double` they are
     float64, and thresholds are compared in float64 as LightGBM does.
     """
-    reading = read(model)
     file = reading.booster
     linear = any(leaves is not None for leaves in file.linear)
     if linear:
@@ -213,36 +199,27 @@ class LightGBMFamily:
         library = sys.modules.get("lightgbm")
         return library is not None and isinstance(model, (library.Booster, library.LGBMModel))
 
-    def describe(self, model: Any, sample: pd.DataFrame, layout: str) -> Schema:
+    def open(self, model: Any, frame: pd.DataFrame, layout: str) -> "LightGBMModel":
         reading = read(model)
-        frame = _selected(reading.booster.feature_names, sample)
-        found, columns = rows_of.columns(frame, layout)
-        schema = Schema(
-            columns=columns,
-            layout=found,
-            task=reading.task,
-            classes=reading.classes,
-            targets=reading.booster.groups,
-        )
-        codes = _codes(reading, schema)
-        for index, column in enumerate(columns):
-            text = index in codes and codes[index].text
-            if (column.datatype == "BYTES") != text:
-                wanted = "text categories" if text else "numbers"
-                raise ConversionRefused(
-                    f"column {column.name!r}: the model was trained on {wanted}, the sample is {column.datatype}"
-                )
-        refuse_ambiguous_blanks(frame, codes)
-        return schema
+        return LightGBMModel(model, reading, _schema(reading, frame, layout))
 
-    def compile(self, model: Any, schema: Schema) -> onnx.ModelProto:
-        reading = read(model)
+
+@dataclass(frozen=True)
+class LightGBMModel:
+    """One estimator or Booster with its parsed model text."""
+
+    model: Any
+    reading: Reading
+    schema: Schema
+
+    def compile(self) -> onnx.ModelProto:
+        reading, schema = self.reading, self.schema
         graph = Graph()
         codes = _codes(reading, schema)
         wide = schema.layout == Layout.COLUMNS and any(
             column.datatype in ("FP64", "INT64") for index, column in enumerate(schema.columns) if index not in codes
         )
-        out = emit(graph, model, add_inputs(graph, schema, codes, double=wide), double=wide)
+        out = emit(graph, reading, add_inputs(graph, schema, codes, double=wide), double=wide)
         if out.prediction:
             graph.output("prediction", out.prediction, "FP32", schema.targets)
         else:
@@ -250,15 +227,15 @@ class LightGBMFamily:
             graph.output("probabilities", out.probabilities, "FP32", len(reading.classes))
         return graph.model()
 
-    def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
-        reading = read(model)
+    def answer(self, rows: pd.DataFrame) -> Answer:
+        reading, schema = self.reading, self.schema
         file = reading.booster
         frame = _frame(rows, schema, _codes(reading, schema))
-        margins = np.asarray(_booster(model).predict(frame, raw_score=True), np.float64).reshape(len(rows), -1)
+        margins = np.asarray(_booster(self.model).predict(frame, raw_score=True), np.float64).reshape(len(rows), -1)
         said = margins
         if file.average or reading.link.transforms:
-            said = np.asarray(_booster(model).predict(frame), np.float64).reshape(len(rows), -1)
-        lost = links.SUMMATION * _scale(model, file, frame)
+            said = np.asarray(_booster(self.model).predict(frame), np.float64).reshape(len(rows), -1)
+        lost = links.SUMMATION * _scale(self.model, file, frame)
         if file.average:
             margins, lost = margins / file.rounds, lost / file.rounds
         tolerance = reading.link.tolerance(margins, np.asarray(np.broadcast_to(lost, margins.shape)))
@@ -273,8 +250,8 @@ class LightGBMFamily:
             {"probabilities": tolerance + links.EPSILON * np.abs(probabilities)},
         )
 
-    def splits(self, model: Any, schema: Schema) -> dict[str, Floats]:
-        reading = read(model)
+    def splits(self) -> dict[str, Floats]:
+        reading, schema = self.reading, self.schema
         file = reading.booster
         coded = {split.feature for split in file.category_splits} | set(_codes(reading, schema))
         found: dict[str, list[Floats]] = {}
@@ -288,8 +265,8 @@ class LightGBMFamily:
             found[name].append(np.array([-ZERO, ZERO]))
         return {name: np.unique(np.concatenate(values)) for name, values in found.items()}
 
-    def categories(self, model: Any, schema: Schema) -> dict[str, tuple[Any, ...]]:
-        reading = read(model)
+    def categories(self) -> dict[str, tuple[Any, ...]]:
+        reading, schema = self.reading, self.schema
         codes = _codes(reading, schema)
         found: dict[str, set[Any]] = {schema.columns[index].name: set(codes[index].categories) for index in codes}
         for split in reading.booster.category_splits:
@@ -299,6 +276,28 @@ class LightGBMFamily:
 
 
 FAMILY = LightGBMFamily()
+
+
+def _schema(reading: Reading, sample: pd.DataFrame, layout: str) -> Schema:
+    frame = _selected(reading.booster.feature_names, sample)
+    found, columns = rows_of.columns(frame, layout)
+    schema = Schema(
+        columns=columns,
+        layout=found,
+        task=reading.task,
+        classes=reading.classes,
+        targets=reading.booster.groups,
+    )
+    codes = _codes(reading, schema)
+    for index, column in enumerate(columns):
+        text = index in codes and codes[index].text
+        if (column.datatype == "BYTES") != text:
+            wanted = "text categories" if text else "numbers"
+            raise ConversionRefused(
+                f"column {column.name!r}: the model was trained on {wanted}, the sample is {column.datatype}"
+            )
+    refuse_ambiguous_blanks(frame, codes)
+    return schema
 
 
 def _selected(names: tuple[str, ...], sample: pd.DataFrame) -> pd.DataFrame:

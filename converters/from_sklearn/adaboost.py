@@ -4,25 +4,22 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Value
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Registry, Scores, Value
 from onnxpress.converters.from_sklearn.ensembles import unsure, weighted, winner
 from onnxpress.converters.from_sklearn.steps import (
     EPS64,
-    Scores,
-    classifier,
     classify,
     column,
     dense,
     first_of_largest,
     first_of_two,
     regress,
-    regressor,
-    slack,
-    slack_of,
 )
 
+EMITTERS = Registry()
 
-@classifier("AdaBoostClassifier")
+
+@EMITTERS.classifier("AdaBoostClassifier", checks_rows=False)
 def adaboost_classifier(g: Emission, model: Any, value: Value) -> Scores:
     """Each estimator's vote: its weight for its class, -weight / (classes - 1) for the others."""
     classes = len(model.classes_)
@@ -45,24 +42,24 @@ def adaboost_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(made, first_of_largest(g, total), total)
 
 
-@slack("AdaBoostClassifier")
-def adaboost_classifier_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("AdaBoostClassifier")
+def adaboost_classifier_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """Any answer will do where rounding alone changes an estimator's vote; else sums in float64."""
     doubt = [
-        unsure(estimator, rows).max(axis=1, keepdims=True) + np.zeros((rows.shape[0], 1))
+        unsure(bounds, estimator, rows).max(axis=1, keepdims=True) + np.zeros((rows.shape[0], 1))
         for estimator in model.estimators_
     ]
     return np.max(doubt, axis=0) + 8 * len(doubt) * EPS64
 
 
-@regressor("AdaBoostRegressor")
+@EMITTERS.regressor("AdaBoostRegressor", checks_rows=False)
 def adaboost_regressor(g: Emission, model: Any, value: Value) -> str:
     """The weighted median of the estimators' answers.
 
     The answer of estimator i is the median when the weights of those that say at most as much reach half of all, and
     no smaller answer's do: found by comparing each answer with each other, without sorting.
     """
-    with g.exactly():
+    with g.in_float64():
         said = g.concat(
             regress(g, estimator, value, f"estimators_[{index}]") for index, estimator in enumerate(model.estimators_)
         )
@@ -75,11 +72,11 @@ def adaboost_regressor(g: Emission, model: Any, value: Value) -> str:
     return g.add("ReduceMin", g.add("Where", enough, said, g.double(np.inf)), g.int64(1), keepdims=1)
 
 
-@slack("AdaBoostRegressor")
-def adaboost_regressor_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("AdaBoostRegressor")
+def adaboost_regressor_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """The largest error of an estimator; where the weights below are half within rounding, the next answer will do."""
     said = np.stack([dense(estimator.predict(rows)).ravel() for estimator in model.estimators_], axis=1)
-    lost = np.max([np.max(slack_of(e, rows)) if not hasattr(e, "tree_") else 0.0 for e in model.estimators_])
+    lost = np.max([np.max(bounds.of(e, rows)) if not hasattr(e, "tree_") else 0.0 for e in model.estimators_])
     weights = np.asarray(model.estimator_weights_)[: said.shape[1]]
     order = np.argsort(said, axis=1)
     below = np.cumsum(weights[order], axis=1)

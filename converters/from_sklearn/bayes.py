@@ -4,21 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Value
-from onnxpress.converters.from_sklearn.linear import decided, product, product_slack
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Registry, Scores, Value
+from onnxpress.converters.from_sklearn.linear import decided, product, product_error_bound
 from onnxpress.converters.from_sklearn.links import sigmoid
-from onnxpress.converters.from_sklearn.steps import (
-    EPS64,
-    Scores,
-    both_sides,
-    classifier,
-    column,
-    dense,
-    first_of_largest,
-    row_sum,
-    slack,
-)
+from onnxpress.converters.from_sklearn.steps import EPS64, both_sides, column, dense, first_of_largest, row_sum
 from onnxpress.converters.graph.builder import INT64
+
+EMITTERS = Registry()
 
 LIKELIHOODS = (
     "GaussianNB",
@@ -36,7 +28,7 @@ def posterior(g: Emission, joint: str, classes: int) -> Scores:
     return Scores(g.add("Softmax", joint, axis=1), first_of_largest(g, joint), decision)
 
 
-@classifier("GaussianNB")
+@EMITTERS.classifier("GaussianNB")
 def gaussian(g: Emission, model: Any, value: Value) -> Scores:
     parts = []
     for mean, variance, prior in zip(model.theta_, model.var_, model.class_prior_, strict=True):
@@ -47,19 +39,19 @@ def gaussian(g: Emission, model: Any, value: Value) -> Scores:
     return posterior(g, g.concat(parts), len(parts))
 
 
-@classifier("MultinomialNB")
+@EMITTERS.classifier("MultinomialNB")
 def multinomial(g: Emission, model: Any, value: Value) -> Scores:
     joint = product(g, value, model.feature_log_prob_, model.class_log_prior_)
     return posterior(g, joint, len(model.classes_))
 
 
-@classifier("ComplementNB")
+@EMITTERS.classifier("ComplementNB")
 def complement(g: Emission, model: Any, value: Value) -> Scores:
     alone = model.class_log_prior_ if len(model.classes_) == 1 else np.zeros(len(model.classes_))
     return posterior(g, product(g, value, model.feature_log_prob_, alone), len(model.classes_))
 
 
-@classifier("BernoulliNB")
+@EMITTERS.classifier("BernoulliNB")
 def bernoulli(g: Emission, model: Any, value: Value) -> Scores:
     if model.binarize is not None:
         above = g.add("Greater", g.whole(value), g.double(float(model.binarize)))
@@ -71,7 +63,7 @@ def bernoulli(g: Emission, model: Any, value: Value) -> Scores:
     return posterior(g, joint, len(model.classes_))
 
 
-@classifier("CategoricalNB")
+@EMITTERS.classifier("CategoricalNB")
 def categorical(g: Emission, model: Any, value: Value) -> Scores:
     """A code is truncated to an integer; one that is negative or too large is refused: NaN."""
     total = g.double(model.class_log_prior_.reshape(1, -1))
@@ -86,7 +78,7 @@ def categorical(g: Emission, model: Any, value: Value) -> Scores:
     return posterior(g, total, len(model.classes_))
 
 
-@classifier("QuadraticDiscriminantAnalysis")
+@EMITTERS.classifier("QuadraticDiscriminantAnalysis")
 def quadratic(g: Emission, model: Any, value: Value) -> Scores:
     parts = []
     for index, mean in enumerate(model.means_):
@@ -98,8 +90,8 @@ def quadratic(g: Emission, model: Any, value: Value) -> Scores:
     return posterior(g, g.concat(parts), len(parts))
 
 
-@slack(*LIKELIHOODS)
-def likelihood_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound(*LIKELIHOODS)
+def likelihood_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """Log-likelihoods sum n terms in float64: 8 n eps64 of their magnitude, then a softmax."""
     joint = _magnitude(model, dense(rows))
     lost = 8 * (model.n_features_in_ + 1) * EPS64 * joint.max(axis=1, keepdims=True)
@@ -133,7 +125,7 @@ def _magnitude(model: Any, rows: Any) -> Any:
     return seen @ np.abs(model.feature_log_prob_).T + np.abs(model.class_log_prior_).max() + model.n_features_in_
 
 
-@classifier("LinearDiscriminantAnalysis")
+@EMITTERS.classifier("LinearDiscriminantAnalysis")
 def linear_discriminant(g: Emission, model: Any, value: Value) -> Scores:
     decision, winner, outputs = decided(g, model, value)
     if outputs == 1:
@@ -141,6 +133,6 @@ def linear_discriminant(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(g.add("Softmax", decision, axis=1), winner, decision)
 
 
-@slack("LinearDiscriminantAnalysis")
-def linear_discriminant_slack(model: Any, rows: Any) -> Any:
-    return 2 * product_slack(model, rows).max(axis=1, keepdims=True)
+@EMITTERS.error_bound("LinearDiscriminantAnalysis")
+def linear_discriminant_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
+    return 2 * product_error_bound(model, rows).max(axis=1, keepdims=True)

@@ -5,14 +5,15 @@ from typing import Any
 import numpy as np
 
 from onnxpress.converters.from_lightgbm import family as from_lightgbm
-from onnxpress.converters.from_sklearn.emission import Emission, Value
-from onnxpress.converters.from_sklearn.steps import Scores, classifier, regressor, slack
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Registry, Scores, Value
 from onnxpress.converters.from_sklearn.trees import rounded, unchanged
 from onnxpress.converters.from_xgboost import family as from_xgboost
 from onnxpress.converters.from_xgboost import reading as xgboost_reading
 from onnxpress.converters.graph import links
 from onnxpress.converters.graph.builder import DOUBLE
 from onnxpress.converters.graph.trees import largest_leaves
+
+EMITTERS = Registry()
 
 XGBOOST_CLASSIFIERS = ("XGBClassifier", "XGBRFClassifier")
 XGBOOST_REGRESSORS = ("XGBRegressor", "XGBRFRegressor", "XGBRanker")
@@ -24,13 +25,15 @@ def xgboost(g: Emission, model: Any, value: Value) -> links.Emitted:
     tensor = g.whole(value)
     if value.sparse:
         tensor = g.add("Where", g.add("Equal", tensor, g.double(0.0)), g.double(np.nan), tensor)
-    _record(g, xgboost_reading.read(model).booster, value, rounded)
-    return from_xgboost.emit(g, model, tensor, double=True)
+    reading = g.readings.of(model, xgboost_reading.read)
+    _record(g, reading.booster, value, rounded)
+    return from_xgboost.emit(g, reading, tensor, double=True)
 
 
 def lightgbm(g: Emission, model: Any, value: Value) -> links.Emitted:
-    _record(g, from_lightgbm.read(model).booster, value, unchanged)
-    return from_lightgbm.emit(g, model, g.whole(value), double=True)
+    reading = g.readings.of(model, from_lightgbm.read)
+    _record(g, reading.booster, value, unchanged)
+    return from_lightgbm.emit(g, reading, g.whole(value), double=True)
 
 
 def _record(g: Emission, booster: Any, value: Value, seen: Any) -> None:
@@ -40,30 +43,30 @@ def _record(g: Emission, booster: Any, value: Value, seen: Any) -> None:
         g.split(seen(origin), np.concatenate([np.zeros(0), *thresholds]))
 
 
-@classifier(*XGBOOST_CLASSIFIERS)
+@EMITTERS.classifier(*XGBOOST_CLASSIFIERS)
 def xgboost_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(g.cast(xgboost(g, model, value).probabilities, DOUBLE))
 
 
-@regressor(*XGBOOST_REGRESSORS)
+@EMITTERS.regressor(*XGBOOST_REGRESSORS)
 def xgboost_regressor(g: Emission, model: Any, value: Value) -> str:
     return g.cast(xgboost(g, model, value).prediction, DOUBLE)
 
 
-@classifier("LGBMClassifier")
+@EMITTERS.classifier("LGBMClassifier")
 def lightgbm_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(g.cast(lightgbm(g, model, value).probabilities, DOUBLE))
 
 
-@regressor(*LIGHTGBM_REGRESSORS)
+@EMITTERS.regressor(*LIGHTGBM_REGRESSORS)
 def lightgbm_regressor(g: Emission, model: Any, value: Value) -> str:
     return g.cast(lightgbm(g, model, value).prediction, DOUBLE)
 
 
-@slack(*XGBOOST_CLASSIFIERS, *XGBOOST_REGRESSORS)
-def xgboost_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound(*XGBOOST_CLASSIFIERS, *XGBOOST_REGRESSORS)
+def xgboost_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """Sums of float32 leaves in float32, carried through the booster's link."""
-    reading = xgboost_reading.read(model)
+    reading = bounds.readings.of(model, xgboost_reading.read)
     margins = np.asarray(model.predict(rows, output_margin=True), np.float64).reshape(rows.shape[0], -1)
     if reading.booster.linear is None:
         scale = np.abs(reading.booster.intercepts) + largest_leaves(reading.booster.trees, reading.booster.groups)
@@ -73,10 +76,10 @@ def xgboost_slack(model: Any, rows: Any) -> Any:
     return reading.link.tolerance(margins, np.broadcast_to(links.SUMMATION * scale, margins.shape))
 
 
-@slack("LGBMClassifier", *LIGHTGBM_REGRESSORS)
-def lightgbm_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("LGBMClassifier", *LIGHTGBM_REGRESSORS)
+def lightgbm_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """Sums of leaves in float64, rounded to float32 before the booster's link."""
-    reading = from_lightgbm.read(model)
+    reading = bounds.readings.of(model, from_lightgbm.read)
     margins = np.asarray(model.booster_.predict(rows, raw_score=True), np.float64).reshape(rows.shape[0], -1)
     divisor = reading.booster.rounds if reading.booster.average else 1
     if any(leaves is not None for leaves in reading.booster.linear):

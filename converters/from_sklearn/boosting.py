@@ -4,27 +4,24 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Value
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Registry, Scores, Value
 from onnxpress.converters.from_sklearn.linear import PLAIN
 from onnxpress.converters.from_sklearn.links import INVERSES, carried
 from onnxpress.converters.from_sklearn.steps import (
     EPS32,
     EPS64,
-    Scores,
     both_sides,
-    classifier,
     classify,
     column,
     dense,
     first_of_largest,
     first_of_two,
     regress,
-    regressor,
-    slack,
-    slack_of,
 )
 from onnxpress.converters.from_sklearn.trees import as_float32, leaves, summed, tree_of
 from onnxpress.converters.graph.trees import Tree, largest_leaves
+
+EMITTERS = Registry()
 
 AVERAGES = (
     *("DecisionTreeClassifier", "RandomForestClassifier", "ExtraTreesClassifier"),
@@ -56,7 +53,7 @@ def initial(g: Emission, model: Any, value: Value) -> str:
             f"use a tree or a forest, for numbers a linear model, or leave `init` at its default"
         )
     seen = g.opaque(as_float32(g, g.whole(value)), value.width)
-    with g.exactly():
+    with g.in_float64():
         if not hasattr(model, "classes_"):
             return regress(g, model.init_, seen, "init_")
         said = classify(g, model.init_, seen, "init_").probabilities
@@ -76,12 +73,12 @@ def margins(g: Emission, model: Any, value: Value) -> str:
     return g.add("Add", total, initial(g, model, value))
 
 
-@regressor("GradientBoostingRegressor")
+@EMITTERS.regressor("GradientBoostingRegressor")
 def boosting_regressor(g: Emission, model: Any, value: Value) -> str:
     return margins(g, model, value)
 
 
-@classifier("GradientBoostingClassifier")
+@EMITTERS.classifier("GradientBoostingClassifier")
 def boosting_classifier(g: Emission, model: Any, value: Value) -> Scores:
     margin = margins(g, model, value)
     made = INVERSES[link_of(model)][0](g, margin)
@@ -97,20 +94,22 @@ def link_of(model: Any) -> str:
     return str(type(model._loss.link).__name__)  # noqa: SLF001
 
 
-def initial_slack(model: Any, rows: Any) -> Any:
+def initial_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """An initial estimator fitted on float32 rows answers in float32 arithmetic: its own error, eps32 for eps64."""
     if isinstance(model.init_, str) or type(model.init_).__name__ in CONSTANT:
         return 0.0
     if type(model.init_).__name__ in AVERAGES:
         return 1024 * EPS64  # means of leaves in float64; a share is 0, 1 or far from both
-    return slack_of(model.init_, dense(rows)) * EPS32 / EPS64
+    return bounds.of(model.init_, dense(rows)) * EPS32 / EPS64
 
 
-@slack("GradientBoostingRegressor", "GradientBoostingClassifier")
-def boosting_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("GradientBoostingRegressor", "GradientBoostingClassifier")
+def boosting_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """The sum of leaves leaves its node as float32: eps32 * sum of the largest leaves, carried through the link."""
     trees = trees_of(model)
-    lost = EPS32 * largest_leaves(trees, model.n_trees_per_iteration_).reshape(1, -1) + initial_slack(model, rows)
+    lost = EPS32 * largest_leaves(trees, model.n_trees_per_iteration_).reshape(1, -1) + initial_error_bound(
+        bounds, model, rows
+    )
     if not hasattr(model, "classes_"):
         return lost
     margin = np.asarray(model.decision_function(rows), np.float64).reshape(len(rows), -1)

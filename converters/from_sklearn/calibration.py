@@ -4,42 +4,30 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Value
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Registry, Scores, Value
 from onnxpress.converters.from_sklearn.links import sigmoid
 from onnxpress.converters.from_sklearn.piecewise import calibrated
-from onnxpress.converters.from_sklearn.steps import (
-    EPS64,
-    Scores,
-    below,
-    both_sides,
-    classifier,
-    classify,
-    column,
-    dense,
-    flat,
-    one_hot,
-    row_sum,
-    slack,
-    slack_of,
-)
+from onnxpress.converters.from_sklearn.steps import EPS64, both_sides, classify, column, dense, flat, one_hot, row_sum
+
+EMITTERS = Registry()
 
 
-@classifier("FrozenEstimator")
+@EMITTERS.classifier("FrozenEstimator", checks_rows=False)
 def frozen_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return classify(g, model.estimator, value, "estimator")
 
 
-@slack("FrozenEstimator")
-def frozen_slack(model: Any, rows: Any) -> Any:
-    return slack_of(model.estimator, rows)
+@EMITTERS.error_bound("FrozenEstimator")
+def frozen_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
+    return bounds.of(model.estimator, rows)
 
 
-@classifier("CalibratedClassifierCV")
+@EMITTERS.classifier("CalibratedClassifierCV", checks_rows=False)
 def calibrated_classifier(g: Emission, model: Any, value: Value) -> Scores:
     """The mean over folds of each fold's calibrated probabilities."""
     total = ""
     for index, fold in enumerate(model.calibrated_classifiers_):
-        with g.exactly():
+        with g.in_float64():
             scores = classify(g, fold.estimator, value, f"calibrated_classifiers_[{index}]")
         made = _fold(g, fold, scores)
         total = g.add("Add", total, made) if total else made
@@ -88,19 +76,19 @@ def _tempered(g: Emission, fold: Any, scores: Scores) -> str:
     return g.add("Softmax", g.add("Mul", g.double(float(fold.calibrators[0].beta_)), logits), axis=1)
 
 
-@slack("CalibratedClassifierCV")
-def calibrated_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("CalibratedClassifierCV")
+def calibrated_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """What a calibrator makes of its response moved by a few units in the last place of float64."""
-    lost = [_fold_slack(fold, rows) for fold in model.calibrated_classifiers_]
+    lost = [_fold_error_bound(bounds, fold, rows) for fold in model.calibrated_classifiers_]
     return np.mean(lost, axis=0) + 8 * EPS64
 
 
-def _fold_slack(fold: Any, rows: Any) -> Any:
+def _fold_error_bound(bounds: ErrorBounds, fold: Any, rows: Any) -> Any:
     if hasattr(fold.estimator, "decision_function"):
         response = dense(fold.estimator.decision_function(rows)).reshape(rows.shape[0], -1)
     else:
         response = dense(fold.estimator.predict_proba(rows))
-    moved = 256 * EPS64 * (np.abs(response) + 1.0) + below(fold.estimator, rows)
+    moved = 256 * EPS64 * (np.abs(response) + 1.0) + bounds.of_boosters(fold.estimator, rows)
     if fold.method == "temperature":
         return (fold.calibrators[0].beta_ * moved / np.maximum(response, 1e-12)).max(axis=1, keepdims=True) + 64 * EPS64
     worst = np.zeros((len(response), 1))
@@ -115,10 +103,10 @@ def _fold_slack(fold: Any, rows: Any) -> Any:
     return np.nan_to_num(worst)
 
 
-@classifier("FixedThresholdClassifier", "TunedThresholdClassifierCV")
+@EMITTERS.classifier("FixedThresholdClassifier", "TunedThresholdClassifierCV", checks_rows=False)
 def thresholded(g: Emission, model: Any, value: Value) -> Scores:
     """The inner classifier's probabilities; the label by a threshold of its own."""
-    with g.exactly():
+    with g.in_float64():
         scores = classify(g, model.estimator_, value, "estimator_")
     threshold = getattr(model, "best_threshold_", getattr(model, "threshold", 0.5))
     method = _method(model)
@@ -141,6 +129,6 @@ def _method(model: Any) -> str:
     return "predict_proba" if hasattr(model.estimator_, "predict_proba") else "decision_function"
 
 
-@slack("FixedThresholdClassifier", "TunedThresholdClassifierCV")
-def thresholded_slack(model: Any, rows: Any) -> Any:
-    return slack_of(model.estimator_, rows)
+@EMITTERS.error_bound("FixedThresholdClassifier", "TunedThresholdClassifierCV")
+def thresholded_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
+    return bounds.of(model.estimator_, rows)

@@ -4,32 +4,23 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Value
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Registry, Scores, Value
 from onnxpress.converters.from_sklearn.functions import called
-from onnxpress.converters.from_sklearn.steps import (
-    EPS64,
-    Scores,
-    classifier,
-    classify,
-    regress,
-    regressor,
-    slack,
-    slack_of,
-    transform,
-    transformer,
-)
+from onnxpress.converters.from_sklearn.steps import EPS64, classify, regress, transform
+
+EMITTERS = Registry()
 
 SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
 
 
-@transformer("Pipeline")
+@EMITTERS.transformer("Pipeline")
 def pipeline(g: Emission, model: Any, value: Value) -> Value:
     for name, step in model.steps:
         value = transform(g, step, value, name)
     return value
 
 
-@classifier("Pipeline")
+@EMITTERS.classifier("Pipeline", checks_rows=False)
 def pipeline_classifier(g: Emission, model: Any, value: Value) -> Scores:
     for name, step in model.steps[:-1]:
         value = transform(g, step, value, name)
@@ -37,7 +28,7 @@ def pipeline_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return classify(g, step, value, name)
 
 
-@regressor("Pipeline")
+@EMITTERS.regressor("Pipeline", checks_rows=False)
 def pipeline_regressor(g: Emission, model: Any, value: Value) -> str:
     for name, step in model.steps[:-1]:
         value = transform(g, step, value, name)
@@ -45,40 +36,40 @@ def pipeline_regressor(g: Emission, model: Any, value: Value) -> str:
     return regress(g, step, value, name)
 
 
-@slack("Pipeline")
-def pipeline_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("Pipeline")
+def pipeline_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     for _, step in model.steps[:-1]:
         if step is not None and step != "passthrough":
             rows = step.transform(rows)
-    return slack_of(model.steps[-1][1], rows)
+    return bounds.of(model.steps[-1][1], rows)
 
 
-@classifier("SelfTrainingClassifier")
+@EMITTERS.classifier("SelfTrainingClassifier", checks_rows=False)
 def self_training(g: Emission, model: Any, value: Value) -> Scores:
     return classify(g, model.estimator_, value, "estimator_")
 
 
-@slack("SelfTrainingClassifier")
-def self_training_slack(model: Any, rows: Any) -> Any:
-    return slack_of(model.estimator_, rows)
+@EMITTERS.error_bound("SelfTrainingClassifier")
+def self_training_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
+    return bounds.of(model.estimator_, rows)
 
 
-@classifier(*SEARCHES)
+@EMITTERS.classifier(*SEARCHES, checks_rows=False)
 def search_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return classify(g, model.best_estimator_, value, "best_estimator_")
 
 
-@regressor(*SEARCHES)
+@EMITTERS.regressor(*SEARCHES, checks_rows=False)
 def search_regressor(g: Emission, model: Any, value: Value) -> str:
     return regress(g, model.best_estimator_, value, "best_estimator_")
 
 
-@slack(*SEARCHES)
-def search_slack(model: Any, rows: Any) -> Any:
-    return slack_of(model.best_estimator_, rows)
+@EMITTERS.error_bound(*SEARCHES)
+def search_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
+    return bounds.of(model.best_estimator_, rows)
 
 
-@transformer("ColumnTransformer")
+@EMITTERS.transformer("ColumnTransformer")
 def column_transformer(g: Emission, model: Any, value: Value) -> Value:
     """The transformers' outputs side by side, in the order that scikit-learn stacks them."""
     parts: list[Any] = []
@@ -109,7 +100,7 @@ def times(g: Emission, value: Value, weight: float) -> Value:
     return g.mapped(value, scaled, lambda _: lambda values: values * weight)
 
 
-@regressor("TransformedTargetRegressor")
+@EMITTERS.regressor("TransformedTargetRegressor", checks_rows=False)
 def transformed_target(g: Emission, model: Any, value: Value) -> str:
     made = regress(g, model.regressor_, value, "regressor_")
     with g.step("transformer_", model.transformer_):
@@ -135,16 +126,16 @@ def _inverse(g: Emission, model: Any, made: str) -> str:
     raise g.refused("undoing it is not supported: use a scaler or one of numpy's functions")
 
 
-@slack("TransformedTargetRegressor")
-def transformed_target_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("TransformedTargetRegressor")
+def transformed_target_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """The regressor's own error, carried through the inverse by what moving its answer that far changes."""
     made = np.asarray(model.regressor_.predict(rows), np.float64).reshape(len(rows), -1)
-    lost = slack_of(model.regressor_, rows) + 4 * EPS64 * np.abs(made)
+    lost = bounds.of(model.regressor_, rows) + 4 * EPS64 * np.abs(made)
     undone = [model.transformer_.inverse_transform(made + sign * lost) for sign in (-1, 0, 1)]
     return np.maximum(np.abs(undone[0] - undone[1]), np.abs(undone[2] - undone[1])) + 8 * EPS64 * np.abs(undone[1])
 
 
-@transformer("FeatureUnion")
+@EMITTERS.transformer("FeatureUnion")
 def feature_union(g: Emission, model: Any, value: Value) -> Value:
     weights = model.transformer_weights or {}
     sparse = False

@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Value
-from onnxpress.converters.from_sklearn.steps import Scores, classifier, regressor, row_sum
+from onnxpress.converters.from_sklearn.emission import Emission, Registry, Scores, Value
+from onnxpress.converters.from_sklearn.steps import row_sum
+
+EMITTERS = Registry()
 
 
 def every_row(g: Emission, value: Value, constant: Any) -> str:
@@ -15,12 +17,12 @@ def every_row(g: Emission, value: Value, constant: Any) -> str:
     return g.add("Expand", g.double(np.asarray(constant, np.float64).reshape(1, -1)), shape)
 
 
-@regressor("DummyRegressor")
+@EMITTERS.regressor("DummyRegressor", checks_rows=False)
 def dummy_regressor(g: Emission, model: Any, value: Value) -> str:
     return every_row(g, value, model.constant_)
 
 
-@classifier("DummyClassifier")
+@EMITTERS.classifier("DummyClassifier", checks_rows=False)
 def dummy_classifier(g: Emission, model: Any, value: Value) -> Scores:
     if model.strategy in ("stratified", "uniform"):
         raise g.refused(f"its strategy {model.strategy!r} draws labels at random: use most_frequent, prior or constant")

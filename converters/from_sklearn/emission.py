@@ -7,7 +7,7 @@ doubles in the same order gives the same bits, so that a split behind a scaler f
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -17,6 +17,8 @@ from onnxpress.converters.graph.builder import Graph
 from onnxpress.packages.errors import ConversionRefused
 
 Doubles = NDArray[np.float64]
+F = TypeVar("F")
+R = TypeVar("R")
 # What a cell of text becomes when a client has nothing to say: a BYTES element cannot be None.
 MISSING_TEXT = ""
 # Thresholds are looked for between plus and minus this.
@@ -65,18 +67,143 @@ class Value:
         return len(self.origins)
 
 
-class Emission(Graph):
-    """A graph, and what the walk over the model learned on its way."""
+@dataclass(frozen=True)
+class Scores:
+    """The outputs of a classifier for each row."""
 
-    def __init__(self, missing: dict[str, Any] | None = None) -> None:
+    probabilities: str  # DOUBLE [rows, classes]
+    # INT64 [rows], the place of the label in `classes_`; empty: the first of the largest probabilities
+    winner: str = ""
+    decision: str = ""  # DOUBLE [rows, columns of decision_function]; empty: the estimator has none
+
+
+Transform = Callable[["Emission", Any, Value], Value]
+Classify = Callable[["Emission", Any, Value], Scores]
+Regress = Callable[["Emission", Any, Value], str]
+# (bounds, model, the rows as this step sees them) -> the absolute error that arithmetic may add to each output, besides
+# the rounding of the output itself.
+ErrorBound = Callable[["ErrorBounds", Any, Any], Any]
+
+
+class Registry:
+    """Which function emits which scikit-learn estimator, by exact class name.
+
+    A subclass defined elsewhere is not its parent: its `predict` may differ, so it is refused by name. Each module of
+    this folder fills a registry of its own; `family.py` includes all of them in one.
+    """
+
+    def __init__(self) -> None:
+        self.transformers: dict[str, Transform] = {}
+        self.classifiers: dict[str, Classify] = {}
+        self.regressors: dict[str, Regress] = {}
+        self.error_bounds: dict[str, ErrorBound] = {}
+        self.keeping_sparse: set[str] = set()
+        self.without_checks: set[str] = set()
+
+    def transformer(self, *names: str, keeps_sparse: bool = False) -> Callable[[Transform], Transform]:
+        """Registers the emitter of transformers; `keeps_sparse`: given a sparse matrix they return one."""
+        self.keeping_sparse.update(names if keeps_sparse else ())
+        return _registrar(self.transformers, names)
+
+    def classifier(self, *names: str, checks_rows: bool = True) -> Callable[[Classify], Classify]:
+        """Registers the emitter of classifiers; without `checks_rows` they leave NaN and infinity to inner models."""
+        self.without_checks.update(() if checks_rows else names)
+        return _registrar(self.classifiers, names)
+
+    def regressor(self, *names: str, checks_rows: bool = True) -> Callable[[Regress], Regress]:
+        """Registers the emitter of regressors; `checks_rows` as for classifiers."""
+        self.without_checks.update(() if checks_rows else names)
+        return _registrar(self.regressors, names)
+
+    def error_bound(self, *names: str) -> Callable[[ErrorBound], ErrorBound]:
+        """Registers the bound on the arithmetic error of these classes' outputs; without one it is 0."""
+        return _registrar(self.error_bounds, names)
+
+    def include(self, other: "Registry") -> None:
+        """Adds the registrations of `other`; raises ValueError where both have the same class."""
+        _include(self.transformers, other.transformers)
+        _include(self.classifiers, other.classifiers)
+        _include(self.regressors, other.regressors)
+        _include(self.error_bounds, other.error_bounds)
+        self.keeping_sparse |= other.keeping_sparse
+        self.without_checks |= other.without_checks
+
+
+def _registrar(table: dict[str, F], names: tuple[str, ...]) -> Callable[[F], F]:
+    def register(function: F) -> F:
+        _include(table, dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def _include(table: dict[str, F], more: dict[str, F]) -> None:
+    twice = sorted(table.keys() & more.keys())
+    if twice:
+        raise ValueError(f"registered twice: {', '.join(twice)}")
+    table.update(more)
+
+
+class Readings:
+    """The parsed boosters inside one model, so that each is parsed once.
+
+    Owned by the opened model (`family.py`); it holds at most one entry for each estimator of that model.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, Any]] = {}
+
+    def of(self, model: Any, read: Callable[[Any], R]) -> R:
+        """`read(model)`, called once for each model."""
+        if id(model) not in self._known:
+            self._known[id(model)] = (model, read(model))  # holding the model keeps its id unique
+        found: R = self._known[id(model)][1]
+        return found
+
+
+class ErrorBounds:
+    """How far float arithmetic may move the outputs of the steps of one model."""
+
+    def __init__(self, registry: Registry, readings: Readings | None = None) -> None:
+        self._registry = registry
+        self.readings = readings or Readings()
+
+    def of(self, model: Any, rows: Any) -> Any:
+        """The absolute error that arithmetic may add to each output of `model`; broadcasts over the output."""
+        bound = self._registry.error_bounds.get(type(model).__name__)
+        return np.zeros((1, 1)) if bound is None else bound(self, model, rows)
+
+    def of_boosters(self, model: Any, rows: Any) -> Any:
+        """The bound of models that return float32 even where steps follow, boosters of other libraries; else 0."""
+        if type(model).__module__.startswith("sklearn."):
+            steps = getattr(model, "steps", None)
+            if not steps or type(model).__name__ != "Pipeline":
+                return 0.0
+            for _, step in steps[:-1]:
+                rows = rows if step is None or isinstance(step, str) else step.transform(rows)
+            return self.of_boosters(steps[-1][1], rows)
+        return self.of(model, rows)
+
+
+class Emission(Graph):
+    """A graph under construction, and what emitting the model's steps has collected so far."""
+
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        missing: dict[str, Any] | None = None,
+        readings: Readings | None = None,
+    ) -> None:
         super().__init__()
+        self.registry = registry or Registry()
+        self.readings = readings or Readings()
         # Column -> thresholds in the client's units; column -> categories; column -> how the original spells "missing".
         self.splits: dict[str, list[Doubles]] = {}
         self.categories: dict[str, list[Any]] = {}
         self.missing: dict[str, Any] = dict(missing or {})
         self.path: list[str] = []
         # Another estimator's thresholds stand behind this one's answers: sums of leaves must not be rounded to float32.
-        self.exact = False
+        self.keeps_float64 = False
         self._memory: dict[tuple[Any, ...], str] = {}
 
     def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
@@ -149,7 +276,7 @@ class Emission(Graph):
         if origin is not None:
             self.categories.setdefault(origin.column, []).extend(categories)
 
-    def spells(self, origin: Origin | None, mark: Any) -> bool:
+    def is_missing_marker(self, origin: Origin | None, mark: Any) -> bool:
         """Whether `mark`, None or NaN, is how a missing text of this column reaches the original.
 
         The sample says so; where it has no missing cell, the first step that cares does.
@@ -172,13 +299,13 @@ class Emission(Graph):
             self.path.pop()
 
     @contextmanager
-    def exactly(self) -> Iterator[None]:
+    def in_float64(self) -> Iterator[None]:
         """What is emitted meanwhile is not rounded to float32 on its way."""
-        before, self.exact = self.exact, True
+        before, self.keeps_float64 = self.keeps_float64, True
         try:
             yield
         finally:
-            self.exact = before
+            self.keeps_float64 = before
 
     def refused(self, reason: str) -> ConversionRefused:
         """A refusal that names the step."""

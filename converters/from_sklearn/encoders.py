@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.from_sklearn.emission import MISSING_TEXT, Doubles, Emission, Part, Value
-from onnxpress.converters.from_sklearn.steps import row_sum, transformer
+from onnxpress.converters.from_sklearn.emission import MISSING_TEXT, Doubles, Emission, Part, Registry, Value
+from onnxpress.converters.from_sklearn.steps import row_sum
 from onnxpress.converters.graph.builder import INT64, ML
+
+EMITTERS = Registry()
 
 UNSEEN_TEXT = "\x00never seen"
 
 
-@transformer("OneHotEncoder")
+@EMITTERS.transformer("OneHotEncoder")
 def one_hot(g: Emission, model: Any, value: Value) -> Value:
     widths = [int(width) for width in model._n_features_outs]  # noqa: SLF001 -- the only record of it
     edges = np.concatenate([[0], np.cumsum(widths)])
@@ -27,12 +29,12 @@ def one_hot(g: Emission, model: Any, value: Value) -> Value:
     return replace(made, sparse=bool(model.sparse_output))
 
 
-@transformer("OrdinalEncoder")
+@EMITTERS.transformer("OrdinalEncoder")
 def ordinal(g: Emission, model: Any, value: Value) -> Value:
     return tabulated(g, model, value, lambda index: slice(index, index + 1))
 
 
-@transformer("TargetEncoder")
+@EMITTERS.transformer("TargetEncoder")
 def target(g: Emission, model: Any, value: Value) -> Value:
     """Several classes: the outputs of one column stand together, one for each class."""
     width = len(model.classes_) if model.target_type_ == "multiclass" else 1
@@ -60,7 +62,7 @@ def coded(g: Emission, part: Part, categories: Sequence[Any]) -> str:
     g.known(origin, [category for category in categories if not is_missing(category)])
     missing = [place for place, category in enumerate(categories) if is_missing(category)]
     if part.text:
-        spelled = [place for place in missing if g.spells(origin, categories[place])]
+        spelled = [place for place in missing if g.is_missing_marker(origin, categories[place])]
         code = _text_code(g, part.tensor, categories, spelled)
     else:
         code = _number_code(g, part.tensor, categories)

@@ -4,13 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Part, Value
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Part, Registry, Scores, Value
 from onnxpress.converters.from_sklearn.steps import (
     EPS64,
-    Scores,
-    below,
-    border,
-    classifier,
     classify,
     column,
     dense,
@@ -18,10 +14,10 @@ from onnxpress.converters.from_sklearn.steps import (
     gives_probabilities,
     one_hot,
     regress,
-    regressor,
-    slack,
-    slack_of,
+    tie_mask,
 )
+
+EMITTERS = Registry()
 
 
 def weighted(g: Emission, tensors: list[str], weights: Any) -> str:
@@ -39,18 +35,18 @@ def winner(g: Emission, scores: Scores) -> str:
     return scores.winner or first_of_largest(g, scores.probabilities)
 
 
-def unsure(model: Any, rows: Any) -> Any:
+def unsure(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """[rows, 1]: 1 where rounding alone may change which class `model` answers, else 0."""
-    lost = np.atleast_2d(slack_of(model, rows))
+    lost = np.atleast_2d(bounds.of(model, rows))
     if not gives_probabilities(model):
         return lost
     said = dense(model.predict_proba(rows))
     return (
-        border(said, np.broadcast_to(lost + 8 * EPS64, said.shape)) if said.shape[1] > 1 else np.zeros((len(said), 1))
+        tie_mask(said, np.broadcast_to(lost + 8 * EPS64, said.shape)) if said.shape[1] > 1 else np.zeros((len(said), 1))
     )
 
 
-@classifier("VotingClassifier")
+@EMITTERS.classifier("VotingClassifier", checks_rows=False)
 def voting_classifier(g: Emission, model: Any, value: Value) -> Scores:
     names = [name for name, estimator in model.estimators if not isinstance(estimator, str)]
     voters = [classify(g, voter, value, name) for name, voter in zip(names, model.estimators_, strict=True)]
@@ -64,17 +60,18 @@ def voting_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(one_hot(g, place, classes), place)
 
 
-@slack("VotingClassifier")
-def voting_classifier_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("VotingClassifier")
+def voting_classifier_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """Soft: the voters' mean error. Hard: any answer will do in rows where rounding may change a voter's."""
     if model.voting == "hard":
         return np.max(
-            [unsure(voter, rows).max(axis=1, keepdims=True) + _nothing(rows) for voter in model.estimators_], axis=0
+            [unsure(bounds, voter, rows).max(axis=1, keepdims=True) + _nothing(rows) for voter in model.estimators_],
+            axis=0,
         )
-    return _mean_slack(model, rows)
+    return _mean_error_bound(bounds, model, rows)
 
 
-@regressor("VotingRegressor")
+@EMITTERS.regressor("VotingRegressor", checks_rows=False)
 def voting_regressor(g: Emission, model: Any, value: Value) -> str:
     names = [name for name, estimator in model.estimators if not isinstance(estimator, str)]
     voters = [regress(g, voter, value, name) for name, voter in zip(names, model.estimators_, strict=True)]
@@ -83,13 +80,13 @@ def voting_regressor(g: Emission, model: Any, value: Value) -> str:
     return g.add("Div", weighted(g, voters, weights), g.double(count))
 
 
-@slack("VotingRegressor")
-def voting_regressor_slack(model: Any, rows: Any) -> Any:
-    return _mean_slack(model, rows)
+@EMITTERS.error_bound("VotingRegressor")
+def voting_regressor_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
+    return _mean_error_bound(bounds, model, rows)
 
 
-def _mean_slack(model: Any, rows: Any) -> Any:
-    lost = np.broadcast_arrays(*(slack_of(voter, rows) + _nothing(rows) for voter in model.estimators_))
+def _mean_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
+    lost = np.broadcast_arrays(*(bounds.of(voter, rows) + _nothing(rows) for voter in model.estimators_))
     return np.average(lost, axis=0, weights=model._weights_not_none) + 8 * EPS64  # noqa: SLF001
 
 
@@ -97,12 +94,12 @@ def _nothing(rows: Any) -> Any:
     return np.zeros((rows.shape[0], 1))
 
 
-@classifier("StackingClassifier")
+@EMITTERS.classifier("StackingClassifier", checks_rows=False)
 def stacking_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return classify(g, model.final_estimator_, stacked(g, model, value), "final_estimator_")
 
 
-@regressor("StackingRegressor")
+@EMITTERS.regressor("StackingRegressor", checks_rows=False)
 def stacking_regressor(g: Emission, model: Any, value: Value) -> str:
     return regress(g, model.final_estimator_, stacked(g, model, value), "final_estimator_")
 
@@ -113,7 +110,7 @@ def stacked(g: Emission, model: Any, value: Value) -> Value:
     names = [name for name, estimator in model.estimators if not isinstance(estimator, str)]
     parts: list[Part] = []
     for name, estimator, method in zip(names, model.estimators_, model.stack_method_, strict=True):
-        with g.exactly():
+        with g.in_float64():
             tensor, width = _response(g, estimator, value, name, method)
         if method == "predict_proba" and binary:
             tensor, width = column(g, tensor, 1), 1
@@ -136,17 +133,17 @@ def _response(g: Emission, estimator: Any, value: Value, name: str, method: str)
     raise g.refused(f"it stacks {method} of {type(estimator).__name__}, which cannot be emitted: use predict_proba")
 
 
-@slack("StackingClassifier", "StackingRegressor")
-def stacking_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("StackingClassifier", "StackingRegressor")
+def stacking_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """The last one's own error; boosters below it answer in float32, which a linear model passes on by its weights."""
     said = model.transform(rows)
-    lost = np.zeros((rows.shape[0], 1)) + slack_of(model.final_estimator_, said)
-    beneath = np.sum([np.max(below(estimator, rows)) for estimator in model.estimators_])
+    lost = np.zeros((rows.shape[0], 1)) + bounds.of(model.final_estimator_, said)
+    beneath = np.sum([np.max(bounds.of_boosters(estimator, rows)) for estimator in model.estimators_])
     weights = np.abs(dense(getattr(model.final_estimator_, "coef_", 0.0)))
     return lost + 2 * weights.max() * beneath
 
 
-@regressor("BaggingRegressor")
+@EMITTERS.regressor("BaggingRegressor", checks_rows=False)
 def bagging_regressor(g: Emission, model: Any, value: Value) -> str:
     said = [
         regress(g, estimator, g.take(_unnamed(value), [int(feature) for feature in features]), f"estimators_[{index}]")
@@ -155,7 +152,7 @@ def bagging_regressor(g: Emission, model: Any, value: Value) -> str:
     return g.add("Div", weighted(g, said, None), g.double(float(len(said))))
 
 
-@classifier("BaggingClassifier")
+@EMITTERS.classifier("BaggingClassifier", checks_rows=False)
 def bagging_classifier(g: Emission, model: Any, value: Value) -> Scores:
     """The mean of probabilities, or of votes where the estimators give none."""
     said = []
@@ -176,16 +173,16 @@ def _unnamed(value: Value) -> Value:
     return Value(value.parts)
 
 
-@slack("BaggingClassifier", "BaggingRegressor")
-def bagging_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("BaggingClassifier", "BaggingRegressor")
+def bagging_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     table = rows.to_numpy() if hasattr(rows, "to_numpy") else rows
     lost = []
     for estimator, features in zip(model.estimators_, model.estimators_features_, strict=True):
         chosen = table[:, features]
         said = (
-            unsure(estimator, chosen)
+            unsure(bounds, estimator, chosen)
             if hasattr(estimator, "classes_") and not gives_probabilities(estimator)
-            else slack_of(estimator, chosen)
+            else bounds.of(estimator, chosen)
         )
         lost.append(np.asarray(said).max(axis=1, keepdims=True) + _nothing(table))
     return np.mean(lost, axis=0) + 8 * EPS64

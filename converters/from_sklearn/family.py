@@ -1,9 +1,9 @@
 """scikit-learn: estimators and whole Pipelines, emitted step by step in float64."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx
@@ -17,9 +17,7 @@ from onnxpress.converters.family import (
     Answer,
     Schema,
 )
-
-# Importing a file of this room fills the tables of `steps`.
-from onnxpress.converters.from_sklearn import (  # noqa: F401
+from onnxpress.converters.from_sklearn import (
     adaboost,
     bayes,
     boosters,
@@ -45,17 +43,25 @@ from onnxpress.converters.from_sklearn import (  # noqa: F401
     trees,
     vectors,
 )
-from onnxpress.converters.from_sklearn.emission import Doubles, Emission, Origin, Part, Value
+from onnxpress.converters.from_sklearn.emission import (
+    Doubles,
+    Emission,
+    ErrorBounds,
+    Origin,
+    Part,
+    Readings,
+    Registry,
+    Scores,
+    Value,
+)
 from onnxpress.converters.from_sklearn.steps import (
     EPS32,
-    Scores,
     classify,
     decides,
     dense,
     first_of_largest,
     gives_probabilities,
     regress,
-    slack_of,
     transform,
     whole_classes,
 )
@@ -63,11 +69,41 @@ from onnxpress.converters.graph.builder import DOUBLE, FLOAT, ML
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout, Task
 
-# Rows of the sample that are asked for the number of targets before giving up.
+# Rows of the sample that are tried for the number of targets before giving up.
 PROBES = 20
+# Every module that emits estimators of scikit-learn, or of other libraries as steps of its models.
+MODULES = (
+    adaboost,
+    bayes,
+    boosters,
+    boosting,
+    calibration,
+    compose,
+    dummy,
+    encoders,
+    ensembles,
+    features,
+    functions,
+    histogram,
+    imputers,
+    knn_imputer,
+    linear,
+    multioutput,
+    neighbors,
+    neural,
+    outliers,
+    piecewise,
+    scalers,
+    splines,
+    trees,
+    vectors,
+)
+REGISTRY = Registry()
+for module in MODULES:
+    REGISTRY.include(module.EMITTERS)
 
 
-class Sklearn:
+class SklearnFamily:
     """scikit-learn's models, with boosters of other libraries as their steps."""
 
     name = "sklearn"
@@ -77,30 +113,62 @@ class Sklearn:
         base = sys.modules.get("sklearn.base")
         return base is not None and isinstance(model, base.BaseEstimator)
 
-    def describe(self, model: Any, sample: pd.DataFrame, layout: str) -> Schema:
+    def open(self, model: Any, frame: pd.DataFrame, layout: str) -> "SklearnModel":
         names = getattr(model, "feature_names_in_", None)
         width = getattr(model, "n_features_in_", None)
-        _LEARNED.pop(model, None)
-        frame = sample if names is None else samples.select(sample, [str(name) for name in names])
+        frame = frame if names is None else samples.select(frame, [str(name) for name in names])
         if names is None and width is not None and width != frame.shape[1]:
             raise ConversionRefused(
                 f"the sample has {frame.shape[1]} columns, the model was trained on {width} without names: "
                 f"bring exactly its training columns, without the target"
             )
         found, columns = samples.columns(frame, layout)
-        _MARKS[model] = {name: mark for name in map(str, frame.columns) if (mark := _mark(frame[name])) is not ...}
+        markers = {name: mark for name in map(str, frame.columns) if (mark := _missing_marker(frame[name])) is not ...}
         if decides(model):
-            return Schema(columns, found, Task.CLASSIFIER, classes_of(model))
-        return Schema(columns, found, Task.REGRESSOR, targets=self._targets(model, columns, found, frame))
+            return SklearnModel(model, Schema(columns, found, Task.CLASSIFIER, classes_of(model)), markers)
+        probe = SklearnModel(model, Schema(columns, found, Task.REGRESSOR), markers)
+        return replace(probe, schema=replace(probe.schema, targets=probe.targets(frame)))
 
-    def compile(self, model: Any, schema: Schema) -> onnx.ModelProto:
-        g, tensor = emitted(model, schema)
-        _remember(model, g)
-        made = _plain_nan(g, tensor.probabilities)
+
+@dataclass(frozen=True)
+class Learned:
+    """What emitting a model collects beside its graph; keys are column names."""
+
+    splits: dict[str, Doubles]
+    categories: dict[str, tuple[Any, ...]]
+    missing: dict[str, Any]  # the value that marks a missing cell of text in this model's training rows
+
+
+@dataclass
+class SklearnModel:
+    """One fitted estimator or Pipeline. It owns its emission and the parsed boosters among its steps."""
+
+    model: Any
+    schema: Schema
+    # Column -> None or NaN, the marker of missing text in the sample: some steps take them for two things.
+    missing_markers: dict[str, Any]
+    readings: Readings = field(default_factory=Readings)
+
+    @cached_property
+    def _emitted(self) -> tuple[Emission, Scores]:
+        """The graph up to the model's outputs; a regressor's prediction stands in `probabilities`."""
+        g = Emission(REGISTRY, self.missing_markers, self.readings)
+        value = client_columns(g, self.schema)
+        if self.schema.task == Task.CLASSIFIER:
+            return g, classify(g, self.model, value)
+        if hasattr(self.model, "predict"):
+            return g, Scores(regress(g, self.model, value))
+        return g, Scores(g.whole(transform(g, self.model, value)))
+
+    @cached_property
+    def _compiled(self) -> onnx.ModelProto:
+        g, scores = self._emitted
+        schema = self.schema
+        made = _plain_nan(g, scores.probabilities)
         if schema.task != Task.CLASSIFIER:
             g.output("prediction", g.cast(made, FLOAT), "FP32", schema.targets)
             return g.model()
-        winner = tensor.winner or first_of_largest(g, tensor.probabilities)
+        winner = scores.winner or first_of_largest(g, scores.probabilities)
         if isinstance(schema.classes[0], str):
             places = range(len(schema.classes))
             named = g.add(
@@ -112,37 +180,47 @@ class Sklearn:
         g.output("probabilities", g.cast(made, FLOAT), "FP32", len(schema.classes))
         return g.model()
 
-    def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
-        """As the original says it of float64 rows; tolerance: one rounding to float32 and the steps' own slack."""
-        model, given = last_step(model, original_rows(model, schema, rows))
+    @cached_property
+    def _learned(self) -> Learned:
+        g, _ = self._emitted
+        splits = {name: np.unique(np.concatenate(found)) for name, found in g.splits.items()}
+        known = {name: tuple(dict.fromkeys(_plain(value) for value in found)) for name, found in g.categories.items()}
+        return Learned(splits, known, dict(g.missing))
+
+    def compile(self) -> onnx.ModelProto:
+        return self._compiled
+
+    def answer(self, rows: pd.DataFrame) -> Answer:
+        """The original's outputs on float64 rows; tolerance: one rounding to float32 and the steps' error bounds."""
+        schema = self.schema
+        model, given = last_step(self.model, self._original_rows(rows))
         if schema.task != Task.CLASSIFIER:
             made = _original(model, given)
-            return Answer({"prediction": made}, {"prediction": _tolerance(model, given, made)})
+            return Answer({"prediction": made}, {"prediction": self._tolerance(model, given, made)})
         label = np.asarray(model.predict(given))
         label = label.astype(np.int64) if isinstance(schema.classes[0], int) else label.astype(str).astype(object)
         if gives_probabilities(model):
             made = np.asarray(model.predict_proba(given), np.float64)
         else:
             made = (label[:, None] == np.array(schema.classes, label.dtype)[None, :]).astype(np.float64)
-        tolerance = _tolerance(model, given, made)
+        tolerance = self._tolerance(model, given, made)
         return Answer({"label": label, "probabilities": made}, {"probabilities": tolerance})
 
-    def splits(self, model: Any, schema: Schema) -> dict[str, Doubles]:
-        return _learned(model, schema).splits
+    def splits(self) -> dict[str, Doubles]:
+        return self._learned.splits
 
-    def categories(self, model: Any, schema: Schema) -> dict[str, tuple[Any, ...]]:
-        return _learned(model, schema).categories
+    def categories(self) -> dict[str, tuple[Any, ...]]:
+        return self._learned.categories
 
-    def _targets(self, model: Any, columns: Any, layout: "Layout", frame: pd.DataFrame) -> int:
-        """Columns of `prediction`; where the model does not say, those of its answer to a row of the sample."""
-        if is_regressor(model) and hasattr(model, "n_outputs_"):
-            return int(model.n_outputs_)
-        probe = Schema(columns, layout, Task.REGRESSOR)
+    def targets(self, frame: pd.DataFrame) -> int:
+        """Columns of `prediction`; where the model has no such attribute, those of its output on a row of `frame`."""
+        if is_regressor(self.model) and hasattr(self.model, "n_outputs_"):
+            return int(self.model.n_outputs_)
         failure: Exception = ValueError("no rows")
         for place in range(min(len(frame), PROBES)):
-            row = samples.typed(frame.iloc[place : place + 1], probe)
+            row = samples.typed(frame.iloc[place : place + 1], self.schema)
             try:
-                return int(_original(model, original_rows(model, probe, row)).shape[1])
+                return int(_original(self.model, self._original_rows(row)).shape[1])
             except ConversionRefused:
                 raise
             except Exception as raised:  # noqa: BLE001 -- estimators raise anything for a row they do not like
@@ -152,19 +230,31 @@ class Sklearn:
             f"Bring rows like those of training"
         )
 
+    def _original_rows(self, rows: pd.DataFrame) -> Any:
+        """The rows as the original takes them: a frame if it was trained on one, else an array.
 
-FAMILY = Sklearn()
+        A missing cell of text is None in `rows`; the original's encoders may know it as NaN.
+        """
+        texts = [column.name for column in self.schema.columns if column.datatype == "BYTES"]
+        if texts:
+            rows = rows.assign(**{name: _with_missing_marker(rows[name], self._learned, name) for name in texts})
+        if hasattr(self.model, "feature_names_in_"):
+            return rows
+        return rows.to_numpy()
+
+    def _tolerance(self, model: Any, given: Any, made: Doubles) -> Doubles:
+        try:
+            steps = ErrorBounds(REGISTRY, self.readings).of(model, given)
+        except Exception as broken:  # not one of the original's refusals, and must not be mistaken for one
+            raise ConversionRefused(
+                f"step {type(model).__name__}: the error of float arithmetic cannot be bounded: "
+                f"{type(broken).__name__}: {broken}"
+            ) from broken
+        whole = np.broadcast_to(EPS32 * np.abs(made) + np.finfo(np.float32).tiny + steps, made.shape)
+        return np.where(np.isnan(whole), 0.0, whole)  # of answers beyond every number: they must be equal
 
 
-def emitted(model: Any, schema: Schema) -> tuple[Emission, Scores]:
-    """The graph of the whole model up to its outputs; a regressor's prediction stands where probabilities do."""
-    g = Emission(_MARKS.get(model))
-    value = client_columns(g, schema)
-    if schema.task == Task.CLASSIFIER:
-        return g, classify(g, model, value)
-    if hasattr(model, "predict"):
-        return g, Scores(regress(g, model, value))
-    return g, Scores(g.whole(transform(g, model, value)))
+FAMILY = SklearnFamily()
 
 
 # ONNX Runtime computes a few rows of these, and the last ones of many, by other code than the rest: NaN gets another
@@ -199,38 +289,7 @@ def _same(values: Doubles) -> Doubles:
     return values
 
 
-def original_rows(model: Any, schema: Schema, rows: pd.DataFrame) -> Any:
-    """The rows as the original is fed them: a frame if it was trained on one, else an array; text as it spells it.
-
-    A missing cell of text is None here; the original's encoders may know it as NaN.
-    """
-    texts = [column.name for column in schema.columns if column.datatype == "BYTES"]
-    if texts:
-        learned = _learned(model, schema)
-        rows = rows.assign(**{name: _spelled(rows[name], learned, name) for name in texts})
-    if hasattr(model, "feature_names_in_"):
-        return rows
-    return rows.to_numpy()
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a walk over a model finds beside its graph; keys are column names."""
-
-    splits: dict[str, Doubles]
-    categories: dict[str, tuple[Any, ...]]
-    missing: dict[str, Any]  # how the model spells a missing cell of text
-
-
-# A walk takes longer than asking the model: what it found is kept until the model is described again.
-_LEARNED: "WeakKeyDictionary[Any, Learned]" = WeakKeyDictionary()
-
-
-# How the sample spells a missing text, by column: some steps take None and NaN for two things.
-_MARKS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
-
-
-def _mark(values: "pd.Series[Any]") -> Any:
+def _missing_marker(values: "pd.Series[Any]") -> Any:
     """None or NaN as the first missing cell is, ... where there is none or the column is no plain text."""
     absent = values[values.isna()]
     if absent.empty or pd.api.types.is_numeric_dtype(values.dtype):
@@ -238,19 +297,7 @@ def _mark(values: "pd.Series[Any]") -> Any:
     return None if absent.astype(object).iloc[0] is None else np.nan
 
 
-def _learned(model: Any, schema: Schema) -> Learned:
-    if model not in _LEARNED:
-        _remember(model, emitted(model, schema)[0])
-    return _LEARNED[model]
-
-
-def _remember(model: Any, g: Emission) -> None:
-    splits = {name: np.unique(np.concatenate(found)) for name, found in g.splits.items()}
-    known = {name: tuple(dict.fromkeys(_plain(value) for value in found)) for name, found in g.categories.items()}
-    _LEARNED[model] = Learned(splits, known, dict(g.missing))
-
-
-def _spelled(values: "pd.Series[Any]", learned: Learned, name: str) -> "pd.Series[Any]":
+def _with_missing_marker(values: "pd.Series[Any]", learned: Learned, name: str) -> "pd.Series[Any]":
     mark = learned.missing.get(name, np.nan)
     empty_is_text = "" in learned.categories.get(name, ()) or name not in learned.missing
     cells = values.to_numpy(dtype=object)
@@ -290,18 +337,6 @@ def _original(model: Any, given: Any) -> Any:
     """What a regressor predicts or a transformer makes: [rows, targets]."""
     made = model.predict(given) if hasattr(model, "predict") else model.transform(given)
     return dense(made).reshape(given.shape[0], -1)
-
-
-def _tolerance(model: Any, given: Any, made: Doubles) -> Doubles:
-    try:
-        steps = slack_of(model, given)
-    except Exception as broken:  # no answer of the original: it must not pass for one of its refusals
-        raise ConversionRefused(
-            f"step {type(model).__name__}: the error of float arithmetic cannot be bounded: "
-            f"{type(broken).__name__}: {broken}"
-        ) from broken
-    whole = np.broadcast_to(EPS32 * np.abs(made) + np.finfo(np.float32).tiny + steps, made.shape)
-    return np.where(np.isnan(whole), 0.0, whole)  # of answers beyond every number: they must be equal
 
 
 def _plain(value: Any) -> Any:

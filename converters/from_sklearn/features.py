@@ -4,25 +4,26 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Value
-from onnxpress.converters.from_sklearn.steps import row_sum, transformer
+from onnxpress.converters.from_sklearn.emission import Emission, Registry, Value
+from onnxpress.converters.from_sklearn.steps import row_sum
 
+EMITTERS = Registry()
+
+# Of a sparse matrix these make a sparse one; the others are only known from dense rows.
+SPARSE_SELECTORS = ("SelectKBest", "SelectPercentile", "SelectFromModel", "VarianceThreshold")
 SELECTORS = (
-    "SelectKBest",
-    "SelectPercentile",
     "SelectFpr",
     "SelectFdr",
     "SelectFwe",
     "GenericUnivariateSelect",
-    "SelectFromModel",
     "SequentialFeatureSelector",
     "RFE",
     "RFECV",
-    "VarianceThreshold",
 )
 
 
-@transformer(*SELECTORS)
+@EMITTERS.transformer(*SPARSE_SELECTORS, keeps_sparse=True)
+@EMITTERS.transformer(*SELECTORS)
 def selected(g: Emission, model: Any, value: Value) -> Value:
     kept = np.flatnonzero(model.get_support())
     if not len(kept):
@@ -30,7 +31,7 @@ def selected(g: Emission, model: Any, value: Value) -> Value:
     return g.take(value, [int(column) for column in kept])
 
 
-@transformer("Normalizer")
+@EMITTERS.transformer("Normalizer", keeps_sparse=True)
 def normalizer(g: Emission, model: Any, value: Value) -> Value:
     tensor = g.whole(value)
     if model.norm == "l1":
@@ -44,7 +45,7 @@ def normalizer(g: Emission, model: Any, value: Value) -> Value:
     return g.opaque(g.add("Div", tensor, g.add("Where", tiny, g.double(1.0), norm)), value.width)
 
 
-@transformer("PolynomialFeatures")
+@EMITTERS.transformer("PolynomialFeatures", keeps_sparse=True)
 def polynomial(g: Emission, model: Any, value: Value) -> Value:
     """A product of degree d is a column times one of degree d - 1, as scikit-learn builds it: the same bits."""
     wanted = [tuple(int(c) for c in np.repeat(np.arange(len(row)), row)) for row in model.powers_]
@@ -71,7 +72,7 @@ def polynomial(g: Emission, model: Any, value: Value) -> Value:
     return g.opaque(g.columns(g.concat([one, *tensors]), places), len(wanted))
 
 
-@transformer("PCA", "IncrementalPCA")
+@EMITTERS.transformer("PCA", "IncrementalPCA")
 def principal(g: Emission, model: Any, value: Value) -> Value:
     tensor = g.whole(value)
     if model.mean_ is not None:
@@ -83,13 +84,13 @@ def principal(g: Emission, model: Any, value: Value) -> Value:
     return g.opaque(made, len(model.components_))
 
 
-@transformer("TruncatedSVD", "GaussianRandomProjection", "SparseRandomProjection")
+@EMITTERS.transformer("TruncatedSVD", "GaussianRandomProjection", "SparseRandomProjection")
 def projected(g: Emission, model: Any, value: Value) -> Value:
     components = model.components_
     return g.opaque(_turned(g, g.whole(value), components), components.shape[0])
 
 
-@transformer("FastICA")
+@EMITTERS.transformer("FastICA")
 def independent(g: Emission, model: Any, value: Value) -> Value:
     tensor = g.whole(value)
     if model.whiten:
@@ -97,7 +98,7 @@ def independent(g: Emission, model: Any, value: Value) -> Value:
     return g.opaque(_turned(g, tensor, model.components_), len(model.components_))
 
 
-@transformer("LinearDiscriminantAnalysis")
+@EMITTERS.transformer("LinearDiscriminantAnalysis")
 def discriminants(g: Emission, model: Any, value: Value) -> Value:
     if model.solver == "lsqr":
         raise g.refused("its solver lsqr has no transform")

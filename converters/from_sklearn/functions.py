@@ -8,10 +8,11 @@ from scipy.special import boxcox
 from scipy.stats import yeojohnson
 from sklearn.utils import check_array
 
-from onnxpress.converters.from_sklearn.emission import Doubles, Emission, Value
+from onnxpress.converters.from_sklearn.emission import Doubles, Emission, Registry, Value
 from onnxpress.converters.from_sklearn.scalers import chained
-from onnxpress.converters.from_sklearn.steps import transformer
 from onnxpress.converters.graph.builder import DOUBLE
+
+EMITTERS = Registry()
 
 Emit = Callable[[Emission, str], str]
 
@@ -82,7 +83,7 @@ FUNCTIONS: dict[Any, tuple[Emit, bool]] = {
 EXACT = {np.sqrt, np.negative, np.floor, np.ceil, np.rint, np.deg2rad, np.radians}
 
 
-@transformer("FunctionTransformer")
+@EMITTERS.transformer("FunctionTransformer")
 def function(g: Emission, model: Any, value: Value) -> Value:
     inner = getattr(model.func, "func", model.func)
     if inner is None or inner is check_array:  # the latter: how HistGradientBoosting hands its numbers through
@@ -108,7 +109,7 @@ def called(g: Emission, function: Any, arguments: Any, tensor: str) -> str:
     return known[0](g, tensor)
 
 
-@transformer("Binarizer")
+@EMITTERS.transformer("Binarizer", keeps_sparse=True)
 def binarizer(g: Emission, model: Any, value: Value) -> Value:
     above = g.cast(g.add("Greater", g.whole(value), g.double(float(model.threshold))), DOUBLE)
     for origin in value.origins:
@@ -116,7 +117,7 @@ def binarizer(g: Emission, model: Any, value: Value) -> Value:
     return g.opaque(above, value.width)
 
 
-@transformer("PowerTransformer")
+@EMITTERS.transformer("PowerTransformer")
 def power(g: Emission, model: Any, value: Value) -> Value:
     """Yeo-Johnson or Box-Cox of each column, then scikit-learn's own StandardScaler."""
     emit = _yeo_johnson if model.method == "yeo-johnson" else _box_cox

@@ -9,22 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Part, Value
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Part, Registry, Scores, Value
 from onnxpress.converters.from_sklearn.links import INVERSES, carried
-from onnxpress.converters.from_sklearn.steps import (
-    EPS32,
-    Scores,
-    both_sides,
-    classifier,
-    first_of_largest,
-    first_of_two,
-    regressor,
-    slack,
-    transform,
-)
+from onnxpress.converters.from_sklearn.steps import EPS32, both_sides, first_of_largest, first_of_two, transform
 from onnxpress.converters.from_sklearn.trees import summed, unchanged
 from onnxpress.converters.graph.builder import INT64
 from onnxpress.converters.graph.trees import Tree, largest_leaves
+
+EMITTERS = Registry()
 
 BITS = 32
 
@@ -101,12 +93,12 @@ def _sides(g: Emission, value: Value, feature: int, keys: list[tuple[int, bytes]
     return g.add("Gather", g.double(table), g.cast(g.add("Reshape", place, g.int64(-1)), INT64), axis=0)
 
 
-@regressor("HistGradientBoostingRegressor")
+@EMITTERS.regressor("HistGradientBoostingRegressor")
 def histogram_regressor(g: Emission, model: Any, value: Value) -> str:
     return INVERSES[link_of(model)][0](g, margins(g, model, value))
 
 
-@classifier("HistGradientBoostingClassifier")
+@EMITTERS.classifier("HistGradientBoostingClassifier")
 def histogram_classifier(g: Emission, model: Any, value: Value) -> Scores:
     margin = margins(g, model, value)
     made = INVERSES[link_of(model)][0](g, margin)
@@ -119,8 +111,8 @@ def link_of(model: Any) -> str:
     return str(type(model._loss.link).__name__)  # noqa: SLF001 -- the loss has no public name
 
 
-@slack("HistGradientBoostingRegressor", "HistGradientBoostingClassifier")
-def histogram_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("HistGradientBoostingRegressor", "HistGradientBoostingClassifier")
+def histogram_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """The sum of leaves leaves its node as float32: eps32 * sum of the largest leaves, carried through the link."""
     outputs = model.n_trees_per_iteration_
     lost = EPS32 * largest_leaves(trees_of(model), outputs).reshape(1, -1)

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import MISSING_TEXT, Emission, Part, Value
+from onnxpress.converters.from_sklearn.emission import MISSING_TEXT, Emission, Part, Registry, Value
 from onnxpress.converters.from_sklearn.encoders import UNSEEN_TEXT, is_missing
-from onnxpress.converters.from_sklearn.steps import transformer
 from onnxpress.converters.graph.builder import DOUBLE, ML
+
+EMITTERS = Registry()
 
 BOOL = 9
 
 
-@transformer("SimpleImputer")
+@EMITTERS.transformer("SimpleImputer", keeps_sparse=True)
 def simple(g: Emission, model: Any, value: Value) -> Value:
     parts: list[Part] = []
     for index, filler in enumerate(model.statistics_):
@@ -37,7 +38,7 @@ def missing(g: Emission, part: Part, mark: Any) -> str:
     if part.text:
         key = str(mark)
         if is_missing(mark):
-            key = MISSING_TEXT if g.spells(part.origins[0], mark) else UNSEEN_TEXT
+            key = MISSING_TEXT if g.is_missing_marker(part.origins[0], mark) else UNSEEN_TEXT
         found = g.add("LabelEncoder", part.tensor, domain=ML, keys_strings=[key], values_int64s=[1], default_int64=0)
         return g.cast(found, BOOL)
     if is_missing(mark):
@@ -62,7 +63,7 @@ def indicated(g: Emission, model: Any, value: Value) -> Part:
     return Part(g.concat(holes), (None,) * len(holes))
 
 
-@transformer("MissingIndicator")
+@EMITTERS.transformer("MissingIndicator")
 def indicator(g: Emission, model: Any, value: Value) -> Value:
     if not len(model.features_):
         raise g.refused("it gives no columns: nothing was missing in training")

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Part, Value
+from onnxpress.converters.from_sklearn.emission import Emission, Part, Registry, Value
 from onnxpress.converters.from_sklearn.imputers import indicated
 from onnxpress.converters.from_sklearn.neighbors import CELLS
-from onnxpress.converters.from_sklearn.steps import row_sum, transformer
+from onnxpress.converters.from_sklearn.steps import row_sum
 from onnxpress.converters.graph.builder import DOUBLE
 
+EMITTERS = Registry()
 
-@transformer("KNNImputer")
+
+@EMITTERS.transformer("KNNImputer")
 def nearest(g: Emission, model: Any, value: Value) -> Value:
     known = np.asarray(model._fit_X, np.float64)  # noqa: SLF001 -- the only place of the training rows
     if known.size > CELLS:

@@ -4,22 +4,20 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Value
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Registry, Scores, Value
 from onnxpress.converters.from_sklearn.links import INVERSES, carried, normalized, sigmoid
 from onnxpress.converters.from_sklearn.steps import (
     EPS64,
-    Scores,
-    border,
     both_sides,
-    classifier,
     dense,
     first_of_largest,
     first_of_two,
     one_hot,
-    regressor,
     row_sum,
-    slack,
+    tie_mask,
 )
+
+EMITTERS = Registry()
 
 PLAIN = (
     "LinearRegression",
@@ -67,7 +65,7 @@ def winner_of(g: Emission, decision: str, outputs: int) -> str:
     return first_of_largest(g, decision) if outputs > 1 else first_of_two(g, decision)
 
 
-def product_slack(model: Any, rows: Any) -> Any:
+def product_error_bound(model: Any, rows: Any) -> Any:
     """Sums of n products in another order: n * eps64 * sum |w x|, [rows, outputs]; fourfold for the steps before."""
     weights = np.atleast_2d(np.abs(dense(model.coef_)))
     magnitude = np.abs(dense(rows)) @ weights.T + np.abs(np.asarray(model.intercept_, np.float64)).reshape(1, -1)
@@ -81,15 +79,17 @@ def decided(g: Emission, model: Any, value: Value) -> tuple[str, str, int]:
     return decision, winner_of(g, decision, outputs), outputs
 
 
-@regressor(*PLAIN)
+@EMITTERS.regressor(*PLAIN)
 def linear(g: Emission, model: Any, value: Value) -> str:
     return product(g, value, model.coef_, model.intercept_)
 
 
-slack(*PLAIN)(product_slack)
+@EMITTERS.error_bound(*PLAIN)
+def linear_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
+    return product_error_bound(model, rows)
 
 
-@regressor("RANSACRegressor")
+@EMITTERS.regressor("RANSACRegressor")
 def ransac(g: Emission, model: Any, value: Value) -> str:
     if type(model.estimator_).__name__ not in PLAIN:
         raise g.refused(
@@ -98,27 +98,27 @@ def ransac(g: Emission, model: Any, value: Value) -> str:
     return product(g, value, model.estimator_.coef_, model.estimator_.intercept_)
 
 
-@slack("RANSACRegressor")
-def ransac_slack(model: Any, rows: Any) -> Any:
-    return product_slack(model.estimator_, rows)
+@EMITTERS.error_bound("RANSACRegressor")
+def ransac_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
+    return product_error_bound(model.estimator_, rows)
 
 
-@regressor(*GENERALIZED)
+@EMITTERS.regressor(*GENERALIZED)
 def generalized(g: Emission, model: Any, value: Value) -> str:
     return INVERSES[link_of(model)][0](g, product(g, value, model.coef_, model.intercept_))
 
 
-@slack(*GENERALIZED)
-def generalized_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound(*GENERALIZED)
+def generalized_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     margin = dense(rows) @ np.asarray(model.coef_, np.float64).reshape(-1, 1) + model.intercept_
-    return carried(link_of(model), margin, product_slack(model, rows))
+    return carried(link_of(model), margin, product_error_bound(model, rows))
 
 
 def link_of(model: Any) -> str:
     return str(type(model._base_loss.link).__name__)  # noqa: SLF001 -- the loss has no public name
 
 
-@classifier(*LOGISTIC)
+@EMITTERS.classifier(*LOGISTIC)
 def logistic(g: Emission, model: Any, value: Value) -> Scores:
     decision, winner, outputs = decided(g, model, value)
     if outputs == 1 and getattr(model, "multi_class", "") == "multinomial":
@@ -131,15 +131,15 @@ def logistic(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(g.add("Softmax", decision, axis=1), winner, decision)
 
 
-@slack(*LOGISTIC)
-def logistic_slack(model: Any, rows: Any) -> Any:
-    """The link of margins that are right within `product_slack`."""
-    lost = product_slack(model, rows)
+@EMITTERS.error_bound(*LOGISTIC)
+def logistic_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
+    """The link of margins that are right within `product_error_bound`."""
+    lost = product_error_bound(model, rows)
     decision = np.asarray(model.decision_function(rows), np.float64).reshape(lost.shape)
     return carried("LogitLink" if lost.shape[1] == 1 else "MultinomialLogit", decision, lost)
 
 
-@classifier(*MARGINS)
+@EMITTERS.classifier(*MARGINS)
 def by_margin(g: Emission, model: Any, value: Value) -> Scores:
     if getattr(getattr(model, "_label_binarizer", None), "y_type_", "").startswith("multilabel"):
         raise g.refused("it answers several labels at once: train a classifier for each")
@@ -147,30 +147,30 @@ def by_margin(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(one_hot(g, winner, max(outputs, 2)), winner, decision)
 
 
-@slack(*MARGINS)
-def by_margin_slack(model: Any, rows: Any) -> Any:
-    return border(np.asarray(model.decision_function(rows), np.float64), product_slack(model, rows))
+@EMITTERS.error_bound(*MARGINS)
+def by_margin_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
+    return tie_mask(np.asarray(model.decision_function(rows), np.float64), product_error_bound(model, rows))
 
 
-@classifier("SGDOneClassSVM")
+@EMITTERS.classifier("SGDOneClassSVM")
 def one_class(g: Emission, model: Any, value: Value) -> Scores:
     decision = product(g, value, model.coef_, -np.asarray(model.offset_))
     winner = first_of_two(g, decision, ties_win=True)
     return Scores(one_hot(g, winner, 2), winner, decision)
 
 
-@slack("SGDOneClassSVM")
-def one_class_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("SGDOneClassSVM")
+def one_class_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     lost = (
         4
         * (model.n_features_in_ + 1)
         * EPS64
         * (np.abs(dense(rows)) @ np.abs(model.coef_).reshape(-1, 1) + abs(model.offset_))
     )
-    return border(np.asarray(model.decision_function(rows), np.float64), lost)
+    return tie_mask(np.asarray(model.decision_function(rows), np.float64), lost)
 
 
-@classifier("SGDClassifier")
+@EMITTERS.classifier("SGDClassifier")
 def sgd(g: Emission, model: Any, value: Value) -> Scores:
     decision, winner, outputs = decided(g, model, value)
     if model.loss == "log_loss":
@@ -186,12 +186,12 @@ def sgd(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(normalized(g, g.add("Where", nothing, g.double(1.0), each)), winner, decision)
 
 
-@slack("SGDClassifier")
-def sgd_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("SGDClassifier")
+def sgd_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """Sigmoid and clipped margins have a slope of at most 1; dividing by a small sum of them magnifies."""
-    lost = product_slack(model, rows)
+    lost = product_error_bound(model, rows)
     if model.loss not in ("log_loss", "modified_huber"):
-        return border(np.asarray(model.decision_function(rows), np.float64), lost)
+        return tie_mask(np.asarray(model.decision_function(rows), np.float64), lost)
     if lost.shape[1] == 1:
         return 2 * lost
     decision = np.asarray(model.decision_function(rows), np.float64)
@@ -202,14 +202,14 @@ def sgd_slack(model: Any, rows: Any) -> Any:
         return np.minimum(np.where(total > 0, 2 * lost.sum(axis=1, keepdims=True) / total, 0.0), 1.0)
 
 
-@regressor("PLSRegression", "PLSCanonical", "CCA")
+@EMITTERS.regressor("PLSRegression", "PLSCanonical", "CCA")
 def pls(g: Emission, model: Any, value: Value) -> str:
     centered = g.add("Sub", g.whole(value), g.double(model._x_mean.reshape(1, -1)))  # noqa: SLF001
     made = g.add("MatMul", centered, g.double(np.ascontiguousarray(np.asarray(model.coef_).T)))
     return g.add("Add", made, g.double(np.asarray(model.intercept_).reshape(1, -1)))
 
 
-@slack("PLSRegression", "PLSCanonical", "CCA")
-def pls_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("PLSRegression", "PLSCanonical", "CCA")
+def pls_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     magnitude = (np.abs(dense(rows)) + np.abs(model._x_mean)) @ np.abs(model.coef_).T  # noqa: SLF001
     return 8 * (model.n_features_in_ + 1) * EPS64 * (magnitude + np.abs(model.intercept_))

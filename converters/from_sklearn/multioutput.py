@@ -4,15 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Part, Value
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Part, Registry, Scores, Value
 from onnxpress.converters.from_sklearn.ensembles import unsure, winner
 from onnxpress.converters.from_sklearn.links import normalized
 from onnxpress.converters.from_sklearn.steps import (
     EPS64,
-    Scores,
-    border,
     both_sides,
-    classifier,
     classify,
     column,
     dense,
@@ -21,51 +18,51 @@ from onnxpress.converters.from_sklearn.steps import (
     gives_probabilities,
     one_hot,
     regress,
-    regressor,
     row_sum,
-    slack,
-    slack_of,
+    tie_mask,
 )
 from onnxpress.converters.graph.builder import INT64
 
+EMITTERS = Registry()
 
-@regressor("MultiOutputRegressor")
+
+@EMITTERS.regressor("MultiOutputRegressor", checks_rows=False)
 def multi_output(g: Emission, model: Any, value: Value) -> str:
     return g.concat(
         regress(g, estimator, value, f"estimators_[{index}]") for index, estimator in enumerate(model.estimators_)
     )
 
 
-@slack("MultiOutputRegressor")
-def multi_output_slack(model: Any, rows: Any) -> Any:
-    parts = [slack_of(estimator, rows) + np.zeros((rows.shape[0], 1)) for estimator in model.estimators_]
+@EMITTERS.error_bound("MultiOutputRegressor")
+def multi_output_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
+    parts = [bounds.of(estimator, rows) + np.zeros((rows.shape[0], 1)) for estimator in model.estimators_]
     return np.concatenate(parts, axis=1)
 
 
-@regressor("RegressorChain")
+@EMITTERS.regressor("RegressorChain", checks_rows=False)
 def chain(g: Emission, model: Any, value: Value) -> str:
     """Each estimator sees the rows and what those before it predicted, in float64 throughout."""
     made: list[str] = []
     for index, estimator in enumerate(model.estimators_):
         seen = Value((*value.parts, *(Part(tensor, (None,)) for tensor in made)))
-        with g.exactly():
+        with g.in_float64():
             made.append(regress(g, estimator, seen, f"estimators_[{index}]"))
     return g.columns(g.concat(made), np.argsort(model.order_).tolist())
 
 
-@slack("RegressorChain")
-def chain_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("RegressorChain")
+def chain_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """The largest error of any estimator on rows with the others' own predictions."""
     said = dense(model.predict(rows))
     lost = []
     for index, estimator in enumerate(model.estimators_):
         before = said[:, [model.order_[place] for place in range(index)]]
         seen = np.hstack([dense(rows), before])
-        lost.append(slack_of(estimator, seen) + np.zeros((len(said), 1)))
+        lost.append(bounds.of(estimator, seen) + np.zeros((len(said), 1)))
     return np.sum(lost, axis=0) * len(lost)
 
 
-@classifier("OneVsRestClassifier")
+@EMITTERS.classifier("OneVsRestClassifier", checks_rows=False)
 def one_vs_rest(g: Emission, model: Any, value: Value) -> Scores:
     if model.multilabel_:
         raise g.refused("it answers several labels at once: train a classifier for each")
@@ -98,22 +95,22 @@ def _confidence(g: Emission, scores: Scores, estimator: Any) -> str:
     return scores.decision
 
 
-@slack("OneVsRestClassifier")
-def one_vs_rest_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("OneVsRestClassifier")
+def one_vs_rest_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """Errors of the parts over their sum; without probabilities, ties of the parts' scores."""
     lost = np.sum(
-        [np.max(slack_of(estimator, rows) + np.zeros((rows.shape[0], 1)), axis=1) for estimator in model.estimators_],
+        [np.max(bounds.of(estimator, rows) + np.zeros((rows.shape[0], 1)), axis=1) for estimator in model.estimators_],
         axis=0,
     )
     if not gives_probabilities(model):
         decision = dense(model.decision_function(rows)).reshape(rows.shape[0], -1)
-        return border(decision, 256 * EPS64 * (1 + np.abs(decision)))
+        return tie_mask(decision, 256 * EPS64 * (1 + np.abs(decision)))
     total = np.sum([dense(estimator.predict_proba(rows))[:, 1] for estimator in model.estimators_], axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.nan_to_num(np.minimum(2 * (lost + 8 * EPS64) / total, 1.0)).reshape(-1, 1)
 
 
-@classifier("OneVsOneClassifier")
+@EMITTERS.classifier("OneVsOneClassifier", checks_rows=False)
 def one_vs_one(g: Emission, model: Any, value: Value) -> Scores:
     """Votes of each pair, ties broken by the sum of confidences, as scikit-learn's _ovr_decision_function."""
     if model.pairwise_indices_ is not None:
@@ -121,7 +118,7 @@ def one_vs_one(g: Emission, model: Any, value: Value) -> Scores:
     classes = len(model.classes_)
     votes: list[str] = []
     sums: list[str] = []
-    with g.exactly():
+    with g.in_float64():
         said = [
             classify(g, estimator, value, f"estimators_[{index}]") for index, estimator in enumerate(model.estimators_)
         ]
@@ -144,12 +141,12 @@ def one_vs_one(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(one_hot(g, place, classes), place, decision if classes > 2 else column(g, decision, 1))
 
 
-@slack("OneVsOneClassifier")
-def one_vs_one_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("OneVsOneClassifier")
+def one_vs_one_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """Any answer will do where rounding changes a pair's vote, or the votes and confidences tie."""
     decision = dense(model.decision_function(rows)).reshape(rows.shape[0], -1)
     pairs = [
-        unsure(estimator, rows).max(axis=1, keepdims=True) + np.zeros((len(decision), 1))
+        unsure(bounds, estimator, rows).max(axis=1, keepdims=True) + np.zeros((len(decision), 1))
         for estimator in model.estimators_
     ]
-    return np.maximum(np.max(pairs, axis=0), border(decision, 256 * EPS64 * (1 + np.abs(decision))))
+    return np.maximum(np.max(pairs, axis=0), tie_mask(decision, 256 * EPS64 * (1 + np.abs(decision))))

@@ -4,17 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Value
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Registry, Scores, Value
 from onnxpress.converters.from_sklearn.links import normalized
-from onnxpress.converters.from_sklearn.steps import (
-    EPS64,
-    Scores,
-    classifier,
-    first_of_largest,
-    regressor,
-    row_sum,
-    slack,
-)
+from onnxpress.converters.from_sklearn.steps import EPS64, first_of_largest, row_sum
+
+EMITTERS = Registry()
 
 # Training cells (rows times features) that one served row may be compared with: a millisecond or so.
 CELLS = 200_000
@@ -52,7 +46,7 @@ def neighbors(g: Emission, model: Any, value: Value) -> tuple[str, str]:
     return g.add("Where", exact, g.cast(hits, 11), g.add("Div", g.double(1.0), nearest)), places
 
 
-@regressor("KNeighborsRegressor")
+@EMITTERS.regressor("KNeighborsRegressor")
 def neighbors_regressor(g: Emission, model: Any, value: Value) -> str:
     weights, places = neighbors(g, model, value)
     targets = np.asarray(model._y, np.float64).reshape(len(model._y), -1)  # noqa: SLF001
@@ -61,7 +55,7 @@ def neighbors_regressor(g: Emission, model: Any, value: Value) -> str:
     return g.add("Div", total, row_sum(g, weights))
 
 
-@classifier("KNeighborsClassifier")
+@EMITTERS.classifier("KNeighborsClassifier")
 def neighbors_classifier(g: Emission, model: Any, value: Value) -> Scores:
     weights, places = neighbors(g, model, value)
     own = np.eye(len(model.classes_))[np.asarray(model._y, np.int64).ravel()]  # noqa: SLF001
@@ -70,8 +64,8 @@ def neighbors_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(normalized(g, votes), first_of_largest(g, votes))
 
 
-@slack("KNeighborsClassifier", "KNeighborsRegressor")
-def neighbors_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("KNeighborsClassifier", "KNeighborsRegressor")
+def neighbors_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """Sums of k weights; where the last neighbour ties with the next, scikit-learn takes either by memory order."""
     known = min(model.n_neighbors + 1, model.n_samples_fit_)
     distance, _ = model.kneighbors(rows, n_neighbors=known)

@@ -4,19 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Value
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Registry, Scores, Value
 from onnxpress.converters.from_sklearn.links import sigmoid
-from onnxpress.converters.from_sklearn.steps import (
-    EPS64,
-    Scores,
-    both_sides,
-    classifier,
-    dense,
-    first_of_largest,
-    first_of_two,
-    regressor,
-    slack,
-)
+from onnxpress.converters.from_sklearn.steps import EPS64, both_sides, dense, first_of_largest, first_of_two
+
+EMITTERS = Registry()
 
 NETWORKS = ("MLPClassifier", "MLPRegressor")
 
@@ -49,12 +41,12 @@ def layers(g: Emission, model: Any, value: Value) -> tuple[str, str]:
     return margin, tensor
 
 
-@regressor("MLPRegressor")
+@EMITTERS.regressor("MLPRegressor")
 def network_regressor(g: Emission, model: Any, value: Value) -> str:
     return layers(g, model, value)[1]
 
 
-@classifier("MLPClassifier")
+@EMITTERS.classifier("MLPClassifier")
 def network_classifier(g: Emission, model: Any, value: Value) -> Scores:
     margin, made = layers(g, model, value)
     if model._label_binarizer.y_type_.startswith("multilabel"):  # noqa: SLF001 -- the only record of it
@@ -64,8 +56,8 @@ def network_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(made, first_of_largest(g, made))
 
 
-@slack(*NETWORKS)
-def network_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound(*NETWORKS)
+def network_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """Each layer adds n * eps64 * sum |w x| and passes on what came in through |w|; no slope is above 1."""
     signal, lost = np.abs(dense(rows)), 4 * EPS64 * np.abs(dense(rows))
     for weights, biases in zip(model.coefs_, model.intercepts_, strict=True):

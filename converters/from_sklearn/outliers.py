@@ -4,23 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Emission, Value
-from onnxpress.converters.from_sklearn.steps import (
-    Scores,
-    classifier,
-    dense,
-    flat,
-    one_hot,
-    regressor,
-    row_sum,
-    slack,
-    transformer,
-)
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Registry, Scores, Value
+from onnxpress.converters.from_sklearn.steps import dense, flat, one_hot, row_sum
 from onnxpress.converters.from_sklearn.trees import as_float32, summed, tree_of
 from onnxpress.converters.graph.builder import INT64
 
+EMITTERS = Registry()
 
-@classifier("IsolationForest")
+
+@EMITTERS.classifier("IsolationForest")
 def isolation(g: Emission, model: Any, value: Value) -> Scores:
     """The mean depth of the leaves, in float64: 1 where the score of normality is not below the forest's offset."""
     trees = []
@@ -29,7 +21,7 @@ def isolation(g: Emission, model: Any, value: Value) -> Scores:
         tree = tree_of(estimator.tree_, depth.reshape(-1, 1))
         tree.feature[:] = np.where(tree.leaf, 0, np.asarray(features)[np.maximum(tree.feature, 0)])
         trees.append(tree)
-    with g.exactly():
+    with g.in_float64():
         depths = summed(g, as_float32(g, g.whole(value)), trees, value)
     rate = -np.log(2.0) / (len(trees) * _path(model._max_samples))  # noqa: SLF001
     score = g.add("Exp", g.add("Mul", depths, g.double(rate)))
@@ -45,14 +37,14 @@ def _path(rows: int) -> float:
     return float(2.0 * (np.log(rows - 1.0) + np.euler_gamma) - 2.0 * (rows - 1.0) / rows)
 
 
-@slack("IsolationForest")
-def isolation_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("IsolationForest")
+def isolation_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """Either label will do where a score is the offset within float64, as rows at the contamination quantile are."""
     decision = np.asarray(model.decision_function(rows), np.float64).reshape(-1, 1)
     return (np.abs(decision) < 1e-13).astype(np.float64)
 
 
-@transformer("KMeans", "MiniBatchKMeans")
+@EMITTERS.transformer("KMeans", "MiniBatchKMeans")
 def distances(g: Emission, model: Any, value: Value) -> Value:
     """The distance to each center, from direct differences."""
     centers = dense(model.cluster_centers_)
@@ -61,7 +53,7 @@ def distances(g: Emission, model: Any, value: Value) -> Value:
     return g.opaque(g.add("Sqrt", squares), len(centers))
 
 
-@regressor("KMeans", "MiniBatchKMeans")
+@EMITTERS.regressor("KMeans", "MiniBatchKMeans")
 def clusters(g: Emission, model: Any, value: Value) -> str:
     """`prediction` is the number of the nearest center."""
     centers = dense(model.cluster_centers_)

@@ -7,10 +7,12 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.preprocessing._data import BOUNDS_THRESHOLD
 
-from onnxpress.converters.from_sklearn.emission import Doubles, Emission, Part, Value
+from onnxpress.converters.from_sklearn.emission import Doubles, Emission, ErrorBounds, Part, Registry, Value
 from onnxpress.converters.from_sklearn.normal import inverse_normal
-from onnxpress.converters.from_sklearn.steps import regressor, row_sum, slack, transformer
+from onnxpress.converters.from_sklearn.steps import row_sum
 from onnxpress.converters.graph.builder import DOUBLE, INT64
+
+EMITTERS = Registry()
 
 SPACING = float(np.spacing(1))
 
@@ -20,8 +22,8 @@ def reached(g: Emission, x: str, edges: Any) -> str:
     return row_sum(g, g.cast(g.add("GreaterOrEqual", x, g.double(np.asarray(edges).reshape(1, -1))), DOUBLE))
 
 
-@transformer("KBinsDiscretizer")
-def bins(g: Emission, model: Any, value: Value) -> Value:
+@EMITTERS.transformer("KBinsDiscretizer")
+def k_bins(g: Emission, model: Any, value: Value) -> Value:
     parts = []
     for index, edges in enumerate(model.bin_edges_):
         inner = np.asarray(edges, np.float64)[1:-1]
@@ -79,7 +81,7 @@ def _first(points: Doubles, heights: Doubles) -> float:
     return float(heights[np.flatnonzero(points == points[0])[-1]])
 
 
-@transformer("QuantileTransformer")
+@EMITTERS.transformer("QuantileTransformer")
 def quantile(g: Emission, model: Any, value: Value) -> Value:
     """The mean of an interpolation from the left and one from the right, so that repeated quantiles meet halfway."""
     parts = []
@@ -113,7 +115,7 @@ def _quantile(model: Any, quantiles: Doubles) -> Callable[[Doubles], Doubles]:
     return lambda values: np.asarray(model._transform_col(values.copy(), quantiles, inverse=False))  # noqa: SLF001
 
 
-@regressor("IsotonicRegression")
+@EMITTERS.regressor("IsotonicRegression")
 def isotonic(g: Emission, model: Any, value: Value) -> str:
     g.split(value.origins[0], np.asarray(model.X_thresholds_, np.float64))
     return calibrated(g, model, g.whole(value))
@@ -128,7 +130,7 @@ def calibrated(g: Emission, model: Any, x: str) -> str:
     return g.add("Where", outside, g.double(np.nan), made)
 
 
-@slack("IsotonicRegression")
-def isotonic_slack(model: Any, _rows: Any) -> Any:
+@EMITTERS.error_bound("IsotonicRegression")
+def isotonic_error_bound(_bounds: ErrorBounds, model: Any, _rows: Any) -> Any:
     """Slope times distance, plus height, in float64: a few roundings of the largest height."""
     return np.full((1, 1), 8 * np.finfo(np.float64).eps * np.abs(model.y_thresholds_).max())

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxpress.converters.from_sklearn.emission import Doubles, Emission, Value
-from onnxpress.converters.from_sklearn.steps import transformer
+from onnxpress.converters.from_sklearn.emission import Doubles, Emission, Registry, Value
+
+EMITTERS = Registry()
 
 # (operator, constant of each column): applied one after another.
 Chain = list[tuple[str, Any]]
@@ -40,7 +41,7 @@ def chained(g: Emission, value: Value, chain: Chain) -> Value:
     return g.mapped(value, tensor, step)
 
 
-@transformer("StandardScaler")
+@EMITTERS.transformer("StandardScaler", keeps_sparse=True)
 def standard(g: Emission, model: Any, value: Value) -> Value:
     chain: Chain = []
     if model.with_mean:
@@ -50,7 +51,7 @@ def standard(g: Emission, model: Any, value: Value) -> Value:
     return chained(g, value, chain)
 
 
-@transformer("MinMaxScaler")
+@EMITTERS.transformer("MinMaxScaler")
 def min_max(g: Emission, model: Any, value: Value) -> Value:
     chain: Chain = [("Mul", model.scale_), ("Add", model.min_)]
     if model.clip:
@@ -58,7 +59,7 @@ def min_max(g: Emission, model: Any, value: Value) -> Value:
     return chained(g, value, chain)
 
 
-@transformer("MaxAbsScaler")
+@EMITTERS.transformer("MaxAbsScaler", keeps_sparse=True)
 def max_abs(g: Emission, model: Any, value: Value) -> Value:
     chain: Chain = [("Div", model.scale_)]
     if getattr(model, "clip", False):
@@ -66,7 +67,7 @@ def max_abs(g: Emission, model: Any, value: Value) -> Value:
     return chained(g, value, chain)
 
 
-@transformer("RobustScaler")
+@EMITTERS.transformer("RobustScaler", keeps_sparse=True)
 def robust(g: Emission, model: Any, value: Value) -> Value:
     chain: Chain = []
     if model.with_centering:

@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import BSpline, PPoly
 
-from onnxpress.converters.from_sklearn.emission import Doubles, Emission, Part, Value
+from onnxpress.converters.from_sklearn.emission import Doubles, Emission, Part, Registry, Value
 from onnxpress.converters.from_sklearn.piecewise import reached
-from onnxpress.converters.from_sklearn.steps import transformer
 from onnxpress.converters.graph.builder import INT64
 
+EMITTERS = Registry()
 
-@transformer("SplineTransformer")
+
+@EMITTERS.transformer("SplineTransformer")
 def splines(g: Emission, model: Any, value: Value) -> Value:
     if model.extrapolation == "periodic" or getattr(model, "handle_missing", "error") != "error":
         raise g.refused("periodic extrapolation and handle_missing are not supported: use constant, linear or continue")

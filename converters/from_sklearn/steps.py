@@ -1,19 +1,14 @@
-"""Who emits which scikit-learn estimator: one table for transformers, one for classifiers, one for regressors.
-
-A family's file fills the tables by decorating its functions with the exact class names it is right for. A subclass
-that somebody wrote is not its parent: its `predict` may differ, so it is refused by name.
-"""
+"""Emitting one step of a scikit-learn model: finding its emitter, and the small graphs that several emitters share."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import is_classifier, is_outlier_detector
 from sklearn.utils import get_tags
 
-from onnxpress.converters.from_sklearn.emission import Emission, Value
+from onnxpress.converters.from_sklearn.emission import Emission, Scores, Value
 from onnxpress.converters.graph.builder import INT64
 from onnxpress.packages.errors import ConversionRefused
 
@@ -22,111 +17,27 @@ EPS32 = float(np.finfo(np.float32).eps)
 EPS64 = float(np.finfo(np.float64).eps)
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What a classifier says of each row."""
-
-    probabilities: str  # DOUBLE [rows, classes]
-    winner: str = (
-        ""  # INT64 [rows], the place of the label in `classes_`; empty: the first of the largest probabilities
-    )
-    decision: str = ""  # DOUBLE [rows, columns of decision_function]; empty: the estimator has none
-
-
-Transform = Callable[[Emission, Any, Value], Value]
-Classify = Callable[[Emission, Any, Value], Scores]
-Regress = Callable[[Emission, Any, Value], str]
-# What arithmetic may add to the rounding of the output itself: (model, the rows as this step sees them) -> absolute.
-Slack = Callable[[Any, Any], Any]
-
-TRANSFORMERS: dict[str, Transform] = {}
-CLASSIFIERS: dict[str, Classify] = {}
-REGRESSORS: dict[str, Regress] = {}
-SLACKS: dict[str, Slack] = {}
-
-
-def transformer(*names: str) -> Callable[[Transform], Transform]:
-    """Registers a function as the emitter of transformers of these classes."""
-    return _registrar(TRANSFORMERS, names)
-
-
-def classifier(*names: str) -> Callable[[Classify], Classify]:
-    """Registers a function as the emitter of classifiers of these classes."""
-    return _registrar(CLASSIFIERS, names)
-
-
-def regressor(*names: str) -> Callable[[Regress], Regress]:
-    """Registers a function as the emitter of regressors of these classes."""
-    return _registrar(REGRESSORS, names)
-
-
-def slack(*names: str) -> Callable[[Slack], Slack]:
-    """Registers how far float arithmetic may carry these classes' outputs, besides the rounding of the output."""
-    return _registrar(SLACKS, names)
-
-
-def _registrar(table: dict[str, F], names: tuple[str, ...]) -> Callable[[F], F]:
-    def register(function: F) -> F:
-        table.update(dict.fromkeys(names, function))
-        return function
-
-    return register
-
-
 def transform(g: Emission, model: Any, value: Value, name: str = "") -> Value:
     """Emits a fitted transformer."""
     with g.step(name, model):
         if model is None or (isinstance(model, str) and model == "passthrough"):
             return value
-        made = _emitter(g, TRANSFORMERS, model, "transformer")(g, model, value)
-        keeps = value.sparse and type(model).__name__ in KEEP_SPARSE
+        made = _emitter(g, g.registry.transformers, model, "transformer")(g, model, value)
+        keeps = value.sparse and type(model).__name__ in g.registry.keeping_sparse
         return replace(made, sparse=True) if keeps else made
-
-
-# Given a sparse matrix they return one; the rest of the transformers return dense rows, or say so themselves.
-KEEP_SPARSE = {
-    "StandardScaler",
-    "MaxAbsScaler",
-    "RobustScaler",
-    "Normalizer",
-    "Binarizer",
-    "SimpleImputer",
-    "PolynomialFeatures",
-    "VarianceThreshold",
-    "SelectKBest",
-    "SelectPercentile",
-    "SelectFromModel",
-}
 
 
 def classify(g: Emission, model: Any, value: Value, name: str = "") -> Scores:
     """Emits a fitted classifier: DOUBLE probabilities [rows, classes], NaN where the original refuses the row."""
     with g.step(name, model):
-        scores = _emitter(g, CLASSIFIERS, model, "classifier")(g, model, value)
+        scores = _emitter(g, g.registry.classifiers, model, "classifier")(g, model, value)
         return Scores(_refusing(g, model, value, scores.probabilities), scores.winner, scores.decision)
 
 
 def regress(g: Emission, model: Any, value: Value, name: str = "") -> str:
     """Emits a fitted regressor: DOUBLE [rows, targets], NaN where the original refuses the row."""
     with g.step(name, model):
-        return _refusing(g, model, value, _emitter(g, REGRESSORS, model, "regressor")(g, model, value))
-
-
-def slack_of(model: Any, rows: Any) -> Any:
-    """What arithmetic may add to each output of `model` on `rows`, absolute; broadcasts over the output."""
-    return SLACKS.get(type(model).__name__, _no_slack)(model, rows)
-
-
-def below(model: Any, rows: Any) -> Any:
-    """The slack of what answers in float32 even where steps follow it: boosters of other libraries; 0 for the rest."""
-    if type(model).__module__.startswith("sklearn."):
-        steps = getattr(model, "steps", None)
-        if not steps or type(model).__name__ != "Pipeline":
-            return 0.0
-        for _, step in steps[:-1]:
-            rows = rows if step is None or isinstance(step, str) else step.transform(rows)
-        return below(steps[-1][1], rows)
-    return slack_of(model, rows)
+        return _refusing(g, model, value, _emitter(g, g.registry.regressors, model, "regressor")(g, model, value))
 
 
 def gives_probabilities(model: Any) -> bool:
@@ -180,7 +91,7 @@ def dense(array: Any) -> Any:
     return np.asarray(array.toarray() if hasattr(array, "toarray") else array, np.float64)
 
 
-def border(decision: Any, lost: Any) -> Any:
+def tie_mask(decision: Any, lost: Any) -> Any:
     """[rows, 1]: 1, so that either label will do, in rows whose decision is a tie within `lost`; else 0.
 
     A tie means a single score [rows] within `lost` of 0, or the two largest of several within twice `lost`.
@@ -209,7 +120,7 @@ LIBRARIES = {"sklearn", "xgboost", "lightgbm"}
 def _refusing(g: Emission, model: Any, value: Value, output: str) -> str:
     """Adds 0 to the answers of rows that the model takes, NaN to those it raises an error for: NaN and infinity."""
     if (
-        type(model).__name__ in WRAPPERS
+        type(model).__name__ in g.registry.without_checks
         or not type(model).__module__.startswith("sklearn.")
         or get_tags(model).input_tags.allow_nan
     ):
@@ -218,44 +129,6 @@ def _refusing(g: Emission, model: Any, value: Value, output: str) -> str:
         return output
     nothing = row_sum(g, g.add("Mul", g.whole(value), g.double(0.0)))
     return str(g.add("Add", output, nothing))
-
-
-# They hand their rows on to estimators that judge them themselves.
-WRAPPERS = {
-    "Pipeline",
-    "ColumnTransformer",
-    "GridSearchCV",
-    "RandomizedSearchCV",
-    "HalvingGridSearchCV",
-    "HalvingRandomSearchCV",
-    "DummyClassifier",
-    "DummyRegressor",
-    "TransformedTargetRegressor",
-    "VotingClassifier",
-    "VotingRegressor",
-    "StackingClassifier",
-    "StackingRegressor",
-    "BaggingClassifier",
-    "BaggingRegressor",
-    "CalibratedClassifierCV",
-    "FrozenEstimator",
-    "OneVsRestClassifier",
-    "OneVsOneClassifier",
-    "OutputCodeClassifier",
-    "MultiOutputRegressor",
-    "MultiOutputClassifier",
-    "RegressorChain",
-    "ClassifierChain",
-    "TunedThresholdClassifierCV",
-    "FixedThresholdClassifier",
-    "AdaBoostClassifier",
-    "AdaBoostRegressor",
-    "SelfTrainingClassifier",
-}
-
-
-def _no_slack(_model: Any, _rows: Any) -> Any:
-    return np.zeros((1, 1))
 
 
 def whole_classes(classes: Any) -> tuple[int, ...] | tuple[str, ...]:

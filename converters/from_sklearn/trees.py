@@ -11,10 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.from_sklearn.emission import Doubles, Emission, Origin, Value, carried_back
-from onnxpress.converters.from_sklearn.steps import EPS32, Scores, classifier, regressor, row_sum, slack
+from onnxpress.converters.from_sklearn.emission import (
+    Doubles,
+    Emission,
+    ErrorBounds,
+    Origin,
+    Registry,
+    Scores,
+    Value,
+    carried_back,
+)
+from onnxpress.converters.from_sklearn.steps import EPS32, row_sum
 from onnxpress.converters.graph.builder import DOUBLE, FLOAT, INT64
 from onnxpress.converters.graph.trees import AT_MOST, Tree, add_trees
+
+EMITTERS = Registry()
 
 Seen = Callable[[Origin | None], Origin | None]
 FORESTS = ("RandomForestClassifier", "ExtraTreesClassifier")
@@ -55,7 +66,7 @@ def summed(g: Emission, tensor: str, trees: Sequence[Tree], value: Value, seen: 
         g.split(seen(value.origins[feature]), thresholds[features == feature])
     tensor, trees = _untransformed(g, tensor, trees, value, seen)
     targets = max(tree.first_target + tree.weights.shape[1] for tree in trees)
-    if g.exact:
+    if g.keeps_float64:
         return _added(g, tensor, trees, targets)
     return g.cast(add_trees(g, trees, tensor, targets, mode=AT_MOST, double=True), DOUBLE)
 
@@ -137,28 +148,30 @@ def mean(g: Emission, models: Sequence[Any], value: Value) -> str:
     return unless_infinite(g, tensor, averaged)
 
 
-@classifier(*FORESTS)
+@EMITTERS.classifier(*FORESTS)
 def forest_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(mean(g, model.estimators_, value))
 
 
-@classifier(*TREES)
+@EMITTERS.classifier(*TREES)
 def tree_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(mean(g, [model], value))
 
 
-@regressor("RandomForestRegressor", "ExtraTreesRegressor")
+@EMITTERS.regressor("RandomForestRegressor", "ExtraTreesRegressor")
 def forest_regressor(g: Emission, model: Any, value: Value) -> str:
     return mean(g, model.estimators_, value)
 
 
-@regressor("DecisionTreeRegressor", "ExtraTreeRegressor")
+@EMITTERS.regressor("DecisionTreeRegressor", "ExtraTreeRegressor")
 def tree_regressor(g: Emission, model: Any, value: Value) -> str:
     return mean(g, [model], value)
 
 
-@slack(*FORESTS, *TREES, "RandomForestRegressor", "ExtraTreesRegressor", "DecisionTreeRegressor", "ExtraTreeRegressor")
-def forest_slack(model: Any, _rows: Any) -> Any:
+@EMITTERS.error_bound(
+    *FORESTS, *TREES, "RandomForestRegressor", "ExtraTreesRegressor", "DecisionTreeRegressor", "ExtraTreeRegressor"
+)
+def forest_error_bound(_bounds: ErrorBounds, model: Any, _rows: Any) -> Any:
     """The sum leaves the node as float32: half a unit in its last place of at most the sum of the largest leaves."""
     models = getattr(model, "estimators_", [model])
     largest = np.sum([np.abs(leaves(tree)).max(axis=0) for tree in models], axis=0) / len(models)

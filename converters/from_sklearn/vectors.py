@@ -6,22 +6,12 @@ from typing import Any
 import numpy as np
 
 from onnxpress.converters.from_sklearn.coupling import coupled
-from onnxpress.converters.from_sklearn.emission import Emission, Value
+from onnxpress.converters.from_sklearn.emission import Emission, ErrorBounds, Registry, Scores, Value
 from onnxpress.converters.from_sklearn.links import sigmoid
-from onnxpress.converters.from_sklearn.steps import (
-    EPS64,
-    Scores,
-    border,
-    classifier,
-    dense,
-    first_of_largest,
-    flat,
-    one_hot,
-    regressor,
-    row_sum,
-    slack,
-)
+from onnxpress.converters.from_sklearn.steps import EPS64, dense, first_of_largest, flat, one_hot, row_sum, tie_mask
 from onnxpress.converters.graph.builder import INT64
+
+EMITTERS = Registry()
 
 CLASSIFIERS = ("SVC", "NuSVC")
 REGRESSORS = ("SVR", "NuSVR")
@@ -78,7 +68,7 @@ def outputs(g: Emission, model: Any, value: Value) -> str:
     return g.add("Add", made, g.double(np.reshape(model._intercept_, (1, -1))))
 
 
-@regressor("KernelRidge")
+@EMITTERS.regressor("KernelRidge")
 def kernel_ridge(g: Emission, model: Any, value: Value) -> str:
     """The same kernels against every training row."""
     return g.add("MatMul", kernel(g, ridge_vectors(g, model), value), g.double(_columns(model.dual_coef_)))
@@ -106,24 +96,24 @@ def _columns(array: Any) -> Any:
     return dense(array).reshape(len(array), -1)
 
 
-@slack("KernelRidge")
-def kernel_ridge_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound("KernelRidge")
+def kernel_ridge_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     return _lost(_machine(model, {"polynomial": "poly"}.get(model.kernel, model.kernel)), dense(rows))[0]
 
 
-@regressor(*REGRESSORS)
+@EMITTERS.regressor(*REGRESSORS)
 def vectors_regressor(g: Emission, model: Any, value: Value) -> str:
     return outputs(g, model, value)
 
 
-@classifier("OneClassSVM")
+@EMITTERS.classifier("OneClassSVM")
 def one_class(g: Emission, model: Any, value: Value) -> Scores:
     decision = outputs(g, model, value)
     place = flat(g, g.cast(g.add("Greater", decision, g.double(0.0)), INT64))
     return Scores(one_hot(g, place, 2), place, decision)
 
 
-@classifier(*CLASSIFIERS)
+@EMITTERS.classifier(*CLASSIFIERS)
 def vectors_classifier(g: Emission, model: Any, value: Value) -> Scores:
     classes = len(model.classes_)
     decision = outputs(g, model, value)
@@ -149,15 +139,15 @@ def vectors_classifier(g: Emission, model: Any, value: Value) -> Scores:
     return Scores(coupled(g, pairwise, pairs_of(classes), classes), place, said)
 
 
-@slack(*REGRESSORS, *CLASSIFIERS, "OneClassSVM")
-def vectors_slack(model: Any, rows: Any) -> Any:
+@EMITTERS.error_bound(*REGRESSORS, *CLASSIFIERS, "OneClassSVM")
+def vectors_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
     """Kernels and their sum in float64; a label is free where a pair's decision is within that of 0."""
     lost, decision = _lost(model, dense(rows))
     if type(model).__name__ in REGRESSORS:
         return lost
     free = (np.abs(decision) < lost).any(axis=1, keepdims=True).astype(np.float64)
     if hasattr(model, "classes_") and len(model.classes_) > 2 and model.break_ties:
-        free = np.maximum(free, border(dense(model.decision_function(rows)), lost))
+        free = np.maximum(free, tie_mask(dense(model.decision_function(rows)), lost))
     if not hasattr(model, "predict_proba"):
         return free
     return 64 * EPS64 + 8 * (lost * np.abs(model.probA_)).max(axis=1, keepdims=True)

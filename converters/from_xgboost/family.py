@@ -7,7 +7,7 @@ a linear booster) are answered with NaN.
 
 import math
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from onnxpress.converters.family import (
 )
 from onnxpress.converters.from_xgboost import answers as xgboost_answers
 from onnxpress.converters.from_xgboost.model import Booster
-from onnxpress.converters.from_xgboost.reading import booster_of, codes_of, read
+from onnxpress.converters.from_xgboost.reading import Reading, booster_of, codes_of, read
 from onnxpress.converters.graph import links
 from onnxpress.converters.graph.builder import FLOAT, Graph
 from onnxpress.converters.graph.inputs import (
@@ -42,13 +42,12 @@ from onnxpress.protos.package_pb2 import Task
 Floats = NDArray[np.float64]
 
 
-def emit(graph: Graph, model: Any, features: str, *, double: bool = False) -> Emitted:
-    """Add `model` to `graph` behind `features` [rows, features] and return its outputs.
+def emit(graph: Graph, reading: Reading, features: str, *, double: bool = False) -> Emitted:
+    """Add the model of `reading` to `graph` behind `features` [rows, features] and return its outputs.
 
     The features are what the model's own `predict` would be given, categories as codes; float64 ones (`double`) are
     rounded to float32 first, as XGBoost does.
     """
-    reading = read(model)
     file = reading.booster
     if double:
         features = graph.cast(features, FLOAT)
@@ -109,53 +108,40 @@ class XGBoostFamily:
         library = sys.modules.get("xgboost")
         return library is not None and isinstance(model, (library.Booster, library.XGBModel))
 
-    def describe(self, model: Any, sample: pd.DataFrame, layout: str) -> Schema:
+    def open(self, model: Any, frame: pd.DataFrame, layout: str) -> "XGBoostModel":
         reading = read(model)
-        file = reading.booster
-        names = booster_of(model).feature_names
-        frame = rows_of.select(sample, names) if names else sample
-        if frame.shape[1] != file.features:
-            raise ConversionRefused(
-                f"the model was trained on {file.features} features without names: the sample has {frame.shape[1]}"
-            )
-        found, columns = rows_of.columns(frame, layout)
-        codes = codes_of(file)
-        for index, column in enumerate(columns):
-            text = index in codes and codes[index].text
-            if (column.datatype == "BYTES") != text:
-                raise ConversionRefused(_mismatch(column, known=index in codes, text=text))
-        refuse_ambiguous_blanks(frame, codes)
-        columns = tuple(_accepting(column, codes.get(index)) for index, column in enumerate(columns))
-        return Schema(
-            columns=columns,
-            layout=found,
-            task=reading.task,
-            classes=tuple(range(reading.classes)),
-            targets=file.groups,
-        )
+        return XGBoostModel(model, reading, _schema(model, reading, frame, layout))
 
-    def compile(self, model: Any, schema: Schema) -> onnx.ModelProto:
-        reading = read(model)
+
+@dataclass(frozen=True)
+class XGBoostModel:
+    """One estimator or Booster with its parsed file."""
+
+    model: Any
+    reading: Reading
+    schema: Schema
+
+    def compile(self) -> onnx.ModelProto:
         graph = Graph()
-        codes = codes_of(reading.booster)
-        features = add_inputs(graph, schema, codes)
-        out = emit(graph, model, features)
+        codes = codes_of(self.reading.booster)
+        features = add_inputs(graph, self.schema, codes)
+        out = emit(graph, self.reading, features)
         if out.prediction:
-            graph.output("prediction", _refuse(graph, features, codes, out.prediction), "FP32", schema.targets)
+            graph.output("prediction", _refuse(graph, features, codes, out.prediction), "FP32", self.schema.targets)
         else:
             probabilities = _refuse(graph, features, codes, out.probabilities)
             graph.output("label", out.label, "INT64")
-            graph.output("probabilities", probabilities, "FP32", reading.classes)
+            graph.output("probabilities", probabilities, "FP32", self.reading.classes)
         return graph.model()
 
-    def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
-        return xgboost_answers.answer(model, read(model), schema, rows)
+    def answer(self, rows: pd.DataFrame) -> Answer:
+        return xgboost_answers.answer(self.model, self.reading, self.schema, rows)
 
-    def splits(self, model: Any, schema: Schema) -> dict[str, Floats]:
-        file = read(model).booster
+    def splits(self) -> dict[str, Floats]:
+        file = self.reading.booster
         coded = {split.feature for split in file.category_splits} | set(codes_of(file))
         found: dict[str, Floats] = {}
-        for index, column in enumerate(schema.columns):
+        for index, column in enumerate(self.schema.columns):
             if index not in coded:
                 thresholds = [
                     tree.threshold[(tree.feature == index) & ~tree.leaf] for tree in file.trees if not tree.leaf[0]
@@ -165,19 +151,45 @@ class XGBoostFamily:
                     found[column.name] = values
         return found
 
-    def categories(self, model: Any, schema: Schema) -> dict[str, tuple[Any, ...]]:
-        file = read(model).booster
-        found: dict[str, tuple[Any, ...]] = {}
-        for index, codes in codes_of(file).items():
-            found[schema.columns[index].name] = codes.categories
+    def categories(self) -> dict[str, tuple[Any, ...]]:
+        file = self.reading.booster
+        known = codes_of(file)
+        found: dict[str, tuple[Any, ...]] = {
+            self.schema.columns[index].name: codes.categories for index, codes in known.items()
+        }
         for split in file.category_splits:
-            name = schema.columns[split.feature].name
-            if split.feature not in codes_of(file):
+            name = self.schema.columns[split.feature].name
+            if split.feature not in known:
                 found[name] = tuple(sorted({*found.get(name, ()), *split.right}))
         return found
 
 
 FAMILY = XGBoostFamily()
+
+
+def _schema(model: Any, reading: Reading, sample: pd.DataFrame, layout: str) -> Schema:
+    file = reading.booster
+    names = booster_of(model).feature_names
+    frame = rows_of.select(sample, names) if names else sample
+    if frame.shape[1] != file.features:
+        raise ConversionRefused(
+            f"the model was trained on {file.features} features without names: the sample has {frame.shape[1]}"
+        )
+    found, columns = rows_of.columns(frame, layout)
+    codes = codes_of(file)
+    for index, column in enumerate(columns):
+        text = index in codes and codes[index].text
+        if (column.datatype == "BYTES") != text:
+            raise ConversionRefused(_mismatch(column, known=index in codes, text=text))
+    refuse_ambiguous_blanks(frame, codes)
+    columns = tuple(_accepting(column, codes.get(index)) for index, column in enumerate(columns))
+    return Schema(
+        columns=columns,
+        layout=found,
+        task=reading.task,
+        classes=tuple(range(reading.classes)),
+        targets=file.groups,
+    )
 
 
 def _accepting(column: Column, codes: Codes | None) -> Column:

@@ -4,7 +4,6 @@ import json
 import sys
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from onnxpress.converters.from_xgboost.model import Booster, read_booster
 from onnxpress.converters.graph import links
@@ -66,23 +65,15 @@ class Reading:
         return max(self.booster.groups, 2) if self.task == Task.CLASSIFIER else 0
 
 
-_READINGS: "WeakKeyDictionary[Any, tuple[tuple[object, ...], Reading]]" = WeakKeyDictionary()
-
-
 def read(model: Any) -> Reading:
     """What `model`, an estimator or a Booster, computes; raises ConversionRefused for what cannot be emitted."""
     booster = booster_of(model)
     rounds = _rounds(model, booster)
     missing = float("nan") if is_raw(model) or model.missing is None else float(model.missing)
-    key = (booster.num_boosted_rounds(), rounds, str(missing), type(model).__name__)
-    known = _READINGS.get(booster)
-    if known is None or known[0] != key:
-        file = read_booster(booster, rounds)
-        if file.objective not in (*LINKS, QUANTILES, EXPECTILES):
-            raise ConversionRefused(f"XGBoost objective {file.objective!r}: its link function is not known")
-        known = (key, Reading(file, _task(model, booster, file), missing, rounds))
-        _READINGS[booster] = known
-    return known[1]
+    file = read_booster(booster, rounds)
+    if file.objective not in (*LINKS, QUANTILES, EXPECTILES):
+        raise ConversionRefused(f"XGBoost objective {file.objective!r}: its link function is not known")
+    return Reading(file, _task(model, booster, file), missing, rounds)
 
 
 def is_raw(model: Any) -> bool:

@@ -14,7 +14,7 @@ from onnxpress.packages.errors import ConversionRefused
 
 FLOATS = ("probabilities", "prediction")
 # What float32 rounding may take from the sum of a row of probabilities, whatever the model.
-SUM_SLACK = 1e-6
+SUM_ERROR_BOUND = 1e-6
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ def _excused(answer: Answer, compiled: Tensors, row: int, places: list[int]) -> 
     if len(places) < 2:
         return False
     mine, other = answer.outputs["probabilities"][row, places].astype(np.float64)
-    slack = np.broadcast_to(answer.tolerance["probabilities"], answer.outputs["probabilities"].shape)[row, places].sum()
+    reach = np.broadcast_to(answer.tolerance["probabilities"], answer.outputs["probabilities"].shape)[row, places].sum()
     one, two = compiled["probabilities"][row, places]
-    return bool(abs(mine - other) <= slack and not (mine == other and one == two))
+    return bool(abs(mine - other) <= reach and not (mine == other and one == two))
 
 
 def sum_difference(answer: Answer, compiled: Tensors) -> Difference:
@@ -106,8 +106,8 @@ def sum_difference(answer: Answer, compiled: Tensors) -> Difference:
     original, copy = answer.outputs["probabilities"], compiled["probabilities"].astype(np.float64)
     allowed = np.broadcast_to(answer.tolerance["probabilities"], original.shape).sum(axis=1)
     with np.errstate(invalid="ignore"):
-        normal = np.abs(original.astype(np.float64).sum(axis=1) - 1) <= SUM_SLACK
+        normal = np.abs(original.astype(np.float64).sum(axis=1) - 1) <= SUM_ERROR_BOUND
         size = np.where(normal, np.abs(copy.sum(axis=1) - 1), 0.0)
     # Where a family's arithmetic overflowed there is no tolerance to add.
-    tolerance = np.nan_to_num(allowed, nan=0.0, posinf=np.inf) + SUM_SLACK
+    tolerance = np.nan_to_num(allowed, nan=0.0, posinf=np.inf) + SUM_ERROR_BOUND
     return Difference("probabilities", ~(size <= tolerance), size, tolerance)

@@ -1,7 +1,7 @@
 """The rows that the gate makes: each generator looks for one kind of fault.
 
 R the sample, T thresholds, N missing values, Z extreme numbers, C categories, D doubles, W exchanged columns. B
-(batches) and O (shape, labels, sums) look at the same rows in another way and live in `converters/gate/parity.py`.
+(batches) and O (shape, labels, sums) look at the same rows differently and live in `converters/gate/parity.py`.
 """
 
 import time
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.gate.probe_rows import Integers, Plan, Table, joined, no_value
-from onnxpress.converters.gate.split_paths import Reading, plans
+from onnxpress.converters.gate.probe_rows import Integers, Plan, ProbeRows, joined, no_value
+from onnxpress.converters.gate.split_paths import EnsembleInput, plans
 
 Doubles = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ DESCRIPTIONS = {
     "O": "labels, ties, and probabilities that sum to 1",
 }
 
-SPLITS_MAX = 20_000  # ways to splits are looked up one by one, about 50 µs each
+SPLITS_MAX = 20_000  # paths to splits are looked up one by one, about 50 µs each
 SPLITS_SECONDS = 3.0
 THRESHOLDS_MAX = 50_000
 DENSE_ROWS = 4_000  # rows in which every column stands at one of its thresholds
@@ -44,18 +44,20 @@ DOUBLES = (1e-310, 1e300, 9007199254740993.0)
 INTEGERS = (0, -1, 2**24 + 1, 2**31, 2**53 + 1, 2**63 - 1, -(2**63))
 
 
-def from_graph(found: list[Reading], table: Table, random: np.random.Generator) -> tuple[list[Plan], list[Plan], str]:
-    """T rows and N rows on the way to the splits of the graph, and what was sampled if not all."""
+def from_graph(
+    found: list[EnsembleInput], probe: ProbeRows, random: np.random.Generator
+) -> tuple[list[Plan], list[Plan], str]:
+    """T rows and N rows on the path to the splits of the graph, and what was sampled if not all."""
     started = time.monotonic()
-    total = sum(len(reading.splits.feature) for reading in found)
+    total = sum(len(ensemble.splits.feature) for ensemble in found)
     thresholds, missing, done = [], [], 0
-    for place, reading in enumerate(found):
-        count = len(reading.splits.feature)
+    for place, ensemble in enumerate(found):
+        count = len(ensemble.splits.feature)
         share = count if total <= SPLITS_MAX else max(1, SPLITS_MAX * count // total)
         chosen = random.choice(count, share, replace=False)
         # What one ensemble leaves of the time is the next one's.
         until = time.monotonic() + (started + SPLITS_SECONDS - time.monotonic()) / (len(found) - place)
-        at, without, looked_up = plans(reading, table, chosen, until)
+        at, without, looked_up = plans(ensemble, probe, chosen, until)
         thresholds.append(at)
         missing.append(without)
         done += looked_up
@@ -63,23 +65,23 @@ def from_graph(found: list[Reading], table: Table, random: np.random.Generator) 
     return thresholds, missing, note
 
 
-def at_values(splits: dict[str, Doubles], table: Table, random: np.random.Generator) -> list[Plan]:
+def at_values(splits: dict[str, Doubles], probe: ProbeRows, random: np.random.Generator) -> list[Plan]:
     """T rows for the values a family names: each beside the nearest and some random rows, and all columns at once."""
     found, tried = [], {}
     total = sum(len(values) for values in splits.values())
     for name, values in splits.items():
-        index = table.names.index(name)
+        index = probe.names.index(name)
         unique = np.unique(values[np.isfinite(values)])
-        if not len(unique) or table.datatypes[index] == "BYTES":
+        if not len(unique) or probe.datatypes[index] == "BYTES":
             continue
         if total > THRESHOLDS_MAX:
             share = max(1, THRESHOLDS_MAX * len(unique) // total)
             unique = random.choice(unique, min(share, len(unique)), replace=False)
-        around = np.concatenate([near(unique, step, table.datatypes[index]) for step in (-1, 0, 1)])
+        around = np.concatenate([near(unique, step, probe.datatypes[index]) for step in (-1, 0, 1)])
         tried[index] = np.unique(around)
-        base = _bases(table, index, np.tile(unique, 3), random)
+        base = _bases(probe, index, np.tile(unique, 3), random)
         found.append(_one_column(base.ravel(), index, np.repeat(around, base.shape[1])))
-    return [*found, *_dense(tried, table, random)]
+    return [*found, *_dense(tried, probe, random)]
 
 
 def near(values: Doubles, step: int, datatype: str) -> Doubles:
@@ -95,12 +97,12 @@ def near(values: Doubles, step: int, datatype: str) -> Doubles:
     return np.asarray(narrow, dtype=np.float64)
 
 
-def _bases(table: Table, index: int, values: Doubles, random: np.random.Generator) -> Integers:
+def _bases(probe: ProbeRows, index: int, values: Doubles, random: np.random.Generator) -> Integers:
     """For each value the rows of the sample that are nearest to it in that column, and some at random."""
-    column = table.column(index).astype(np.float64)
+    column = probe.column(index).astype(np.float64)
     order = np.argsort(column, kind="stable")
     order = order[: np.count_nonzero(~np.isnan(column))]
-    drawn = random.integers(0, table.rows, (len(values), RANDOM))
+    drawn = random.integers(0, probe.rows, (len(values), RANDOM))
     if not len(order):
         return drawn
     place = np.searchsorted(column[order], values)
@@ -108,11 +110,11 @@ def _bases(table: Table, index: int, values: Doubles, random: np.random.Generato
     return np.concatenate([np.stack(nearest, axis=1), drawn], axis=1)
 
 
-def _dense(tried: dict[int, Doubles], table: Table, random: np.random.Generator) -> list[Plan]:
+def _dense(tried: dict[int, Doubles], probe: ProbeRows, random: np.random.Generator) -> list[Plan]:
     if not tried:
         return []
     rows = min(DENSE_ROWS, max(len(values) for values in tried.values()))
-    base = random.integers(0, table.rows, rows)
+    base = random.integers(0, probe.rows, rows)
     drawn = [random.choice(values, rows) for values in tried.values()]
     return [
         Plan(base, np.tile(np.arange(rows), len(tried)), np.repeat(list(tried), rows), np.concatenate(drawn)),
@@ -126,26 +128,26 @@ def _one_column(base: Integers, index: int, values: NDArray[Any], kind: str = ""
     return Plan(base, np.arange(count), np.full(count, index), values, *kinds)
 
 
-def missing(table: Table, nullable: Iterable[int], random: np.random.Generator) -> list[Plan]:
+def missing(probe: ProbeRows, nullable: Iterable[int], random: np.random.Generator) -> list[Plan]:
     """N rows: NaN in each column alone, or None in the `nullable` ones among the text columns."""
-    able = _may_miss(table, nullable)
+    able = _may_miss(probe, nullable)
     each = int(np.clip(MISSING_ROWS // max(len(able), 1), 2, 64))
     return [
         _one_column(
-            random.integers(0, table.rows, each), index, np.full(each, empty, object), no_value(table.names[index])
+            random.integers(0, probe.rows, each), index, np.full(each, empty, object), no_value(probe.names[index])
         )
         for index, empty in able.items()
     ]
 
 
 def missing_together(
-    table: Table, nullable: Iterable[int], random: np.random.Generator, refused: Iterable[str]
+    probe: ProbeRows, nullable: Iterable[int], random: np.random.Generator, refused: Iterable[str]
 ) -> list[Plan]:
     """N rows: no value in several columns at once and in all, of those where the original does not refuse it."""
     able = {
         index: empty
-        for index, empty in _may_miss(table, nullable).items()
-        if no_value(table.names[index]) not in refused
+        for index, empty in _may_miss(probe, nullable).items()
+        if no_value(probe.names[index]) not in refused
     }
     if not able:
         return []
@@ -154,18 +156,18 @@ def missing_together(
     row, place = np.nonzero(random.random((rows, len(able))) < share)
     column = np.array(list(able))[place]
     value = _objects(list(able.values()))[place]
-    return [Plan(random.integers(0, table.rows, rows), row, column, value)]
+    return [Plan(random.integers(0, probe.rows, rows), row, column, value)]
 
 
-def _may_miss(table: Table, nullable: Iterable[int]) -> dict[int, float | None]:
-    able: dict[int, float | None] = {index: np.nan for index in range(len(table.names)) if table.floats(index)}
+def _may_miss(probe: ProbeRows, nullable: Iterable[int]) -> dict[int, float | None]:
+    able: dict[int, float | None] = {index: np.nan for index in range(len(probe.names)) if probe.floats(index)}
     return able | dict.fromkeys(nullable)
 
 
-def extremes(table: Table, random: np.random.Generator) -> list[Plan]:
+def extremes(probe: ProbeRows, random: np.random.Generator) -> list[Plan]:
     """Z rows: each extreme number in each column, and in all columns at once."""
     found = []
-    for index, datatype in enumerate(table.datatypes):
+    for index, datatype in enumerate(probe.datatypes):
         values: tuple[float, ...] = {
             "FP32": FLOATS,
             "FP64": FLOATS + DOUBLES,
@@ -174,16 +176,16 @@ def extremes(table: Table, random: np.random.Generator) -> list[Plan]:
             "BYTES": (),
         }[datatype]
         for value in values:
-            base = random.integers(0, table.rows, 2)
+            base = random.integers(0, probe.rows, 2)
             kind = (
-                f"infinity in {table.names[index]!r}"
+                f"infinity in {probe.names[index]!r}"
                 if abs(value) == np.inf
-                else f"{value:g} in {table.names[index]!r}"
+                else f"{value:g} in {probe.names[index]!r}"
             )
             found.append(_one_column(base, index, np.full(2, value, object), kind))
-    able = np.flatnonzero([table.floats(index) for index in range(len(table.names))])
+    able = np.flatnonzero([probe.floats(index) for index in range(len(probe.names))])
     for value in FLOATS if len(able) > 1 else ():
-        base, row = random.integers(0, table.rows, 1), np.zeros(len(able), np.int64)
+        base, row = random.integers(0, probe.rows, 1), np.zeros(len(able), np.int64)
         kinds = (f"{_shown(value)} in all columns",)
         found.append(Plan(base, row, able, np.full(len(able), value, object), np.zeros(1, np.int64), kinds))
     return found
@@ -193,18 +195,18 @@ def _shown(value: float) -> str:
     return "infinity" if abs(value) == np.inf else f"{value:g}"
 
 
-def categories(known: dict[str, tuple[Any, ...]], table: Table, random: np.random.Generator) -> list[Plan]:
+def categories(known: dict[str, tuple[Any, ...]], probe: ProbeRows, random: np.random.Generator) -> list[Plan]:
     """C rows: every category a step knows or the sample holds, and neighbours that none knows."""
     found = []
-    for index, name in enumerate(table.names):
-        seen, unseen = seen_and_unseen(known.get(name, ()), table, index)
+    for index, name in enumerate(probe.names):
+        seen, unseen = seen_and_unseen(known.get(name, ()), probe, index)
         if not seen and not unseen:
             continue
         seen = [seen[place] for place in random.permutation(len(seen))[:CATEGORIES_MAX]]
-        base = random.integers(0, table.rows, 2 * len(seen))
+        base = random.integers(0, probe.rows, 2 * len(seen))
         found.append(_one_column(base, index, _objects([*seen, *seen])))
         for value in unseen:
-            two = random.integers(0, table.rows, 2)
+            two = random.integers(0, probe.rows, 2)
             found.append(_one_column(two, index, _objects([value, value]), unseen_kind(name, value)))
     return found
 
@@ -214,14 +216,14 @@ def unseen_kind(name: str, value: Any) -> str:
     return f"{UNSEEN_KIND} such as {value!r} in {name!r}"
 
 
-def seen_and_unseen(known: tuple[Any, ...], table: Table, index: int) -> tuple[list[Any], list[Any]]:
+def seen_and_unseen(known: tuple[Any, ...], probe: ProbeRows, index: int) -> tuple[list[Any], list[Any]]:
     """The categories of a column, and values beside them that are none; both empty where it has no categories."""
     seen = list(dict.fromkeys(known))
-    if table.datatypes[index] == "BYTES":
-        held = sorted({value for value in table.column(index) if value is not None})
+    if probe.datatypes[index] == "BYTES":
+        held = sorted({value for value in probe.column(index) if value is not None})
         seen = list(dict.fromkeys([*seen, *held]))
         return seen, [value for value in dict.fromkeys((*UNSEEN, *_variants(seen))) if value not in seen]
-    return seen, _codes(seen, whole=table.datatypes[index] in ("INT64", "BOOL")) if seen else []
+    return seen, _codes(seen, whole=probe.datatypes[index] in ("INT64", "BOOL")) if seen else []
 
 
 def _objects(values: list[Any]) -> NDArray[Any]:
@@ -244,31 +246,31 @@ def _codes(seen: list[Any], *, whole: bool) -> list[Any]:
     return codes if whole else [*codes, *(number + fraction for number in numbers[:5] for fraction in (0.5, -0.25))]
 
 
-def exchanged(table: Table, random: np.random.Generator, rows: int) -> list[Plan]:
+def exchanged(probe: ProbeRows, random: np.random.Generator, rows: int) -> list[Plan]:
     """W rows: each value stands in another column of the same datatype."""
-    base = random.integers(0, table.rows, rows)
+    base = random.integers(0, probe.rows, rows)
     row, column, value = [], [], []
-    for datatype in sorted(set(table.datatypes) - {"BYTES"}):
-        places = np.flatnonzero(np.array(table.datatypes) == datatype)
+    for datatype in sorted(set(probe.datatypes) - {"BYTES"}):
+        places = np.flatnonzero(np.array(probe.datatypes) == datatype)
         for index, other in zip(places, np.roll(places, 1), strict=True):
             row.append(np.arange(rows))
             column.append(np.full(rows, index))
-            value.append(table.column(int(other))[base].astype(object))
+            value.append(probe.column(int(other))[base].astype(object))
     if not row:
         return []
     return [Plan(base, np.concatenate(row), np.concatenate(column), np.concatenate(value))]
 
 
-def doubles(splits: dict[str, Doubles], table: Table, random: np.random.Generator) -> list[Plan]:
+def doubles(splits: dict[str, Doubles], probe: ProbeRows, random: np.random.Generator) -> list[Plan]:
     """D rows: the sample as it is, and the doubles right beside each threshold in columns that clients send as FP32."""
-    found = [Plan(np.arange(table.rows))]
+    found = [Plan(np.arange(probe.rows))]
     for name, values in splits.items():
-        index = table.names.index(name)
+        index = probe.names.index(name)
         unique = np.unique(values[np.isfinite(values)])
-        if table.datatypes[index] == "FP32" and len(unique):
+        if probe.datatypes[index] == "FP32" and len(unique):
             unique = random.permutation(unique)[: THRESHOLDS_MAX // len(splits) + 1]
             around = np.concatenate([near(unique, step, "FP64") for step in (-1, 0, 1)])
-            found.append(_one_column(random.integers(0, table.rows, len(around)), index, around))
+            found.append(_one_column(random.integers(0, probe.rows, len(around)), index, around))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The original model, asked so that a row it refuses costs that row only, and is remembered."""
+"""Runs the original model on blocks of rows and finds, one by one, the rows that it refuses."""
 
 import time
 import warnings
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from onnxpress.converters.family import (
     Answer,
-    Family,
-    Schema,
+    Subject,
     Tensors,
 )
 from onnxpress.converters.gate import compare
@@ -24,22 +23,20 @@ Kept = NDArray[np.bool_]
 
 @dataclass
 class Original:
-    """What the gate asks. `refused` counts rows outside the contract by what the original said to them."""
+    """The original model. `refused` counts the rows outside the contract by the message of the original's error."""
 
-    family: Family
-    model: Any
-    schema: Schema
+    subject: Subject
     refused: dict[str, int] = field(default_factory=dict)
-    # Kinds of rows that it refuses, in the words of `Plan.kinds`, with what it said.
+    # Kinds of rows that it refuses, as named in `Plan.kinds` -> the message of its error.
     refused_kinds: dict[str, str] = field(default_factory=dict)
 
-    def ask(
+    def answer(
         self, rows: pd.DataFrame, kind: Integers | None, kinds: tuple[str, ...], until: float
     ) -> tuple[Answer | None, Kept]:
-        """The answer on the rows that the original takes, and which those are.
+        """The answer on the rows that the original accepts, and a mask of them [rows].
 
-        One row of each `kind` is tried first when the block as a whole is refused. After `until` (monotonic seconds)
-        rows not yet told apart are left out.
+        When the block as a whole is refused, one row of each `kind` is tried first. After `until` (monotonic seconds)
+        rows that are not yet classified are left out.
         """
         kept = np.ones(len(rows), dtype=bool)
         if kind is not None and self.refused_kinds:
@@ -63,7 +60,7 @@ class Original:
         return joined_answer([piece for _, piece in pieces]), kept
 
     def _pieces(self, rows: pd.DataFrame, places: Integers, until: float) -> list[tuple[Integers, Answer]]:
-        """Halves the block until what is refused stands alone."""
+        """Answers by bisection: a refused block is halved until single rows are refused."""
         if not len(places) or time.monotonic() > until:
             return []
         answer = self._whole(rows.iloc[places])
@@ -76,21 +73,21 @@ class Original:
         return self._pieces(rows, places[:half], until) + self._pieces(rows, places[half:], until)
 
     def _whole(self, rows: pd.DataFrame) -> Answer | str:
-        """The answer on all rows, or what the original said when it refused."""
+        """The answer on all rows, or the message of the error that the original raised."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                answer = self.family.answer(self.model, self.schema, rows)
+                answer = self.subject.answer(rows)
             except ConversionRefused:
                 raise
             except Exception as refusal:  # noqa: BLE001 -- originals refuse rows with whatever their library raises
                 return (str(refusal).strip() or type(refusal).__name__).splitlines()[0]
-        compare.check_answer(answer, self.schema, len(rows))
+        compare.check_answer(answer, self.subject.schema, len(rows))
         return answer
 
 
 def joined_answer(answers: list[Answer]) -> Answer | None:
-    """Answers one after the other; None for none."""
+    """The answers concatenated; None for an empty list."""
     if not answers:
         return None
 
@@ -105,7 +102,7 @@ def joined_answer(answers: list[Answer]) -> Answer | None:
 
 
 def taken(answer: Answer, rows: Any) -> Answer:
-    """The answer on some of its rows."""
+    """The answer restricted to some of its rows (a slice or a mask)."""
     tolerance = {
         name: np.broadcast_to(values, answer.outputs[name].shape)[rows]
         for name, values in answer.tolerance.items()

@@ -1,9 +1,7 @@
 """The gate: asks the original and the compiled model the same hard rows and counts where they part."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import onnx
@@ -11,17 +9,18 @@ import pandas as pd
 
 from onnxpress.converters.family import (
     Answer,
-    Family,
     Schema,
+    Subject,
     Tensors,
 )
 from onnxpress.converters.gate import compare, generators
-from onnxpress.converters.gate.accepted_values import closed_columns
+from onnxpress.converters.gate.accepted_values import accepted_values
 from onnxpress.converters.gate.batch_invariance import batch_differences, odd_inputs
 from onnxpress.converters.gate.findings import Findings, sentence
 from onnxpress.converters.gate.original import Original, joined_answer, taken
-from onnxpress.converters.gate.probe_rows import Plan, Table
-from onnxpress.converters.gate.split_paths import readings
+from onnxpress.converters.gate.probe_rows import Plan, ProbeRows
+from onnxpress.converters.gate.split_paths import ensemble_inputs
+from onnxpress.converters.progress import Progress, Step, silent
 from onnxpress.converters.runtime import FAILURES, Session
 from onnxpress.converters.sample import feeds, sent
 from onnxpress.packages.errors import ConversionRefused
@@ -73,6 +72,7 @@ class Gate:
     session: Session
     schema: Schema
     random: np.random.Generator
+    progress: Progress = silent
     found: dict[str, Findings] = field(default_factory=dict)
     golden: list[tuple[pd.DataFrame, Answer]] = field(default_factory=list)
     sampled: list[str] = field(default_factory=list)
@@ -81,20 +81,21 @@ class Gate:
     def findings(self, generator: str) -> Findings:
         return self.found.setdefault(generator, Findings(generator))
 
-    def run(self, generator: str, parts: list[Plan], table: Table) -> None:
-        """Asks the rows of one generator, in random order, until they or its seconds are at an end."""
+    def run(self, generator: str, parts: list[Plan], probe: ProbeRows) -> None:
+        """Compares the two models on the rows of one generator, in random order, within its time budget."""
         plan = generators.plan_of(parts, self.random)
         found = self.findings(generator)
-        until = time.monotonic() + BUDGETS[generator]
+        began = time.monotonic()
+        until = began + BUDGETS[generator]
         wanted, size, done = GOLDEN.get(generator, 0), BLOCK_ROWS[0], 0
-        most = max(1, min(BLOCK_ROWS[1], CELLS_MAX // len(table.names)))
+        most = max(1, min(BLOCK_ROWS[1], CELLS_MAX // len(probe.names)))
         while done < len(plan) and (not done or time.monotonic() < until):
             started = time.monotonic()
             part = slice(done, min(done + min(size, most), len(plan)))
-            rows = table.frame(plan, part)
+            rows = probe.frame(plan, part)
             rows = rows if generator == "D" else sent(rows, self.schema)
             kind = None if plan.kind is None else plan.kind[part]
-            answer, kept = self.original.ask(rows, kind, plan.kinds, until)
+            answer, kept = self.original.answer(rows, kind, plan.kinds, until)
             if answer is not None:
                 rows = rows if kept.all() else rows[kept].reset_index(drop=True)
                 self._compare(found, rows, answer)
@@ -104,8 +105,24 @@ class Gate:
                     wanted -= len(rows)
             done = part.stop
             size = size * 2 if time.monotonic() - started < BLOCK_SECONDS else size
+            self.report(found, done, len(plan), time.monotonic() - began)
+        self.report(found, done, len(plan), time.monotonic() - began, finished=True)
         if done < len(plan):
             self.sampled.append(f"{generator}: {done:,} of {len(plan):,} rows, drawn at random")
+
+    def report(self, found: Findings, done: int, planned: int, seconds: float, *, finished: bool = False) -> None:
+        step = Step(
+            stage="proving",
+            description=generators.DESCRIPTIONS[found.generator],
+            generator=found.generator,
+            rows_done=done,
+            rows_planned=planned,
+            rows_compared=found.rows,
+            rows_outside=found.outside,
+            seconds=seconds,
+            finished=finished,
+        )
+        self.progress(step)
 
     def _compare(self, found: Findings, rows: pd.DataFrame, answer: Answer) -> None:
         try:
@@ -130,53 +147,45 @@ class Gate:
 
 
 def prove(
-    family: Family,
-    model: Any,
-    schema: Schema,
+    subject: Subject,
     *,
     rows: pd.DataFrame,
     compiled: onnx.ModelProto,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> Proof:
-    """Compares `compiled` with `model` on the sample (`rows`, typed) and on rows made from it and from the splits.
+    """Compares `compiled` with the original on the sample (`rows`, typed) and on rows made from it and from the splits.
 
-    Never raises for a difference: `Proof.check` does. Raises ConversionRefused when either model cannot be asked.
+    Never raises for a difference: `Proof.check` does. Raises ConversionRefused when either model cannot be run.
     """
+    schema = subject.schema
     started = time.monotonic()
     random = np.random.default_rng(0)
     rows = rows.iloc[random.permutation(len(rows))].reset_index(drop=True)
     wire = sent(rows, schema)
-    table = Table(wire, schema)
-    gate = Gate(Original(family, model, schema), Session(compiled.SerializeToString()), schema, random)
+    probe = ProbeRows(wire, schema)
+    gate = Gate(Original(subject), Session(compiled.SerializeToString()), schema, random, progress)
     gate.findings("O")
 
-    def step(generator: str, parts: list[Plan], base: Table = table) -> None:
-        gate.run(generator, parts, base)
-        report = gate.findings(generator)
-        progress(
-            f"  {generator}  {report.rows:>9,} rows, {report.outside} outside: {generators.DESCRIPTIONS[generator]}"
-        )
-
-    step("R", [Plan(np.arange(len(wire)))])
+    gate.run("R", [Plan(np.arange(len(wire)))], probe)
     if not gate.golden:
         raise ConversionRefused(
             f"the original answers none of the sample's rows: {next(iter(gate.original.refused), '')}"
         )
-    splits = family.splits(model, schema)
-    thresholds, missing, note = generators.from_graph(readings(compiled, schema, wire), table, random)
+    splits = subject.splits()
+    thresholds, missing, note = generators.from_graph(ensemble_inputs(compiled, schema, wire), probe, random)
     gate.sampled += [note] if note else []
-    step("T", [*thresholds, *generators.at_values(splits, table, random)])
+    gate.run("T", [*thresholds, *generators.at_values(splits, probe, random)], probe)
     nullable = _nullable(wire, schema)
-    step("N", [*generators.missing(table, nullable, random), *missing])
-    gate.run("N", generators.missing_together(table, nullable, random, gate.original.refused_kinds), table)
-    step("Z", generators.extremes(table, random))
-    known = family.categories(model, schema)
-    step("C", generators.categories(known, table, random))
-    step("D", generators.doubles(splits, table, random), Table(rows, schema))
-    step("W", generators.exchanged(table, random, EXCHANGED_ROWS))
+    gate.run("N", [*generators.missing(probe, nullable, random), *missing], probe)
+    gate.run("N", generators.missing_together(probe, nullable, random, gate.original.refused_kinds), probe)
+    gate.run("Z", generators.extremes(probe, random), probe)
+    known = subject.categories()
+    gate.run("C", generators.categories(known, probe, random), probe)
+    gate.run("D", generators.doubles(splits, probe, random), ProbeRows(rows, schema))
+    gate.run("W", generators.exchanged(probe, random, EXCHANGED_ROWS), probe)
     _other_checks(gate, wire)
     proof = _proof(gate, schema, time.monotonic() - started)
-    return replace(proof, accepts=closed_columns(known, table, gate.original.refused_kinds))
+    return replace(proof, accepts=accepted_values(known, probe, gate.original.refused_kinds))
 
 
 def _nullable(rows: pd.DataFrame, schema: Schema) -> list[int]:
@@ -190,8 +199,10 @@ def _other_checks(gate: Gate, rows: pd.DataFrame) -> None:
     hard = pd.concat([*(part for part, _ in gate.golden), rows.iloc[:BATCH_ROWS]], ignore_index=True)
     inputs = feeds(hard, gate.schema)
     batches = gate.findings("B")
+    started = time.monotonic()
     batches.rows, batches.outside, note = batch_differences(gate.session, inputs, BUDGETS["B"])
     batches.notes += [note] if note else []
+    gate.report(batches, batches.rows, batches.rows, time.monotonic() - started, finished=True)
     for answered in odd_inputs(gate.session, inputs):
         gate.findings("W").fail(answered)
 

@@ -67,7 +67,7 @@ def joined(plans: list[Plan]) -> Plan:
     )
 
 
-class Table:
+class ProbeRows:
     """The base rows, ready to be repeated and changed quickly."""
 
     def __init__(self, rows: pd.DataFrame, schema: Schema) -> None:

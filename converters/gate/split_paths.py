@@ -1,6 +1,6 @@
-"""Rows that reach chosen splits: the way from the root is read off the graph and each value on it set to fit.
+"""Rows that reach chosen splits: the path from the root is read off the graph and each value on it set to fit.
 
-A random row misses most splits of a deep tree. Here every split gets a base row that satisfies as much of its way as
+A random row misses most splits of a deep tree. Here every split gets a base row that satisfies as much of its path as
 a row can, and the client's columns that the tree reads as they are get values that satisfy the rest.
 """
 
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from onnxpress.converters.family import Schema
-from onnxpress.converters.gate.probe_rows import Integers, Plan, Table, no_value
+from onnxpress.converters.gate.probe_rows import Integers, Plan, ProbeRows, no_value
 from onnxpress.converters.gate.splits import Splits, splits_of
 from onnxpress.converters.runtime import Session
 from onnxpress.converters.sample import feeds
 
 Doubles = NDArray[np.float64]
 
-# Base rows that a way may begin with.
+# Base rows that a path may begin with.
 BASE_ROWS = 256
 # Linear maps (a scaler) are found from the base rows; so many float32 steps around the threshold's image are tried.
 STEPS_SCALED = (-2, -1, 0, 1, 2)
 
 
 @dataclass(frozen=True)
-class Reading:
+class EnsembleInput:
     """What an ensemble reads: its tensor on the base rows, and which client column each of its columns is."""
 
     splits: Splits
@@ -39,7 +39,7 @@ class Reading:
     offset: Doubles
 
 
-def readings(model: onnx.ModelProto, schema: Schema, rows: pd.DataFrame) -> list[Reading]:
+def ensemble_inputs(model: onnx.ModelProto, schema: Schema, rows: pd.DataFrame) -> list[EnsembleInput]:
     """What each ensemble of the graph reads on the first BASE_ROWS of `rows`."""
     found = splits_of(model)
     sources = sorted({splits.source for splits in found})
@@ -55,22 +55,24 @@ def readings(model: onnx.ModelProto, schema: Schema, rows: pd.DataFrame) -> list
         present = {output.name for output in opened.graph.output}
         opened.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in inner if name not in present)
         tensors |= Session(opened.SerializeToString()).run(given, tuple(inner))
-    table = Table(base, schema)
-    links = {source: _links(tensors[source], table) for source in sources}
-    return [_reading(splits, tensors[splits.source], links[splits.source]) for splits in found]
+    probe = ProbeRows(base, schema)
+    links = {source: _links(tensors[source], probe) for source in sources}
+    return [_ensemble_input(splits, tensors[splits.source], links[splits.source]) for splits in found]
 
 
-def _reading(splits: Splits, tensor: NDArray[np.floating], links: tuple[Integers, Doubles, Doubles]) -> Reading:
+def _ensemble_input(
+    splits: Splits, tensor: NDArray[np.floating], links: tuple[Integers, Doubles, Doubles]
+) -> EnsembleInput:
     dtype: type[np.floating] = np.float64 if tensor.dtype == np.float64 else np.float32
-    return Reading(splits, tensor.astype(np.float64), dtype, *links)
+    return EnsembleInput(splits, tensor.astype(np.float64), dtype, *links)
 
 
-def _links(tensor: NDArray[np.floating], table: Table) -> tuple[Integers, Doubles, Doubles]:
+def _links(tensor: NDArray[np.floating], probe: ProbeRows) -> tuple[Integers, Doubles, Doubles]:
     """Which client column each column of a tensor is, as it stands or through a linear map."""
     width = tensor.shape[1]
     column, slope, offset = np.full(width, -1), np.ones(width), np.zeros(width)
-    numeric = [index for index in range(len(table.names)) if table.datatypes[index] != "BYTES"]
-    clients = {index: table.column(index).astype(np.float64) for index in numeric}
+    numeric = [index for index in range(len(probe.names)) if probe.datatypes[index] != "BYTES"]
+    clients = {index: probe.column(index).astype(np.float64) for index in numeric}
     for place in range(width):
         values = tensor[:, place].astype(np.float64)
         # The likeliest is the column at the same place.
@@ -99,10 +101,10 @@ def _fit(client: Doubles, values: Doubles, dtype: np.dtype[np.floating]) -> tupl
     return (float(slope), float(offset)) if np.allclose(slope * x + offset, y, rtol=0, atol=1e-5 * scale) else None
 
 
-def plans(reading: Reading, table: Table, chosen: Integers, until: float) -> tuple[Plan, Plan, int]:
-    """Rows at, just above and just below each chosen split's threshold, and rows with NaN at it, all on its way.
+def plans(ensemble: EnsembleInput, probe: ProbeRows, chosen: Integers, until: float) -> tuple[Plan, Plan, int]:
+    """Rows at, just above and just below each chosen split's threshold, and rows with NaN at it, all on its path.
 
-    Stops looking up ways at `until` (monotonic seconds), and tells how many of the splits it came to.
+    Stops looking up paths at `until` (monotonic seconds), and tells how many of the splits it came to.
     """
     base: list[int] = []
     row: list[int] = []
@@ -114,37 +116,37 @@ def plans(reading: Reading, table: Table, chosen: Integers, until: float) -> tup
         if time.monotonic() > until:
             break
         done += 1
-        feature = int(reading.splits.feature[split])
-        way = _way(reading, int(split))
-        start, changes = _fitted(reading, way)
-        if changes is None or reading.column[feature] < 0:
+        feature = int(ensemble.splits.feature[split])
+        path = _path(ensemble, int(split))
+        start, changes = _fitted(ensemble, path)
+        if changes is None or ensemble.column[feature] < 0:
             continue
         here = len(base)
         base.append(start)
         tests.append(int(split))
         for place, wanted in changes:
             row.append(here)
-            column.append(int(reading.column[place]))
-            value.append(_client(reading, table, place, wanted))
-    way_rows = Plan(
+            column.append(int(ensemble.column[place]))
+            value.append(_client(ensemble, probe, place, wanted))
+    path_rows = Plan(
         np.array(base, np.int64), np.array(row, np.int64), np.array(column, np.int64), np.array(value, float)
     )
     split = np.array(tests, np.int64)
-    return _at_thresholds(reading, table, way_rows, split), _at_missing(reading, table, way_rows, split), done
+    return _at_thresholds(ensemble, probe, path_rows, split), _at_missing(ensemble, probe, path_rows, split), done
 
 
 # Tensor column -> lowest and highest value, and the (split, branch) that ask for it.
-Way = dict[int, tuple[float, float, list[tuple[int, bool]]]]
+SplitPath = dict[int, tuple[float, float, list[tuple[int, bool]]]]
 
 
-def _way(reading: Reading, split: int) -> Way:
+def _path(ensemble: EnsembleInput, split: int) -> SplitPath:
     """What the splits above a split ask of a row."""
-    splits, found = reading.splits, Way()
+    splits, found = ensemble.splits, SplitPath()
     while splits.parent[split] >= 0:
         branch, split = bool(splits.on_true[split]), int(splits.parent[split])
         place = int(splits.feature[split])
         low, high, asked = found.get(place, (-np.inf, np.inf, []))
-        more = _bounds(str(splits.mode[split]), float(splits.threshold[split]), branch, reading.dtype)
+        more = _bounds(str(splits.mode[split]), float(splits.threshold[split]), branch, ensemble.dtype)
         found[place] = (max(low, more[0]), min(high, more[1]), [*asked, (split, branch)])
     return found
 
@@ -167,22 +169,22 @@ def _bounds(mode: str, threshold: float, branch: bool, dtype: type[np.floating])
     return bounds.get((mode, branch), (-np.inf, np.inf))
 
 
-def _fitted(reading: Reading, way: Way) -> tuple[int, list[tuple[int, float]] | None]:
-    """The base row that fits a way best, and the tensor values to set on it; None when no row can fit."""
-    if any(low > high for low, high, _ in way.values()):
+def _fitted(ensemble: EnsembleInput, path: SplitPath) -> tuple[int, list[tuple[int, float]] | None]:
+    """The base row that fits a path best, and the tensor values to set on it; None when no row can fit."""
+    if any(low > high for low, high, _ in path.values()):
         return 0, None
-    places = list(way)
-    values = reading.tensor[:, places]
-    low = np.array([way[place][0] for place in places])
-    high = np.array([way[place][1] for place in places])
+    places = list(path)
+    values = ensemble.tensor[:, places]
+    low = np.array([path[place][0] for place in places])
+    high = np.array([path[place][1] for place in places])
     with np.errstate(invalid="ignore"):
         fits = (values >= low) & (values <= high)
     for index, place in enumerate(places):
         missing = np.isnan(values[:, index])
         if missing.any():
-            tracks = reading.splits.missing_true
-            fits[missing, index] = all(bool(tracks[split]) == branch for split, branch in way[place][2])
-    settable = reading.column[places] >= 0
+            tracks = ensemble.splits.missing_true
+            fits[missing, index] = all(bool(tracks[split]) == branch for split, branch in path[place][2])
+    settable = ensemble.column[places] >= 0
     # What cannot be set must fit already; among those rows the one that needs the fewest changes.
     score = (fits[:, ~settable] * len(places) * 2).sum(axis=1) + fits[:, settable].sum(axis=1)
     start = int(np.argmax(score))
@@ -193,10 +195,10 @@ def _fitted(reading: Reading, way: Way) -> tuple[int, list[tuple[int, float]] | 
     return start, changes
 
 
-def _client(reading: Reading, table: Table, place: int, wanted: float) -> float:
+def _client(ensemble: EnsembleInput, probe: ProbeRows, place: int, wanted: float) -> float:
     """The client's value that becomes `wanted` in the tensor, as near as its datatype allows."""
-    value = (wanted - reading.offset[place]) / reading.slope[place]
-    datatype = table.datatypes[reading.column[place]]
+    value = (wanted - ensemble.offset[place]) / ensemble.slope[place]
+    datatype = probe.datatypes[ensemble.column[place]]
     if datatype in ("INT64", "BOOL"):
         return float(np.rint(value))
     with np.errstate(over="ignore"):
@@ -221,16 +223,16 @@ def _with(plan: Plan, row: Integers, column: Integers, value: Doubles) -> Plan:
     )
 
 
-def _at_thresholds(reading: Reading, table: Table, plan: Plan, split: Integers) -> Plan:
-    place = reading.splits.feature[split]
-    column = reading.column[place]
-    exact = (reading.slope[place] == 1) & (reading.offset[place] == 0)
-    image = (reading.splits.threshold[split] - reading.offset[place]) / reading.slope[place]
-    whole = np.array([table.datatypes[index] in ("INT64", "BOOL") for index in column], dtype=bool)
-    wide = np.array([table.datatypes[index] == "FP64" for index in column], dtype=bool)
+def _at_thresholds(ensemble: EnsembleInput, probe: ProbeRows, plan: Plan, split: Integers) -> Plan:
+    place = ensemble.splits.feature[split]
+    column = ensemble.column[place]
+    exact = (ensemble.slope[place] == 1) & (ensemble.offset[place] == 0)
+    image = (ensemble.splits.threshold[split] - ensemble.offset[place]) / ensemble.slope[place]
+    whole = np.array([probe.datatypes[index] in ("INT64", "BOOL") for index in column], dtype=bool)
+    wide = np.array([probe.datatypes[index] == "FP64" for index in column], dtype=bool)
     steps = STEPS_SCALED if not exact.all() else (-1, 0, 1)
     repeated, rows = _repeated(plan, len(steps))
-    tried = np.stack([_stepped(image, step, whole, wide & (reading.dtype == np.float64)) for step in steps], axis=1)
+    tried = np.stack([_stepped(image, step, whole, wide & (ensemble.dtype == np.float64)) for step in steps], axis=1)
     return _with(repeated, rows, np.repeat(column, len(steps)), tried.ravel())
 
 
@@ -244,9 +246,9 @@ def _stepped(values: Doubles, step: int, whole: NDArray[np.bool_], wide: NDArray
     return np.where(whole, np.floor(values) + step, np.where(wide, far, near.astype(np.float64)))
 
 
-def _at_missing(reading: Reading, table: Table, plan: Plan, split: Integers) -> Plan:
-    column = reading.column[reading.splits.feature[split]]
-    rows = np.flatnonzero([table.floats(index) for index in column])
+def _at_missing(ensemble: EnsembleInput, probe: ProbeRows, plan: Plan, split: Integers) -> Plan:
+    column = ensemble.column[ensemble.splits.feature[split]]
+    rows = np.flatnonzero([probe.floats(index) for index in column])
     changed = _with(plan, rows, column[rows], np.full(len(rows), np.nan))
-    kinds = tuple(no_value(name) for name in table.names)
+    kinds = tuple(no_value(name) for name in probe.names)
     return replace(changed, kind=column, kinds=kinds)

@@ -1,4 +1,4 @@
-"""Tree ensembles as they stand in a compiled graph: every split, and the way from the root to it."""
+"""Tree ensembles as they stand in a compiled graph: every split, and the path from the root to it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ class Splits:
     mode: NDArray[np.str_]
     missing_true: NDArray[np.bool_]  # whether NaN takes the true branch
     parent: Integers  # the split above, -1 at a root
-    on_true: NDArray[np.bool_]  # whether the way from the parent is its true branch
+    on_true: NDArray[np.bool_]  # whether the path from the parent is its true branch
 
 
 def splits_of(model: onnx.ModelProto) -> list[Splits]:

@@ -27,8 +27,8 @@ def test_complement_of_a_small_probability_may_be_one_float32_apart(family: Any,
     """However small one probability is, the other's tolerance is at least the gap between two float32 beside one."""
     model.fit(ROWS, ROWS[:, 0] > 0)
     frame = pd.DataFrame(ROWS, columns=["f0", "f1", "f2"])
-    schema = family.describe(model, frame, Layout.MATRIX)
-    answer = family.answer(model, schema, frame.astype(np.float64))
+    subject = family.open(model, frame, Layout.MATRIX)
+    answer = subject.answer(frame.astype(np.float64))
     small = answer.outputs["probabilities"][:, 1] < SURE
     assert small.any()
     assert (answer.tolerance["probabilities"][small, 0] >= np.spacing(np.float32(0.5))).all()

@@ -13,6 +13,8 @@ from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier, XGBRegressor
 
 from onnxpress import ConversionRefused, convert
+from onnxpress.converters.convert import UNFORESEEN
+from onnxpress.converters.progress import Step
 from onnxpress.converters.runtime import Session
 from onnxpress.protos.package_pb2 import Layout, Task
 
@@ -127,20 +129,28 @@ def test_refusals_before_any_work(model: Any, options: dict[str, str], reason: s
         convert(model, ROWS, **{"name": "x"} | options)
 
 
-def test_progress_is_told() -> None:
-    """Each step, and each generator with its rows."""
-    told: list[str] = []
-    convert(LinearRegression().fit(ROWS, ROWS[:, 0]), ROWS, name="x", progress=told.append)
-    assert told[0].startswith("reading LinearRegression")
-    assert any(line.startswith("  T") for line in told)
+def test_progress_is_reported_by_stage_and_by_generator() -> None:
+    """The three stages in their order, and every generator with rows done of rows planned up to its end."""
+    steps: list[Step] = []
+    package = convert(LinearRegression().fit(ROWS, ROWS[:, 0]), ROWS, name="x", progress=steps.append)
+    assert list(dict.fromkeys(step.stage for step in steps)) == ["reading", "compiling", "proving"]
+    assert steps[0].description == "reading LinearRegression (sklearn)"
+    proving = [step for step in steps if step.generator]
+    assert list(dict.fromkeys(step.generator for step in proving)) == list("RTNZCDWB")
+    assert all(0 <= step.rows_done <= step.rows_planned and step.seconds >= 0 for step in proving)
+    sample = [step for step in proving if step.generator == "R"]
+    assert [step.finished for step in sample] == [False, True]
+    assert (sample[-1].rows_done, sample[-1].rows_planned, sample[-1].rows_compared) == (150, 150, 150)
+    compared = {step.generator: step.rows_compared for step in proving if step.finished}
+    assert compared == {found.generator: found.rows for found in package.parity.generators if found.generator != "O"}
 
 
 def test_a_surprise_is_a_refusal_with_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever breaks inside, the caller gets one kind of error, and the cause is chained to it."""
-    from onnxpress.converters.from_sklearn.family import FAMILY
+    from onnxpress.converters.from_sklearn.family import SklearnModel
 
-    monkeypatch.setattr(type(FAMILY), "compile", lambda *_: 1 / 0)
-    with pytest.raises(ConversionRefused, match="LinearRegression: something in it was not foreseen") as refusal:
+    monkeypatch.setattr(SklearnModel, "compile", lambda _: 1 / 0)
+    with pytest.raises(ConversionRefused, match=f"LinearRegression: {UNFORESEEN}") as refusal:
         convert(LinearRegression().fit(ROWS, ROWS[:, 0]), ROWS, name="x")
     assert isinstance(refusal.value.__cause__, ZeroDivisionError)
 

@@ -5,20 +5,20 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 
-from onnxpress.converters import float32_check as narrowing
+from onnxpress.converters import float32_check
 from onnxpress.converters import sample as samples
 from onnxpress.converters.convert import family_of
 
 
 def changed(model: object, rows: np.ndarray) -> int:
-    family, frame = family_of(model), samples.frame_of(rows)
-    schema = family.describe(model, frame, "matrix")
-    return narrowing.decisions_changed(family, model, schema, samples.typed(frame, schema))
+    frame = samples.frame_of(rows)
+    subject = family_of(model).open(model, frame, "matrix")
+    return float32_check.decisions_changed(subject, samples.typed(frame, subject.schema))
 
 
-@pytest.mark.parametrize("rows", [300, narrowing.ROWS_MAX + 700])
+@pytest.mark.parametrize("rows", [300, float32_check.ROWS_MAX + 700])
 def test_counts_rows_on_the_other_side_of_a_split(rows: int) -> None:
-    """Seconds since 1970 in a model that compares in double; of large samples a part is asked."""
+    """Seconds since 1970 in a model that compares in double; of large samples a part is evaluated."""
     times = np.column_stack([1.7e9 + np.arange(float(rows)), np.zeros(rows)])
     target = np.arange(rows) // (rows // 10) % 2
     assert changed(HistGradientBoostingRegressor(max_iter=5).fit(times, target), times) > 0
@@ -30,7 +30,7 @@ def test_rounding_of_a_sum_is_no_decision() -> None:
     assert changed(LinearRegression().fit(rows, rows.sum(axis=1)), rows) == 0
 
 
-def test_numbers_that_float32_holds_need_no_asking() -> None:
+def test_numbers_that_float32_holds_need_no_evaluation() -> None:
     """Whole numbers and float32 samples change nothing."""
     rows = np.random.default_rng(0).integers(0, 9, (50, 2)).astype(np.float64)
     assert changed(LinearRegression().fit(rows, rows[:, 0]), rows) == 0

@@ -14,7 +14,7 @@ from onnxpress.converters.from_lightgbm.model import ZERO, read_booster
 from onnxpress.converters.graph.builder import Graph
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Task
-from tests.converters.asking import around, ask, compiled, one_column_moves, run
+from tests.converters.compiled import around, compiled, one_column_moves, run, run_compiled
 from tests.converters.matrix import booster_data as data
 from tests.converters.matrix.sklearn_data import binary, classes, counts, margin
 
@@ -28,10 +28,10 @@ EXTREME = np.array([np.nan, np.inf, -np.inf, 3e38, *NEAR_ZERO], np.float32)
 
 def hard_rows(model: Any, frame: pd.DataFrame) -> pd.DataFrame:
     """The rows, and rows at, above and below every split, and extreme ones: all float32 values."""
-    schema = FAMILY.describe(model, frame, "matrix")
+    subject = FAMILY.open(model, frame, "matrix")
     moved = [
         one_column_moves(frame, name, np.concatenate([around(values), EXTREME]))
-        for name, values in FAMILY.splits(model, schema).items()
+        for name, values in subject.splits().items()
     ]
     return pd.concat([frame, *moved], ignore_index=True).astype(np.float32).astype(np.float64)
 
@@ -42,7 +42,7 @@ def check(model: Any, rows: np.ndarray, output: str = "prediction") -> None:
     hard = hard_rows(model, frame)
     assert len(hard) > 300
     original = model.predict_proba(hard) if output == "probabilities" else model.predict(hard)[:, np.newaxis]
-    found = ask(FAMILY, model, frame, hard, "matrix")[output]
+    found = run_compiled(FAMILY, model, frame, hard, "matrix")[output]
     np.testing.assert_allclose(found, original, rtol=2e-6, atol=2e-6 * np.abs(original).max())
 
 
@@ -64,8 +64,8 @@ def test_values_within_1e_35_of_zero_are_zero() -> None:
     rows = data.rows() * np.array([1e-35, 3e-35, 1e-38, 1.0, 1.0, 1.0])
     model = lgb.LGBMRegressor(**FAST).fit(rows, margin(data.rows(missing=0)))
     frame = rows_of.frame_of(rows)
-    schema = FAMILY.describe(model, frame, "matrix")
-    thresholds = np.concatenate([FAMILY.splits(model, schema).get(name, np.zeros(0)) for name in ("f0", "f1")])
+    subject = FAMILY.open(model, frame, "matrix")
+    thresholds = np.concatenate([subject.splits().get(name, np.zeros(0)) for name in ("f0", "f1")])
     assert (np.abs(thresholds) < 1e-34).any()
     check(model, rows)
 
@@ -75,10 +75,10 @@ def test_zero_itself_is_on_its_side_of_the_thresholds_beside_it() -> None:
     rows = np.repeat(np.array([[-2.0], [0.0], [3.0]]), 40, axis=0)
     for target in (rows[:, 0] < 0, rows[:, 0] <= 0):
         model = lgb.LGBMRegressor(**FAST).fit(rows, target.astype(float))
-        schema = FAMILY.describe(model, rows_of.frame_of(rows), "matrix")
-        assert np.abs(FAMILY.splits(model, schema)["f0"]).max() <= np.nextafter(ZERO, 1)
+        subject = FAMILY.open(model, rows_of.frame_of(rows), "matrix")
+        assert np.abs(subject.splits()["f0"]).max() <= np.nextafter(ZERO, 1)
         asked = np.concatenate([EXTREME, around([-ZERO, ZERO])]).astype(np.float64).reshape(-1, 1)
-        found = ask(FAMILY, model, rows, asked, "matrix")["prediction"][:, 0]
+        found = run_compiled(FAMILY, model, rows, asked, "matrix")["prediction"][:, 0]
         np.testing.assert_allclose(found, model.predict(asked), rtol=1e-6)
 
 
@@ -96,7 +96,7 @@ def test_a_booster_answers_with_its_best_round() -> None:
         keep_training_booster=True,
     )
     assert booster.best_iteration < booster.num_trees()
-    found = ask(FAMILY, booster, rows, rows, "columns")["prediction"][:, 0]
+    found = run_compiled(FAMILY, booster, rows, rows, "columns")["prediction"][:, 0]
     np.testing.assert_allclose(found, booster.predict(rows), rtol=1e-6)
 
 
@@ -104,14 +104,14 @@ def test_float64_columns_are_compared_in_float64() -> None:
     """In columns layout a float64 value one step from a threshold is on its own side of it."""
     frame = data.named(data.rows())
     model = lgb.LGBMRegressor(**FAST).fit(frame, margin(np.nan_to_num(frame.to_numpy())))
-    schema, _ = compiled(FAMILY, model, frame, "columns")
-    assert {column.datatype for column in schema.columns} == {"FP64"}
+    subject, _ = compiled(FAMILY, model, frame, "columns")
+    assert {column.datatype for column in subject.schema.columns} == {"FP64"}
     moved = []
-    for name, at in FAMILY.splits(model, schema).items():
+    for name, at in subject.splits().items():
         values = np.concatenate([at, np.nextafter(at, np.inf), np.nextafter(at, -np.inf)])
         moved.append(one_column_moves(frame, name, values))
     hard = pd.concat(moved, ignore_index=True)
-    found = ask(FAMILY, model, frame, hard, "columns")["prediction"][:, 0]
+    found = run_compiled(FAMILY, model, frame, hard, "columns")["prediction"][:, 0]
     np.testing.assert_allclose(found, model.predict(hard), rtol=1e-7)
 
 
@@ -129,7 +129,7 @@ def test_each_class_has_its_trees(objective: str) -> None:
     labels = np.array(["ja", "nein", "größer"])[classes(np.nan_to_num(rows))]
     model = lgb.LGBMClassifier(objective=objective, sigmoid=1.7, **FAST).fit(rows, labels)
     check(model, rows, "probabilities")
-    assert ask(FAMILY, model, rows, rows)["label"].tolist() == model.predict(rows).tolist()
+    assert run_compiled(FAMILY, model, rows, rows)["label"].tolist() == model.predict(rows).tolist()
 
 
 def test_the_sigmoid_parameter_scales() -> None:
@@ -145,7 +145,7 @@ def test_linear_leaves_fall_back_where_a_value_is_missing() -> None:
     assert any(any(map(len, leaves.features)) for leaves in read(model).booster.linear if leaves)
     some = rows.astype(np.float32).astype(np.float64)
     some[np.arange(len(some)), np.arange(len(some)) % 6] = np.nan
-    found = ask(FAMILY, model, rows, some, "matrix")["prediction"][:, 0]
+    found = run_compiled(FAMILY, model, rows, some, "matrix")["prediction"][:, 0]
     np.testing.assert_allclose(found, model.predict(some), rtol=1e-6, atol=1e-6)
 
 
@@ -153,10 +153,10 @@ def test_linear_trees_with_too_many_terms_are_refused(monkeypatch: pytest.Monkey
     """What would cost too much memory a row is named."""
     rows = data.rows()
     model = lgb.LGBMRegressor(linear_tree=True, **FAST).fit(rows, margin(np.nan_to_num(rows)))
-    schema = FAMILY.describe(model, rows_of.frame_of(rows), "matrix")
+    subject = FAMILY.open(model, rows_of.frame_of(rows), "matrix")
     monkeypatch.setattr(lightgbm_linear, "CELLS_MAX", 5)
     with pytest.raises(ConversionRefused, match="linear trees: 6 trees with up to"):
-        FAMILY.compile(model, schema)
+        subject.compile()
 
 
 def test_text_categories_come_as_text() -> None:
@@ -164,8 +164,8 @@ def test_text_categories_come_as_text() -> None:
     frame = data.mixed(data.WORDS)
     model = lgb.LGBMRegressor(**FINE).fit(frame, data.mixed_target(frame))
     assert read(model).booster.category_splits
-    schema, session = compiled(FAMILY, model, frame)
-    rows = rows_of.typed(frame, schema)
+    subject, session = compiled(FAMILY, model, frame)
+    rows = rows_of.typed(frame, subject.schema)
     colours = rows["colour"].to_list()
     colours[:3] = ["mauve", None, "grün"]
     rows["colour"] = pd.Series(colours, dtype=object)
@@ -174,9 +174,9 @@ def test_text_categories_come_as_text() -> None:
         colour=pd.Categorical([None if c == "mauve" else c for c in colours], categories=list(data.WORDS)),
         shop=pd.Categorical(rows["shop"].where(rows["shop"] != 8), categories=[3, 7, 100]),
     )
-    found = session.run(rows_of.feeds(rows, schema))["prediction"][:, 0]
+    found = session.run(rows_of.feeds(rows, subject.schema))["prediction"][:, 0]
     np.testing.assert_allclose(found, model.predict(original), rtol=1e-6)
-    answer = FAMILY.answer(model, schema, rows).outputs["prediction"][:, 0]
+    answer = subject.answer(rows).outputs["prediction"][:, 0]
     np.testing.assert_allclose(answer, model.predict(original), rtol=1e-6)
 
 
@@ -188,7 +188,7 @@ def test_codes_are_cut_and_strangers_go_right() -> None:
     codes = [0, 0.5, 0.999, 1, 5.5, 33, 69, 70, 200, 1e9, 5e9, -0.0, -0.5, -1, np.nan, np.inf, -np.inf, 1e-40]
     asked = np.concatenate([rows[: len(codes)], rows[: len(codes)]]).astype(np.float32).astype(np.float64)
     asked[: len(codes), 0], asked[len(codes) :, 1] = codes, codes
-    found = ask(FAMILY, model, rows, asked, "matrix")["prediction"][:, 0]
+    found = run_compiled(FAMILY, model, rows, asked, "matrix")["prediction"][:, 0]
     np.testing.assert_allclose(found, model.predict(asked), rtol=1e-6)
 
 
@@ -197,9 +197,9 @@ def test_categories_without_a_column_are_refused() -> None:
     frame = data.mixed(data.WORDS)
     model = lgb.LGBMRegressor(**FINE).fit(frame, data.mixed_target(frame))
     with pytest.raises(ConversionRefused, match="2 pandas category column"):
-        FAMILY.describe(model, frame.assign(income="low", visits="many"), "auto")
+        FAMILY.open(model, frame.assign(income="low", visits="many"), "auto")
     with pytest.raises(ConversionRefused, match="column 'colour': the model was trained on text categories"):
-        FAMILY.describe(model, frame.assign(colour=1.0), "auto")
+        FAMILY.open(model, frame.assign(colour=1.0), "auto")
 
 
 def test_spaces_in_names_are_underlines_in_the_model() -> None:
@@ -207,8 +207,8 @@ def test_spaces_in_names_are_underlines_in_the_model() -> None:
     frame = data.named(data.rows())
     model = lgb.LGBMRegressor(**FAST).fit(frame, margin(np.nan_to_num(frame.to_numpy())))
     assert "annual_income" in model.booster_.feature_name()
-    schema = FAMILY.describe(model, frame[frame.columns[::-1]].assign(target=0.0), "auto")
-    assert [column.name for column in schema.columns] == list(frame.columns)
+    subject = FAMILY.open(model, frame[frame.columns[::-1]].assign(target=0.0), "auto")
+    assert [column.name for column in subject.schema.columns] == list(frame.columns)
 
 
 @pytest.mark.filterwarnings("ignore:The argument 'eval_set' is deprecated")
@@ -221,9 +221,9 @@ def test_the_text_file_answers_as_the_model() -> None:
     model.fit(rows, labels, eval_set=held_out, callbacks=[lgb.early_stopping(2, verbose=False)])
     assert model.best_iteration_ < 40
     loaded = lgb.Booster(model_str=model.booster_.model_to_string())
-    assert FAMILY.describe(loaded, rows_of.frame_of(rows), "auto").task == Task.CLASSIFIER
+    assert FAMILY.open(loaded, rows_of.frame_of(rows), "auto").schema.task == Task.CLASSIFIER
     for one in (model, loaded, model.booster_):
-        found = ask(FAMILY, one, rows, rows, "columns")["probabilities"]
+        found = run_compiled(FAMILY, one, rows, rows, "columns")["probabilities"]
         np.testing.assert_allclose(found, model.predict_proba(rows), atol=1e-6)
 
 
@@ -232,7 +232,7 @@ def test_early_stopped_sums_are_refused() -> None:
     rows = data.rows()
     model = lgb.LGBMClassifier(pred_early_stop=True, **FAST).fit(rows, binary(np.nan_to_num(rows)))
     with pytest.raises(ConversionRefused, match="pred_early_stop"):
-        FAMILY.describe(model, rows_of.frame_of(rows), "auto")
+        FAMILY.open(model, rows_of.frame_of(rows), "auto")
 
 
 def test_labels_that_are_whole_are_numbers() -> None:
@@ -253,7 +253,7 @@ def test_a_classifier_of_one_class_is_refused() -> None:
 def test_what_was_never_fitted_is_refused() -> None:
     """There is no model in it yet, and the message says so."""
     with pytest.raises(ConversionRefused, match="not fitted"):
-        FAMILY.describe(lgb.LGBMClassifier(), rows_of.frame_of(data.rows()), "auto")
+        FAMILY.open(lgb.LGBMClassifier(), rows_of.frame_of(data.rows()), "auto")
 
 
 def test_an_unknown_objective_is_refused() -> None:
@@ -286,6 +286,6 @@ def test_float64_features_inside_another_graph_are_exact() -> None:
     moved[:, 0] = np.concatenate([at, np.nextafter(at, np.inf)])
     graph = Graph()
     features = graph.input("input", "FP64", rows.shape[1])
-    graph.output("output", emit(graph, model, features, double=True).prediction, "FP32", 1)
+    graph.output("output", emit(graph, read(model), features, double=True).prediction, "FP32", 1)
     found = run(graph, input=moved)["output"][:, 0]
     np.testing.assert_allclose(found, model.predict(moved), rtol=1e-7)

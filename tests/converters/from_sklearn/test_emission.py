@@ -6,7 +6,7 @@ import pytest
 from onnxpress.converters.from_sklearn.emission import Emission, Origin, Part, Value, carried_back
 from onnxpress.converters.graph.builder import DOUBLE
 from onnxpress.packages.errors import ConversionRefused
-from tests.converters.asking import run
+from tests.converters.compiled import run
 
 SCALED = Origin("x", "", lambda values: (values - 0.3) / 7.1)
 

@@ -16,8 +16,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from onnxpress import ConversionRefused
 from onnxpress.converters import sample as samples
-from onnxpress.converters.from_sklearn import steps
-from onnxpress.converters.from_sklearn.family import FAMILY
+from onnxpress.converters.from_sklearn.family import FAMILY, REGISTRY
 from onnxpress.converters.runtime import Session
 from onnxpress.protos.package_pb2 import Layout, Task
 from tests.converters.matrix import sklearn_data as data
@@ -37,10 +36,10 @@ class Doubled(TransformerMixin, BaseEstimator):
 def run(model: Any, sample: Any, asked: Any = None, layout: str = "auto") -> tuple[dict[str, Any], dict[str, Any], Any]:
     """The compiled model's answers, the original's, and the tolerances, on the sample or on `asked` rows like it."""
     frame = samples.frame_of(sample)
-    schema = FAMILY.describe(model, frame, layout)
-    rows = samples.typed(samples.frame_of(frame if asked is None else asked), schema)
-    compiled = Session(FAMILY.compile(model, schema).SerializeToString()).run(samples.feeds(rows, schema))
-    answer = FAMILY.answer(model, schema, rows)
+    subject = FAMILY.open(model, frame, layout)
+    rows = samples.typed(samples.frame_of(frame if asked is None else asked), subject.schema)
+    compiled = Session(subject.compile().SerializeToString()).run(samples.feeds(rows, subject.schema))
+    answer = subject.answer(rows)
     return compiled, answer.outputs, answer.tolerance
 
 
@@ -54,15 +53,15 @@ def near(split: float) -> NDArray[np.float64]:
 def test_numbers_are_one_input_and_text_makes_columns() -> None:
     """The layout follows the columns; a column keeps its name, its place and its type."""
     rows = data.numbers()
-    schema = FAMILY.describe(LinearRegression().fit(rows, data.margin(rows)), samples.frame_of(rows), "auto")
-    assert (schema.layout, schema.task, schema.targets) == (Layout.MATRIX, Task.REGRESSOR, 1)
+    subject = FAMILY.open(LinearRegression().fit(rows, data.margin(rows)), samples.frame_of(rows), "auto")
+    assert (subject.schema.layout, subject.schema.task, subject.schema.targets) == (Layout.MATRIX, Task.REGRESSOR, 1)
     frame = data.customers()
     encoded = ColumnTransformer([("text", OneHotEncoder(), ["plan"])], remainder="drop")
     model = make_pipeline(encoded, LogisticRegression()).fit(frame, data.churned(frame))
-    schema = FAMILY.describe(model, frame, "auto")
-    assert schema.layout == Layout.COLUMNS
-    assert schema.classes == ("No", "Yes")
-    assert [(column.name, column.datatype) for column in schema.columns[:4]] == [
+    subject = FAMILY.open(model, frame, "auto")
+    assert subject.schema.layout == Layout.COLUMNS
+    assert subject.schema.classes == ("No", "Yes")
+    assert [(column.name, column.datatype) for column in subject.schema.columns[:4]] == [
         ("plan", "BYTES"),
         ("payment method", "BYTES"),
         ("tenure", "INT64"),
@@ -74,8 +73,8 @@ def test_a_sample_may_carry_the_target_and_its_columns_in_another_order() -> Non
     """Columns are taken by the names that the model was trained on."""
     frame = data.customers()[["tenure", "monthly"]]
     model = LinearRegression().fit(frame, frame["monthly"] * 2)
-    schema = FAMILY.describe(model, frame[["monthly", "tenure"]].assign(churn=1), "auto")
-    assert [column.name for column in schema.columns] == ["tenure", "monthly"]
+    subject = FAMILY.open(model, frame[["monthly", "tenure"]].assign(churn=1), "auto")
+    assert [column.name for column in subject.schema.columns] == ["tenure", "monthly"]
 
 
 def test_a_sample_with_too_many_unnamed_columns_is_refused() -> None:
@@ -83,7 +82,7 @@ def test_a_sample_with_too_many_unnamed_columns_is_refused() -> None:
     rows = data.numbers()
     model = LinearRegression().fit(rows[:, :4], data.margin(rows))
     with pytest.raises(ConversionRefused, match="5 columns, the model was trained on 4"):
-        FAMILY.describe(model, samples.frame_of(rows), "auto")
+        FAMILY.open(model, samples.frame_of(rows), "auto")
 
 
 def test_splits_behind_a_scaler_are_named_in_the_clients_units() -> None:
@@ -92,8 +91,8 @@ def test_splits_behind_a_scaler_are_named_in_the_clients_units() -> None:
     model = make_pipeline(StandardScaler(), DecisionTreeRegressor(max_depth=2, random_state=0)).fit(
         rows, data.margin(rows)
     )
-    schema = FAMILY.describe(model, samples.frame_of(rows), "auto")
-    splits = FAMILY.splits(model, schema)
+    subject = FAMILY.open(model, samples.frame_of(rows), "auto")
+    splits = subject.splits()
     root = int(model[-1].tree_.feature[0])
     expected = model[-1].tree_.threshold[0] * model[0].scale_[root] + model[0].mean_[root]
     found = splits[f"f{root}"]
@@ -111,10 +110,10 @@ def test_a_split_behind_a_step_falls_on_the_originals_side(step: Any) -> None:
     rows = np.exp(data.standard(data.numbers()))
     model = make_pipeline(step, HistGradientBoostingRegressor(max_iter=20, random_state=0))
     model.fit(rows, data.margin(rows))
-    schema = FAMILY.describe(model, samples.frame_of(rows), "columns")
+    subject = FAMILY.open(model, samples.frame_of(rows), "columns")
     asked = []
-    for place, column in enumerate(schema.columns):
-        for split in FAMILY.splits(model, schema)[column.name]:
+    for place, column in enumerate(subject.schema.columns):
+        for split in subject.splits()[column.name]:
             base = np.repeat(rows[:1], 5, axis=0)
             base[:, place] = split + np.spacing(split) * np.arange(-2, 3)
             asked.append(base)
@@ -140,11 +139,11 @@ def test_a_category_that_the_original_refuses_is_answered_nan() -> None:
     frame = data.customers()
     encoded = ColumnTransformer([("text", OneHotEncoder(), ["plan"])])
     model = make_pipeline(encoded, LogisticRegression()).fit(frame, data.churned(frame))
-    schema = FAMILY.describe(model, frame, "auto")
-    rows = samples.typed(frame.head(2).assign(plan=["pro", "never seen"]), schema)
+    subject = FAMILY.open(model, frame, "auto")
+    rows = samples.typed(frame.head(2).assign(plan=["pro", "never seen"]), subject.schema)
     with pytest.raises(ValueError, match="unknown categories"):
-        FAMILY.answer(model, schema, rows)
-    compiled = Session(FAMILY.compile(model, schema).SerializeToString()).run(samples.feeds(rows, schema))
+        subject.answer(rows)
+    compiled = Session(subject.compile().SerializeToString()).run(samples.feeds(rows, subject.schema))
     assert np.isnan(compiled["probabilities"]).tolist() == [[False, False], [True, True]]
 
 
@@ -152,10 +151,10 @@ def test_rows_that_the_original_refuses_are_answered_nan() -> None:
     """NaN and infinity into a linear model: the original raises, the compiled model says NaN."""
     rows = data.numbers()
     model = LogisticRegression(max_iter=1000).fit(data.standard(rows), data.binary(rows))
-    schema = FAMILY.describe(model, samples.frame_of(rows), "auto")
+    subject = FAMILY.open(model, samples.frame_of(rows), "auto")
     feed = np.zeros((3, 5), np.float32)
     feed[1, 2], feed[2, 4] = np.nan, np.inf
-    compiled = Session(FAMILY.compile(model, schema).SerializeToString()).run({"input": feed})
+    compiled = Session(subject.compile().SerializeToString()).run({"input": feed})
     assert np.isnan(compiled["probabilities"]).all(axis=1).tolist() == [False, True, True]
 
 
@@ -193,19 +192,19 @@ def test_what_a_graph_cannot_hold_is_refused_by_the_name_of_its_step(step: Any, 
     rows = data.numbers()
     model = Pipeline([("own", step), ("tree", DecisionTreeClassifier(max_depth=2))]).fit(rows, data.binary(rows))
     with pytest.raises(ConversionRefused, match=reason):
-        FAMILY.compile(model, FAMILY.describe(model, samples.frame_of(rows), "auto"))
+        FAMILY.open(model, samples.frame_of(rows), "auto").compile()
 
 
 def test_an_estimator_in_an_odd_state_is_refused_and_never_crashes() -> None:
     """Whatever a step's attributes raise becomes a refusal that names the step."""
     rows = data.numbers()
     model = make_pipeline(StandardScaler(), DecisionTreeRegressor()).fit(rows, data.margin(rows))
-    schema = FAMILY.describe(model, samples.frame_of(rows), "auto")
+    subject = FAMILY.open(model, samples.frame_of(rows), "auto")
     del model[0].mean_
     with pytest.raises(
         ConversionRefused, match=r"standardscaler \(StandardScaler\): it cannot be read: AttributeError"
     ):
-        FAMILY.compile(model, schema)
+        subject.compile()
 
 
 def test_several_outputs_of_a_classifier_are_refused() -> None:
@@ -213,14 +212,14 @@ def test_several_outputs_of_a_classifier_are_refused() -> None:
     rows = data.numbers()
     model = DecisionTreeClassifier(max_depth=2).fit(rows, data.labels(rows))
     with pytest.raises(ConversionRefused, match="several outputs"):
-        FAMILY.describe(model, samples.frame_of(rows), "auto")
+        FAMILY.open(model, samples.frame_of(rows), "auto")
 
 
 def test_a_tolerance_that_cannot_be_computed_is_no_refusal_of_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error in the arithmetic on errors stops the conversion: it must not pass for the original's."""
     rows = data.numbers()
     model = LinearRegression().fit(rows, data.margin(rows))
-    schema = FAMILY.describe(model, samples.frame_of(rows), "auto")
-    monkeypatch.setitem(steps.SLACKS, "LinearRegression", len)
+    subject = FAMILY.open(model, samples.frame_of(rows), "auto")
+    monkeypatch.setitem(REGISTRY.error_bounds, "LinearRegression", lambda *_: 1 / 0)
     with pytest.raises(ConversionRefused, match="cannot be bounded"):
-        FAMILY.answer(model, schema, samples.typed(samples.frame_of(rows), schema))
+        subject.answer(samples.typed(samples.frame_of(rows), subject.schema))

@@ -9,7 +9,7 @@ from onnxpress.converters.from_sklearn.functions import expm1, log1p
 from onnxpress.converters.from_sklearn.links import sigmoid
 from onnxpress.converters.from_sklearn.normal import inverse_normal
 from onnxpress.converters.from_sklearn.piecewise import interpolated
-from tests.converters.asking import run
+from tests.converters.compiled import run
 
 TAILS = np.concatenate([10.0 ** np.arange(-200, -1, 3), np.linspace(0.01, 0.99, 99), 1 - 10.0 ** np.arange(-15, -1)])
 WIDE = np.concatenate([np.linspace(-40, 40, 321), 10.0 ** np.arange(-18, 0), -(10.0 ** np.arange(-18, 0))])

@@ -11,10 +11,11 @@ import xgboost as xgb
 from onnxpress.converters import sample as rows_of
 from onnxpress.converters.from_xgboost.family import FAMILY, emit
 from onnxpress.converters.from_xgboost.model import read_booster
+from onnxpress.converters.from_xgboost.reading import read
 from onnxpress.converters.graph.builder import Graph
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout, Task
-from tests.converters.asking import around, ask, compiled, one_column_moves, run
+from tests.converters.compiled import around, compiled, one_column_moves, run, run_compiled
 from tests.converters.matrix import booster_data as data
 from tests.converters.matrix.sklearn_data import binary, classes, margin
 
@@ -26,10 +27,10 @@ BEFORE_3_4 = tuple(int(part) for part in xgb.__version__.split(".")[:2]) < (3, 4
 def hard_rows(model: Any, rows: np.ndarray) -> np.ndarray:
     """The rows, and rows at, above and below every split, and extreme ones."""
     frame = rows_of.frame_of(rows)
-    schema = FAMILY.describe(model, frame, "auto")
+    subject = FAMILY.open(model, frame, "auto")
     moved = [
         one_column_moves(frame, name, np.concatenate([around(values), EXTREME]))
-        for name, values in FAMILY.splits(model, schema).items()
+        for name, values in subject.splits().items()
     ]
     return pd.concat([frame, *moved]).to_numpy(np.float32)
 
@@ -45,7 +46,9 @@ def test_margins_are_bit_for_bit_those_of_xgboost() -> None:
     model = xgb.XGBRegressor(**{**FAST, "n_estimators": 100}).fit(rows, 1000.0 + margin(filled))
     hard = hard_rows(model, rows)
     assert len(hard) > 1000
-    assert ask(FAMILY, model, rows, hard)["prediction"].tobytes() == model.predict(hard)[:, np.newaxis].tobytes()
+    assert (
+        run_compiled(FAMILY, model, rows, hard)["prediction"].tobytes() == model.predict(hard)[:, np.newaxis].tobytes()
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,9 @@ def test_base_scores_are_in_the_units_of_the_objective(objective: str) -> None:
     target = 1.0 / (1.0 + np.exp(-margin(filled)))
     model = xgb.XGBRegressor(objective=objective, base_score=0.7, **FAST).fit(rows, target)
     hard = hard_rows(model, rows)
-    np.testing.assert_allclose(ask(FAMILY, model, rows, hard)["prediction"][:, 0], model.predict(hard), rtol=2e-6)
+    np.testing.assert_allclose(
+        run_compiled(FAMILY, model, rows, hard)["prediction"][:, 0], model.predict(hard), rtol=2e-6
+    )
 
 
 @pytest.mark.parametrize("strategy", ["one_output_per_tree", "multi_output_tree"])
@@ -67,7 +72,7 @@ def test_each_target_has_its_own_sum(strategy: str) -> None:
     targets = np.stack([margin(filled), 1e4 + margin(-filled), 1e-3 * filled[:, 0]], axis=1)
     model = xgb.XGBRegressor(multi_strategy=strategy, tree_method="hist", **FAST).fit(rows, targets)
     hard = hard_rows(model, rows)
-    assert ask(FAMILY, model, rows, hard)["prediction"].tobytes() == model.predict(hard).tobytes()
+    assert run_compiled(FAMILY, model, rows, hard)["prediction"].tobytes() == model.predict(hard).tobytes()
 
 
 @pytest.mark.filterwarnings("ignore:.*booster=.* is deprecated")
@@ -77,7 +82,7 @@ def test_dropped_trees_weigh_less() -> None:
     model = xgb.XGBRegressor(booster="dart", rate_drop=0.5, one_drop=1, **FAST).fit(rows, margin(filled))
     hard = hard_rows(model, rows)
     np.testing.assert_allclose(
-        ask(FAMILY, model, rows, hard)["prediction"][:, 0], model.predict(hard), rtol=1e-5, atol=1e-6
+        run_compiled(FAMILY, model, rows, hard)["prediction"][:, 0], model.predict(hard), rtol=1e-5, atol=1e-6
     )
 
 
@@ -90,9 +95,9 @@ def test_an_estimator_stops_at_its_best_round_and_a_booster_does_not() -> None:
     model.fit(rows, labels, eval_set=held_out, verbose=False)
     booster = model.get_booster()
     assert model.best_iteration + 1 < booster.num_boosted_rounds()
-    estimator = ask(FAMILY, model, rows, rows)["probabilities"]
+    estimator = run_compiled(FAMILY, model, rows, rows)["probabilities"]
     np.testing.assert_allclose(estimator, model.predict_proba(rows), atol=1e-6)
-    raw = ask(FAMILY, booster, rows, rows)["probabilities"]
+    raw = run_compiled(FAMILY, booster, rows, rows)["probabilities"]
     np.testing.assert_allclose(raw, booster.predict(xgb.DMatrix(rows)), atol=1e-6)
     assert np.abs(raw - estimator).max() > 0.01
 
@@ -104,9 +109,11 @@ def test_a_file_saved_by_an_estimator_answers_as_the_estimator(tmp_path: Any) ->
     model.fit(rows, binary(filled), eval_set=[(rows[:80], binary(filled)[:80][::-1])], verbose=False)
     model.save_model(tmp_path / "model.ubj")
     loaded = xgb.Booster(model_file=tmp_path / "model.ubj")
-    schema, _ = compiled(FAMILY, loaded, rows)
-    assert schema.task == Task.REGRESSOR
-    np.testing.assert_allclose(ask(FAMILY, loaded, rows, rows)["prediction"][:, 0], model.predict(rows), rtol=1e-6)
+    subject, _ = compiled(FAMILY, loaded, rows)
+    assert subject.schema.task == Task.REGRESSOR
+    np.testing.assert_allclose(
+        run_compiled(FAMILY, loaded, rows, rows)["prediction"][:, 0], model.predict(rows), rtol=1e-6
+    )
 
 
 def test_a_raw_logistic_booster_classifies() -> None:
@@ -114,7 +121,7 @@ def test_a_raw_logistic_booster_classifies() -> None:
     rows, filled = numbers()
     booster = xgb.train({"objective": "binary:logistic", "nthread": 1}, xgb.DMatrix(rows, binary(filled)), 4)
     said = booster.predict(xgb.DMatrix(rows))
-    found = ask(FAMILY, booster, rows, rows)
+    found = run_compiled(FAMILY, booster, rows, rows)
     np.testing.assert_allclose(found["probabilities"], np.stack([1 - said, said], axis=1), atol=1e-6)
     assert found["label"].dtype == np.int64
     assert found["label"].tolist() == (said > 0.5).astype(int).tolist()
@@ -125,7 +132,9 @@ def test_missing_is_what_the_estimator_says() -> None:
     rows, filled = numbers()
     model = xgb.XGBRegressor(missing=0.0, **FAST).fit(rows, margin(filled))
     hard = hard_rows(model, rows)
-    assert ask(FAMILY, model, rows, hard)["prediction"].tobytes() == model.predict(hard)[:, np.newaxis].tobytes()
+    assert (
+        run_compiled(FAMILY, model, rows, hard)["prediction"].tobytes() == model.predict(hard)[:, np.newaxis].tobytes()
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*booster=.* is deprecated")
@@ -135,7 +144,7 @@ def test_a_linear_booster_skips_missing_values() -> None:
     model = xgb.XGBClassifier(booster="gblinear", n_estimators=4).fit(rows, classes(filled))
     some = rows.copy()
     some[::3] = np.nan
-    found = ask(FAMILY, model, rows, some)["probabilities"]
+    found = run_compiled(FAMILY, model, rows, some)["probabilities"]
     np.testing.assert_allclose(found, model.predict_proba(some), atol=2e-6)
 
 
@@ -144,9 +153,9 @@ def test_columns_are_found_by_name() -> None:
     frame = data.named(data.small_rows())
     model = xgb.XGBRegressor(**FAST).fit(frame, margin(np.nan_to_num(frame.to_numpy())))
     turned = frame[frame.columns[::-1]].assign(target=1.0)
-    schema, session = compiled(FAMILY, model, turned)
-    assert [column.name for column in schema.columns] == list(frame.columns)
-    assert schema.layout == Layout.MATRIX
+    subject, session = compiled(FAMILY, model, turned)
+    assert [column.name for column in subject.schema.columns] == list(frame.columns)
+    assert subject.schema.layout == Layout.MATRIX
     assert session.run({"input": frame.to_numpy()})["prediction"].tobytes() == model.predict(frame).tobytes()
 
 
@@ -155,7 +164,7 @@ def test_a_sample_of_another_width_is_refused() -> None:
     rows, filled = numbers()
     model = xgb.XGBRegressor(**FAST).fit(rows, margin(filled))
     with pytest.raises(ConversionRefused, match="6 features without names: the sample has 5"):
-        FAMILY.describe(model, rows_of.frame_of(rows[:, :5]), "auto")
+        FAMILY.open(model, rows_of.frame_of(rows[:, :5]), "auto")
 
 
 @pytest.mark.parametrize("onehot", [1, 100])
@@ -165,10 +174,10 @@ def test_text_categories_come_as_text(onehot: int) -> None:
     model = xgb.XGBRegressor(enable_categorical=True, max_cat_to_onehot=onehot, **FAST)
     model.fit(frame, data.mixed_target(frame))
     assert read_booster(model.get_booster()).category_splits
-    schema, session = compiled(FAMILY, model, frame)
-    assert [column.datatype for column in schema.columns] == ["BYTES", "INT64", "FP64", "BOOL", "INT64"]
-    assert schema.columns[0].accepts == (*sorted(data.ASCII_WORDS, key=list(data.ASCII_WORDS).index), "")
-    found = session.run(rows_of.feeds(rows_of.typed(frame, schema), schema))["prediction"]
+    subject, session = compiled(FAMILY, model, frame)
+    assert [column.datatype for column in subject.schema.columns] == ["BYTES", "INT64", "FP64", "BOOL", "INT64"]
+    assert subject.schema.columns[0].accepts == (*sorted(data.ASCII_WORDS, key=list(data.ASCII_WORDS).index), "")
+    found = session.run(rows_of.feeds(rows_of.typed(frame, subject.schema), subject.schema))["prediction"]
     assert found.tobytes() == model.predict(frame)[:, np.newaxis].tobytes()
 
 
@@ -177,13 +186,13 @@ def test_a_category_never_seen_is_refused_by_both() -> None:
     frame = data.mixed()
     model = xgb.XGBClassifier(enable_categorical=True, **FAST)
     model.fit(frame, (data.mixed_target(frame) > 0.5).astype(int))
-    schema, session = compiled(FAMILY, model, frame)
-    rows = rows_of.typed(frame.head(4), schema)
+    subject, session = compiled(FAMILY, model, frame)
+    rows = rows_of.typed(frame.head(4), subject.schema)
     rows["colour"] = pd.Series(["red", "mauve", None, "blue"], dtype=object)
     rows.loc[3, "shop"] = 8
     with pytest.raises(ValueError, match="'mauve' is a category not in the training set"):
-        FAMILY.answer(model, schema, rows)
-    found = session.run(rows_of.feeds(rows, schema))["probabilities"]
+        subject.answer(rows)
+    found = session.run(rows_of.feeds(rows, subject.schema))["probabilities"]
     assert np.isnan(found).all(axis=1).tolist() == [False, True, False, True]
 
 
@@ -193,9 +202,9 @@ def test_broken_names_are_refused() -> None:
     model = xgb.XGBRegressor(enable_categorical=True, **FAST).fit(frame, data.mixed_target(frame))
     if BEFORE_3_4:
         with pytest.raises(ConversionRefused, match="not ASCII"):
-            FAMILY.describe(model, frame, "auto")
+            FAMILY.open(model, frame, "auto")
     else:
-        assert "weiß" in FAMILY.categories(model, FAMILY.describe(model, frame, "auto"))["colour"]
+        assert "weiß" in FAMILY.open(model, frame, "auto").categories()["colour"]
 
 
 def test_text_for_a_model_of_numbers_is_refused() -> None:
@@ -203,7 +212,7 @@ def test_text_for_a_model_of_numbers_is_refused() -> None:
     frame = data.mixed()[["income", "visits"]]
     model = xgb.XGBRegressor(**FAST).fit(frame, frame["income"])
     with pytest.raises(ConversionRefused, match="column 'visits' is text"):
-        FAMILY.describe(model, frame.assign(visits="many"), "auto")
+        FAMILY.open(model, frame.assign(visits="many"), "auto")
 
 
 def test_codes_are_cut_and_negative_ones_go_left() -> None:
@@ -215,7 +224,10 @@ def test_codes_are_cut_and_negative_ones_go_left() -> None:
     codes = np.array([0, 0.5, 0.999, 1, 5.5, 11, 12, 200, 1e9, -0.0, -0.5, -1, np.nan, 2.0**24 + 2], np.float32)
     asked = np.concatenate([rows[: len(codes)], rows[: len(codes)]])
     asked[: len(codes), 0], asked[len(codes) :, 1] = codes, codes
-    assert ask(FAMILY, model, rows, asked)["prediction"].tobytes() == model.predict(asked)[:, np.newaxis].tobytes()
+    assert (
+        run_compiled(FAMILY, model, rows, asked)["prediction"].tobytes()
+        == model.predict(asked)[:, np.newaxis].tobytes()
+    )
 
 
 def test_several_labels_at_once_are_refused_and_their_booster_is_not() -> None:
@@ -224,15 +236,15 @@ def test_several_labels_at_once_are_refused_and_their_booster_is_not() -> None:
     labels = np.stack([binary(filled), binary(-filled[:, ::-1])], axis=1)
     model = xgb.XGBClassifier(**FAST).fit(rows, labels)
     with pytest.raises(ConversionRefused, match="no single label"):
-        FAMILY.describe(model, rows_of.frame_of(rows), "auto")
-    found = ask(FAMILY, model.get_booster(), rows, rows)["prediction"]
+        FAMILY.open(model, rows_of.frame_of(rows), "auto")
+    found = run_compiled(FAMILY, model.get_booster(), rows, rows)["prediction"]
     np.testing.assert_allclose(found, model.predict_proba(rows), atol=1e-6)
 
 
 def test_what_was_never_fitted_is_refused() -> None:
     """There is no model in it yet, and the message says so."""
     with pytest.raises(ConversionRefused, match="not fitted"):
-        FAMILY.describe(xgb.XGBClassifier(), rows_of.frame_of(data.rows()), "auto")
+        FAMILY.open(xgb.XGBClassifier(), rows_of.frame_of(data.rows()), "auto")
 
 
 def test_an_unknown_objective_is_refused() -> None:
@@ -252,7 +264,7 @@ def test_an_unknown_objective_is_refused() -> None:
             return json.dumps(document).encode()
 
     with pytest.raises(ConversionRefused, match="'reg:novel'"):
-        FAMILY.describe(Renamed(), rows_of.frame_of(rows), "auto")
+        FAMILY.open(Renamed(), rows_of.frame_of(rows), "auto")
 
 
 def test_training_on_changes_the_answer() -> None:
@@ -260,9 +272,9 @@ def test_training_on_changes_the_answer() -> None:
     rows, filled = numbers()
     matrix = xgb.DMatrix(rows, margin(filled))
     booster = xgb.train({"nthread": 1}, matrix, 2)
-    before = ask(FAMILY, booster, rows, rows)["prediction"]
+    before = run_compiled(FAMILY, booster, rows, rows)["prediction"]
     booster.update(matrix, 2)
-    after = ask(FAMILY, booster, rows, rows)["prediction"]
+    after = run_compiled(FAMILY, booster, rows, rows)["prediction"]
     assert np.abs(after - before).max() > 0
     assert after.tobytes() == booster.predict(matrix)[:, np.newaxis].tobytes()
 
@@ -273,7 +285,7 @@ def test_float64_features_are_rounded_as_xgboost_rounds() -> None:
     model = xgb.XGBRegressor(**FAST).fit(rows, margin(np.nan_to_num(rows)))
     graph = Graph("part_")
     features = graph.input("input", "FP64", rows.shape[1])
-    graph.output("output", emit(graph, model, features, double=True).prediction, "FP32", 1)
+    graph.output("output", emit(graph, read(model), features, double=True).prediction, "FP32", 1)
     assert all(name.startswith("part_") for node in graph.nodes[:-1] for name in node.output)
     assert run(graph, input=rows)["output"].tobytes() == model.predict(rows)[:, np.newaxis].tobytes()
 
@@ -282,8 +294,8 @@ def test_tolerance_is_that_of_float32_sums() -> None:
     """8 eps of the largest leaves and the base score, nothing wider."""
     rows, filled = numbers()
     model = xgb.XGBRegressor(base_score=4.0, n_estimators=1, max_depth=1).fit(rows, margin(filled))
-    schema = FAMILY.describe(model, rows_of.frame_of(rows), "auto")
-    tolerance = FAMILY.answer(model, schema, rows_of.typed(rows_of.frame_of(rows), schema)).tolerance["prediction"]
+    subject = FAMILY.open(model, rows_of.frame_of(rows), "auto")
+    tolerance = subject.answer(rows_of.typed(rows_of.frame_of(rows), subject.schema)).tolerance["prediction"]
     leaves = np.abs(read_booster(model.get_booster()).trees[0].weights[1:, 0])
     eps = np.finfo(np.float32).eps
     assert tolerance.max() <= 8 * eps * (2 * (4.0 + leaves.max()) + np.abs(model.predict(rows)).max())

@@ -14,7 +14,7 @@ from sklearn.linear_model import LinearRegression
 from onnxpress import ConversionRefused
 from onnxpress.converters import sample as samples
 from onnxpress.converters.convert import family_of
-from onnxpress.converters.family import Answer, Schema
+from onnxpress.converters.family import Answer
 from onnxpress.converters.gate import parity
 from onnxpress.converters.gate.parity import Proof, prove
 from tests.converters.faults import FAULTS, Fault, coloured, regressor, three_classes
@@ -22,13 +22,12 @@ from tests.converters.faults import FAULTS, Fault, coloured, regressor, three_cl
 
 def proof_of(model: Any, sample: Any, plant: Any = lambda _model: None) -> Proof:
     """The gate's findings on `model` and its compiled model after `plant` edited that."""
-    family = family_of(model)
     frame = samples.frame_of(sample)
-    schema = family.describe(model, frame, "auto")
-    compiled = family.compile(model, schema)
+    subject = family_of(model).open(model, frame, "auto")
+    compiled = subject.compile()
     plant(compiled)
     onnx.checker.check_model(compiled)
-    return prove(family, model, schema, rows=samples.typed(frame, schema), compiled=compiled)
+    return prove(subject, rows=samples.typed(frame, subject.schema), compiled=compiled)
 
 
 def outside(proof: Proof) -> dict[str, int]:
@@ -144,33 +143,26 @@ def test_doubles_that_float32_cannot_hold_are_told_not_refused() -> None:
 
 
 class Misshapen:
-    """A family whose original answers one row too few."""
+    """An opened model whose original answers one row too few."""
 
-    def __init__(self, family: Any) -> None:
-        self.family = family
+    def __init__(self, subject: Any) -> None:
+        self.subject = subject
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.family, name)
+        return getattr(self.subject, name)
 
-    def answer(self, model: Any, schema: Schema, rows: pd.DataFrame) -> Answer:
-        answer = self.family.answer(model, schema, rows)
+    def answer(self, rows: pd.DataFrame) -> Answer:
+        answer = self.subject.answer(rows)
         return dataclasses.replace(answer, outputs={name: values[1:] for name, values in answer.outputs.items()})
 
 
 def test_refuses_an_original_that_answers_other_rows_than_asked() -> None:
     """Fewer answers than rows can never be taken for agreement."""
     model, sample = regressor()
-    family = family_of(model)
     frame = samples.frame_of(sample)
-    schema = family.describe(model, frame, "auto")
+    subject = family_of(model).open(model, frame, "auto")
     with pytest.raises(ConversionRefused, match="shapes"):
-        prove(
-            Misshapen(family),
-            model,
-            schema,
-            rows=samples.typed(frame, schema),
-            compiled=family.compile(model, schema),
-        )
+        prove(Misshapen(subject), rows=samples.typed(frame, subject.schema), compiled=subject.compile())
 
 
 # The whole gate on the largest model that the design names, in a process of its own so that its memory can be read.

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from onnxpress.converters.graph.builder import Graph
-from tests.converters.asking import run
+from tests.converters.compiled import run
 
 
 def test_equal_constants_are_held_once() -> None:

@@ -20,7 +20,7 @@ from onnxpress.converters.graph.inputs import (
 )
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout, Task
-from tests.converters.asking import run
+from tests.converters.compiled import run
 
 NAN = float("nan")
 

@@ -5,7 +5,7 @@ import pytest
 
 from onnxpress.converters.graph import links
 from onnxpress.converters.graph.builder import Graph
-from tests.converters.asking import differs_by_batch, run
+from tests.converters.compiled import differs_by_batch, run
 
 GROUPS = 7
 LINKS = {

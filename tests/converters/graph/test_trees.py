@@ -16,7 +16,7 @@ from onnxpress.converters.graph.trees import (
     largest_leaves,
     thresholds_as,
 )
-from tests.converters.asking import around, differs_by_batch, run
+from tests.converters.compiled import around, differs_by_batch, run
 
 FEATURES = 4
 FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=64, min_value=-3e38, max_value=3e38)

@@ -1,4 +1,4 @@
-"""Asking a family's compiled model directly, without `convert` and its gate."""
+"""Running a family's compiled model directly, without `convert` and its gate."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from onnxpress.converters import sample as rows_of
-from onnxpress.converters.family import Family, Schema
+from onnxpress.converters.family import Family, Subject
 from onnxpress.converters.graph.builder import Graph
 from onnxpress.converters.runtime import Session
 
@@ -15,16 +15,20 @@ Answers = dict[str, NDArray[Any]]
 BATCHES = (1, 2, 49, 50, 51, 128, 129)
 
 
-def compiled(family: Family, model: Any, sample: Any, layout: str = "auto") -> tuple[Schema, Session]:
-    schema = family.describe(model, rows_of.frame_of(sample), layout)
-    return schema, Session(family.compile(model, schema).SerializeToString())
+def opened(family: Family, model: Any, sample: Any, layout: str = "auto") -> Subject:
+    return family.open(model, rows_of.frame_of(sample), layout)
 
 
-def ask(family: Family, model: Any, sample: Any, rows: Any, layout: str = "auto") -> Answers:
-    """What the compiled model says of `rows`, which are typed as clients send them."""
-    schema, session = compiled(family, model, sample, layout)
-    frame = rows_of.typed(rows_of.frame_of(rows), schema)
-    return session.run(rows_of.feeds(frame, schema))
+def compiled(family: Family, model: Any, sample: Any, layout: str = "auto") -> tuple[Subject, Session]:
+    subject = opened(family, model, sample, layout)
+    return subject, Session(subject.compile().SerializeToString())
+
+
+def run_compiled(family: Family, model: Any, sample: Any, rows: Any, layout: str = "auto") -> Answers:
+    """The compiled model's outputs on `rows`, which are typed as clients send them."""
+    subject, session = compiled(family, model, sample, layout)
+    frame = rows_of.typed(rows_of.frame_of(rows), subject.schema)
+    return session.run(rows_of.feeds(frame, subject.schema))
 
 
 def run(graph: Graph, **feeds: NDArray[Any]) -> Answers:
