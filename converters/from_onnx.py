@@ -16,6 +16,7 @@ from onnxpress.converters.family import (
     Schema,
 )
 from onnxpress.converters.runtime import FAILURES, Port, Session
+from onnxpress.packages.datatypes import COLUMN_DATATYPES, DATATYPES
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout, Task
 
@@ -23,13 +24,7 @@ DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 OPSET_MAX = {"": 22, "ai.onnx": 22, "ai.onnx.ml": 5}
 IR_VERSION_MAX = 10
 PREFIX = "model/"
-TYPES = {
-    TensorProto.FLOAT: "FP32",
-    TensorProto.DOUBLE: "FP64",
-    TensorProto.INT64: "INT64",
-    TensorProto.BOOL: "BOOL",
-    TensorProto.STRING: "BYTES",
-}
+ELEMENT_TYPES = {DATATYPES[name].element_type for name in COLUMN_DATATYPES}
 NOTES = ("there was no original to compare with: proved are shapes, batch invariance and determinism",)
 CLASS_ATTRIBUTES = ("classlabels_int64s", "classlabels_strings", "classlabels_ints")
 
@@ -138,7 +133,7 @@ def _inputs(values: list[onnx.ValueInfoProto]) -> tuple[list[onnx.ValueInfoProto
     inputs, nodes = [], []
     for value, kind in zip(values, kinds, strict=True):
         name = value.name.removeprefix(PREFIX)
-        if kind.elem_type not in TYPES or len(kind.shape.dim) != 2 or kind.shape.dim[1].dim_value not in (0, 1):
+        if kind.elem_type not in ELEMENT_TYPES or len(kind.shape.dim) != 2 or kind.shape.dim[1].dim_value not in (0, 1):
             raise ConversionRefused(f"input {name!r} is neither one column nor the only input, a table of numbers")
         inputs.append(helper.make_tensor_value_info(name, kind.elem_type, ["rows", 1]))
         nodes.append(helper.make_node("Identity", [name], [value.name]))

@@ -15,18 +15,12 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 from onnxpress.converters.family import (
     Tensors,
 )
+from onnxpress.packages.datatypes import BY_TENSOR_TYPE
 from onnxpress.packages.errors import ConversionRefused
 
 onnxruntime.disable_telemetry_events()
 
 VERSION: str = onnxruntime.__version__
-DATATYPES = {
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(int64)": "INT64",
-    "tensor(bool)": "BOOL",
-    "tensor(string)": "BYTES",
-}
 # ONNX Runtime's exceptions share no base; its Python layer adds the built-in ones.
 FAILURES: tuple[type[Exception], ...] = (
     ValueError,
@@ -73,4 +67,5 @@ def _array(value: Any) -> Any:
 
 def _port(node: Any) -> Port:
     shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
-    return Port(node.name, DATATYPES.get(node.type, node.type), shape)
+    datatype = BY_TENSOR_TYPE.get(node.type)
+    return Port(node.name, datatype.name if datatype else node.type, shape)

@@ -12,15 +12,13 @@ from onnxpress.converters.family import (
     Schema,
     Tensors,
 )
+from onnxpress.packages.datatypes import COLUMN_DATATYPES, DATATYPES
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout
 
+# The original sees doubles; `sent` rounds them to what a client can say.
 NUMPY_TYPES: dict[str, Any] = {
-    "FP32": np.float64,  # the original sees doubles; `sent` rounds them to what a client can say
-    "FP64": np.float64,
-    "INT64": np.int64,
-    "BOOL": np.bool_,
-    "BYTES": np.object_,
+    name: np.dtype(np.float64) if name == "FP32" else DATATYPES[name].dtype for name in COLUMN_DATATYPES
 }
 
 
@@ -169,4 +167,4 @@ def feeds(rows: pd.DataFrame, schema: Schema) -> Tensors:
 def _tensor(values: "pd.Series[Any]", datatype: str) -> NDArray[Any]:
     if datatype == "BYTES":
         return np.array(["" if value is None else value for value in values.to_numpy()], dtype=object)
-    return values.to_numpy().astype(np.float32 if datatype == "FP32" else NUMPY_TYPES[datatype])
+    return values.to_numpy().astype(DATATYPES[datatype].dtype)

@@ -8,17 +8,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxpress.packages.datatypes import DATATYPES
+
 # Old enough that a fleet on an earlier runtime still loads the model, new enough for every operator we emit.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION = 9
 ML = "ai.onnx.ml"
-ELEMENT_TYPES = {
-    "FP32": TensorProto.FLOAT,
-    "FP64": TensorProto.DOUBLE,
-    "INT64": TensorProto.INT64,
-    "BOOL": TensorProto.BOOL,
-    "BYTES": TensorProto.STRING,
-}
 FLOAT: int = TensorProto.FLOAT
 DOUBLE: int = TensorProto.DOUBLE
 INT64: int = TensorProto.INT64
@@ -101,14 +96,14 @@ class Graph:
 
     def input(self, name: str, datatype: str, width: int) -> str:
         """Declare an input [rows, width] of one of the protocol's datatypes."""
-        self.inputs.append(helper.make_tensor_value_info(name, ELEMENT_TYPES[datatype], ["rows", width]))
+        self.inputs.append(helper.make_tensor_value_info(name, DATATYPES[datatype].element_type, ["rows", width]))
         return name
 
     def output(self, name: str, tensor: str, datatype: str, width: int | None = None) -> None:
         """Declare `tensor` as the output `name`, [rows, width], or [rows] without a width."""
         shape: list[str | int] = ["rows"] if width is None else ["rows", width]
         self.nodes.append(helper.make_node("Identity", [tensor], [name], name=self.name("output")))
-        self.outputs.append(helper.make_tensor_value_info(name, ELEMENT_TYPES[datatype], shape))
+        self.outputs.append(helper.make_tensor_value_info(name, DATATYPES[datatype].element_type, shape))
 
     def model(self, name: str = "onnxpress") -> onnx.ModelProto:
         """The finished model, checked against the operators' schemas."""

@@ -10,8 +10,9 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from numpy.typing import NDArray
 
-from onnxpress.loadtests.workload.packages import DTYPES, Package
+from onnxpress.loadtests.workload.packages import Package
 from onnxpress.loadtests.workload.payloads import Expected, Payload
+from onnxpress.packages.datatypes import DATATYPES
 from onnxpress.protos.inference_pb2 import ModelInferResponse
 from onnxpress.protos.package_pb2 import Task
 
@@ -137,12 +138,12 @@ def decode(shape: list[int], datatype: str, content: bytes) -> tuple[str, NDArra
         if at != len(content) or len(texts) != count:
             return f"{len(texts)} BYTES elements in {len(content)} bytes, expected {count}", nothing
         return "", np.array(texts, dtype=object).reshape(shape)
-    if datatype not in DTYPES:
+    if datatype not in DATATYPES:
         return f"datatype {datatype!r}", nothing
-    wanted = count * np.dtype(DTYPES[datatype]).itemsize
+    wanted = count * DATATYPES[datatype].dtype.itemsize
     if len(content) != wanted:
         return f"{len(content)} bytes, expected {wanted}", nothing
-    return "", np.frombuffer(content, DTYPES[datatype]).reshape(shape)
+    return "", np.frombuffer(content, DATATYPES[datatype].dtype).reshape(shape)
 
 
 def golden_problem(values: Mapping[str, NDArray[Any]], expected: Expected | None) -> str:

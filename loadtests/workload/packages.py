@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from onnxpress.loadtests.errors import UsageError
 from onnxpress.protos.package_pb2 import Layout, Manifest, Profile
 
-DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "INT32": "<i4", "BOOL": "?"}
 Columns = dict[str, NDArray[Any]]
 M = TypeVar("M", bound=Message)
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.loadtests.errors import UsageError
-from onnxpress.loadtests.workload.packages import DTYPES, Columns, Package
+from onnxpress.loadtests.workload.packages import Columns, Package
+from onnxpress.packages.datatypes import DATATYPES
 from onnxpress.protos.inference_pb2 import ModelInferRequest
 from onnxpress.protos.package_pb2 import FeatureProfile
 
@@ -57,7 +58,7 @@ def draw_feature(profile: FeatureProfile, count: int, source: np.random.Generato
         drawn = np.where(bins == len(counts) - 1, np.round(drawn), np.floor(drawn))
     if profile.datatype in ("FP32", "FP64") and profile.missing_rate:
         drawn = np.where(source.random(count) < profile.missing_rate, np.nan, drawn)
-    return np.asarray(drawn, DTYPES[profile.datatype])
+    return np.asarray(drawn, DATATYPES[profile.datatype].dtype)
 
 
 def drawn_rows(package: Package, count: int, source: np.random.Generator) -> Columns:
@@ -85,7 +86,7 @@ def rows_of_file(package: Package, path: Path) -> Columns:
             raise UsageError(f"{path} has no column {name!r}, which {package.model} takes")
         columns[name] = np.array([_parsed(record[name], datatype, path, name) for record in records], dtype=object)
         if datatype != "BYTES":
-            columns[name] = columns[name].astype(DTYPES[datatype])
+            columns[name] = columns[name].astype(DATATYPES[datatype].dtype)
     return columns
 
 
@@ -107,7 +108,7 @@ def raw(values: NDArray[Any], datatype: str) -> bytes:
         encoded = [text.encode() for text in texts]
         return b"".join(len(text).to_bytes(4, "little") + text for text in encoded)
     with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, as in any client
-        return np.ascontiguousarray(values, DTYPES[datatype]).tobytes()
+        return np.ascontiguousarray(values, DATATYPES[datatype].dtype).tobytes()
 
 
 def tensors_of(package: Package, rows: Columns) -> Columns:

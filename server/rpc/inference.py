@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from onnxpress.packages.datatypes import DATATYPES
 from onnxpress.packages.errors import OnnxpressError
 from onnxpress.protos import inference_pb2 as pb
 from onnxpress.server.errors import (
@@ -28,7 +29,6 @@ from onnxpress.server.wire.status import status_of
 SERVICE = "inference.GRPCInferenceService"
 EXTENSIONS = ["model_configuration", "statistics"]
 PLATFORM = "onnxruntime_onnx"
-DATATYPE_NAMES = {"BYTES": "TYPE_STRING"}
 # Requests of one stream that may be on their way at once; answers keep their order.
 STREAM_AHEAD = 64
 
@@ -227,7 +227,7 @@ def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
 
 
 def _datatype(spec: TensorSpec) -> int:
-    return int(pb.DataType.Value(DATATYPE_NAMES.get(spec.datatype, f"TYPE_{spec.datatype}")))
+    return int(pb.DataType.Value(DATATYPES[spec.datatype].config_name))
 
 
 def _statistics(model: str, version: str, counts: VersionCounts) -> pb.ModelStatistics:

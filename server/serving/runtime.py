@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from onnxpress.packages.datatypes import BY_TENSOR_TYPE
 from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec
 
@@ -20,21 +21,6 @@ onnxruntime.disable_telemetry_events()
 
 VERSION: str = onnxruntime.__version__
 ERRORS_ONLY = 3
-ONNX_DATATYPES = {
-    "tensor(bool)": "BOOL",
-    "tensor(uint8)": "UINT8",
-    "tensor(uint16)": "UINT16",
-    "tensor(uint32)": "UINT32",
-    "tensor(uint64)": "UINT64",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(string)": "BYTES",
-}
 
 
 class RunError(Exception):
@@ -78,13 +64,13 @@ class Session:
 
 
 def _spec(tensor: Any, scalars: AbstractSet[str]) -> TensorSpec:
-    datatype = ONNX_DATATYPES.get(tensor.type)
+    datatype = BY_TENSOR_TYPE.get(tensor.type)
     if datatype is None:
         raise RefusedPackageError(
             f"{tensor.name!r} is {tensor.type}: only tensors can be served (convert without ZipMap)"
         )
     shape = tuple(size if isinstance(size, int) and size >= 0 else ANY for size in tensor.shape)
-    return TensorSpec(tensor.name, datatype, shape if shape or tensor.name in scalars else (ANY,))
+    return TensorSpec(tensor.name, datatype.name, shape if shape or tensor.name in scalars else (ANY,))
 
 
 def zeros(spec: TensorSpec, rows: int) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Datatypes of the Open Inference Protocol and what they are in numpy; the signature of a version."""
+"""The signature of a version: name, datatype and shape of what it takes and gives."""
 
 import math
 from dataclasses import dataclass
@@ -7,22 +7,8 @@ from typing import Any
 
 import numpy as np
 
-# A BYTES element is a uint32 length and its bytes, so it has no fixed size.
-NUMPY_TYPES: dict[str, np.dtype[Any]] = {
-    "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype(np.uint8),
-    "UINT16": np.dtype(np.uint16),
-    "UINT32": np.dtype(np.uint32),
-    "UINT64": np.dtype(np.uint64),
-    "INT8": np.dtype(np.int8),
-    "INT16": np.dtype(np.int16),
-    "INT32": np.dtype(np.int32),
-    "INT64": np.dtype(np.int64),
-    "FP16": np.dtype(np.float16),
-    "FP32": np.dtype(np.float32),
-    "FP64": np.dtype(np.float64),
-    "BYTES": np.dtype(object),
-}
+from onnxpress.packages.datatypes import DATATYPES
+
 ANY = -1  # a dimension that the caller chooses
 LENGTH_BYTES = 4  # what precedes each BYTES element
 
@@ -37,7 +23,7 @@ class TensorSpec:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        return NUMPY_TYPES[self.datatype]
+        return DATATYPES[self.datatype].dtype
 
     @cached_property
     def row_elements(self) -> int:
