@@ -11,6 +11,7 @@ from onnxpress.converters.runtime import Session
 from onnxpress.converters.sample import read_rows
 from onnxpress.converters.timing import microseconds
 from onnxpress.packages.errors import ConversionRefused
+from onnxpress.packages.names import parse_version
 from onnxpress.packages.write import Package
 from onnxpress.protos.package_pb2 import Tensor
 
@@ -72,9 +73,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _version(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive integer")
-    return int(text)
+    try:
+        return parse_version(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _say(line: str) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import re
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -16,21 +15,18 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from onnxpress.packages.errors import ConversionRefused
+from onnxpress.packages.names import MODEL_NAME_RULE, VERSION_RULE, is_model_name, is_version
 from onnxpress.protos.package_pb2 import File, Manifest, ParityReport, Profile
 
 Tensors = dict[str, NDArray[Any]]
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # Saves that race for the next free number; more in one moment than any pipeline starts.
 ATTEMPTS_MAX = 100
 
 
 def check_name(name: str) -> None:
     """Raises ConversionRefused unless `name` can be a folder's name and a model's name everywhere."""
-    if not NAME.fullmatch(name):
-        raise ConversionRefused(
-            f"{name!r} cannot be a model's name: use letters, digits, dot, underscore and hyphen, "
-            "beginning with a letter or digit, at most 128"
-        )
+    if not is_model_name(name):
+        raise ConversionRefused(f"{name!r} cannot be a model's name: use {MODEL_NAME_RULE}")
 
 
 @dataclass(frozen=True)
@@ -52,8 +48,8 @@ class Package:
 
         Raises ConversionRefused when the version exists: versions never change.
         """
-        if version is not None and version < 1:
-            raise ConversionRefused(f"version {version} is no positive integer")
+        if version is not None and not is_version(str(version)):
+            raise ConversionRefused(f"version {version} is not {VERSION_RULE}")
         folder = Path(repository) / self.manifest.name
         folder.mkdir(parents=True, exist_ok=True)
         for _ in range(ATTEMPTS_MAX):
@@ -110,7 +106,7 @@ class Package:
 
 def highest_version(folder: Path) -> int:
     """The highest number among a model's version folders, 0 when there is none."""
-    return max((int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()), default=0)
+    return max((int(entry.name) for entry in folder.iterdir() if is_version(entry.name)), default=0)
 
 
 def as_json(message: Message) -> bytes:

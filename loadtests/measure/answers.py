@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnxpress.loadtests.workload.packages import Package
 from onnxpress.loadtests.workload.payloads import Expected, Payload
 from onnxpress.packages.datatypes import DATATYPES
+from onnxpress.packages.names import is_version
 from onnxpress.protos.inference_pb2 import ModelInferResponse
 from onnxpress.protos.package_pb2 import Task
 
@@ -63,7 +64,7 @@ class Examiner:
             response = ModelInferResponse.FromString(body)
         except DecodeError:
             return 0, "the response is not a ModelInferResponse"
-        if not response.model_version.isdecimal() or int(response.model_version) < 1:
+        if not is_version(response.model_version):
             return 0, f"the answer names version {response.model_version!r}"
         version = int(response.model_version)
         problem = self._problem(index, version, response)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from onnxpress.packages.names import parse_version
 from onnxpress.protos import admin_pb2 as pb
 from onnxpress.server.cli.admin_client import AdminCallError, AdminClient
 
@@ -71,9 +72,10 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 
 def _version(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
-    return int(text)
+    try:
+        return parse_version(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _deploy(client: AdminClient, arguments: argparse.Namespace) -> None:

@@ -9,11 +9,9 @@ import grpc
 
 from onnxpress.packages.datatypes import DATATYPES
 from onnxpress.packages.errors import OnnxpressError
+from onnxpress.packages.names import VERSION_RULE, is_version
 from onnxpress.protos import inference_pb2 as pb
-from onnxpress.server.errors import (
-    InvalidRequestError,
-    UnknownVersionError,
-)
+from onnxpress.server.errors import InvalidRequestError
 from onnxpress.server.front.calls import FutureFront
 from onnxpress.server.rpc.health import Health
 from onnxpress.server.serving.lane import Lane
@@ -199,8 +197,8 @@ class Inference:
 
     def _lane(self, model: str, version: str) -> tuple[Route, Lane]:
         route = self._scheduler.routes.route(model)
-        if version and not version.isdigit():
-            raise UnknownVersionError(f"model {model!r} has no version {version[:64]!r}")
+        if version and not is_version(version):
+            raise InvalidRequestError(f"version must be empty or {VERSION_RULE}, got {version[:64]!r}")
         return route, route.lane(version)
 
 

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxpress.packages.names import is_model_name, is_version
 from onnxpress.packages.read import MODEL_FILE, Package, read_package
 from onnxpress.server.errors import UnknownModelError, UnknownVersionError
 
 
 @dataclass(frozen=True)
 class Repository:
-    """Triton's layout: `<root>/<model>/<version>/model.onnx`; what starts with a dot or underscore is no model."""
+    """Triton's layout: `<root>/<model>/<version>/model.onnx`, names and versions by the rules of packages.names."""
 
     root: Path
     model_mib_max: int
@@ -18,10 +19,7 @@ class Repository:
         """Names with at least one version folder."""
         if not self.root.is_dir():
             return []
-        names = [
-            entry.name for entry in self.root.iterdir() if entry.is_dir() and not entry.name.startswith((".", "_"))
-        ]
-        return sorted(name for name in names if self.versions(name))
+        return sorted(entry.name for entry in self.root.iterdir() if self.versions(entry.name))
 
     def versions(self, model: str) -> list[int]:
         """Version numbers on disk, ascending; empty where there is no such model."""
@@ -29,17 +27,12 @@ class Repository:
         if folder is None or not folder.is_dir():
             return []
         return sorted(
-            int(entry.name)
-            for entry in folder.iterdir()
-            if entry.name.isascii() and entry.name.isdigit() and str(int(entry.name)) == entry.name
-            and int(entry.name) > 0 and (entry / MODEL_FILE).is_file()
-        )  # fmt: skip
+            int(entry.name) for entry in folder.iterdir() if is_version(entry.name) and (entry / MODEL_FILE).is_file()
+        )
 
     def folder(self, model: str) -> Path | None:
-        """Where a model lies; None for a name that cannot be one (a path, a hidden folder)."""
-        if not model or model.startswith((".", "_")) or "/" in model or "\\" in model or "\0" in model:
-            return None
-        return self.root / model
+        """Where a model lies; None for what cannot be a model's name (a path, a hidden folder)."""
+        return self.root / model if is_model_name(model) else None
 
     def read(self, model: str, version: int) -> Package:
         """The package of a version. Raises UnknownModelError, UnknownVersionError, RefusedPackageError."""

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from onnxpress.packages.datatypes import DATATYPES
+from onnxpress.packages.names import VERSION_RULE, is_version
 from onnxpress.protos.inference_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
 from onnxpress.server.errors import InvalidRequestError, TooLargeError
 from onnxpress.server.serving.lane import Lane
@@ -18,21 +20,6 @@ from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec
 from onnxpress.server.wire.strings import split_bytes
 from onnxpress.server.wire.templates import ID_TAG, Learned, learn, varint
 
-# The typed field of InferTensorContents that carries each datatype (Open Inference Protocol).
-CONTENTS_FIELDS = {
-    "BOOL": "bool_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
-}
 PLANS_MAX = 4096
 # Of the largest message, what is kept for all but the rows: names, shapes, the id, parameters.
 HEADER_BYTES = 64 * 1024
@@ -193,8 +180,8 @@ def bind(message: ModelInferRequest, size: int, routes: Routes) -> tuple[Request
     """
     route = routes.route(message.model_name)
     version = message.model_version
-    if version and not (version.isascii() and version.isdigit() and version[0] != "0"):
-        raise InvalidRequestError(f"model_version must be a positive integer or empty, got {_shown(version)}")
+    if version and not is_version(version):
+        raise InvalidRequestError(f"model_version must be empty or {VERSION_RULE}, got {_shown(version)}")
     lane = route.lane(version)
     specs = lane.signature.inputs
     order = _match_inputs(message, specs)
@@ -325,7 +312,7 @@ def _strings(name: str, elements: Sequence[bytes]) -> list[str]:
 
 
 def _typed(contents: InferTensorContents, spec: TensorSpec, count: int, shape: Sequence[int]) -> Flat:
-    wanted = CONTENTS_FIELDS.get(spec.datatype)
+    wanted = DATATYPES[spec.datatype].contents_field
     if wanted is None:
         raise InvalidRequestError(f"input {spec.name!r} of {spec.datatype} must come in raw_input_contents")
     others = [field.name for field, _ in contents.ListFields() if field.name != wanted]

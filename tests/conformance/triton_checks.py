@@ -70,13 +70,18 @@ def model_config(bench: Bench) -> None:
 
 
 def unknown_models_in_metadata_config_statistics(bench: Bench) -> None:
-    """Metadata, configuration and statistics of what does not exist are NOT_FOUND and name what does."""
+    """Metadata, configuration and statistics: what does not exist is NOT_FOUND, what is no version INVALID_ARGUMENT."""
     client = bench.client
     for ask in (client.get_model_metadata, client.get_model_config, client.get_inference_statistics):
-        for arguments, word in ((("nosuch",), "numbers"), (("numbers", "99"), "1, 2"), (("numbers", "x"), "x")):
+        for arguments, code, word in (
+            (("nosuch",), "NOT_FOUND", "numbers"),
+            (("numbers", "99"), "NOT_FOUND", "1, 2"),
+            (("numbers", "abc"), "INVALID_ARGUMENT", "positive integer"),
+            (("numbers", "01"), "INVALID_ARGUMENT", "'01'"),
+        ):
             with pytest.raises(bench.error) as caught:
                 ask(*arguments)
-            assert caught.value.status() == "StatusCode.NOT_FOUND", caught.value
+            assert caught.value.status() == f"StatusCode.{code}", caught.value
             assert word in caught.value.message(), caught.value
 
 
