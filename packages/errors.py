@@ -9,6 +9,10 @@ class RefusedPackageError(OnnxpressError):
     """A version's files are not what they must be, or do not answer as they must."""
 
 
+class RunError(Exception):
+    """ONNX Runtime could not answer; the message is its own."""
+
+
 class ConversionRefused(Exception):  # noqa: N818 -- the design's public name
     """The conversion cannot be proved exact, so it does not ship.
 

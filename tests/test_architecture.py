@@ -75,7 +75,7 @@ HOMES = {
     "grpc_health": ("server/rpc/",),
     "grpc_reflection": ("server/rpc/",),
     "pygrpc_native": ("server/front/native.py",),
-    "onnxruntime": ("server/serving/runtime.py", "converters/runtime.py"),
+    "onnxruntime": ("packages/runtime.py",),
     "uvloop": ("server/wiring.py", "loadtests/generator/"),
     "prometheus_client": ("server/wiring.py", "server/telemetry/", "server/http/"),
     "locust": ("loadtests/",),
