@@ -1,16 +1,13 @@
 """A version's folder on disk, read once and believed only after its digests hold."""
 
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from google.protobuf import json_format, message
-from numpy.typing import NDArray
 
 from onnxpress.packages.errors import RefusedPackageError
+from onnxpress.packages.golden import Golden
 from onnxpress.packages.graph import graphs
 from onnxpress.protos.onnx_graph_pb2 import GraphProto, ModelProto, TensorProto
 from onnxpress.protos.package_pb2 import Manifest, ParityReport
@@ -29,15 +26,6 @@ INITIALIZERS_MAX = 200_000
 SUPPORTED = "ai.onnx and ai.onnx.ml"
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 MIB = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Rows stored with a package, the original model's answers and how far a copy may be from them."""
-
-    inputs: dict[str, NDArray[Any]]
-    outputs: dict[str, NDArray[Any]]
-    tolerance: dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -118,15 +106,9 @@ def _proves_batches(raw: bytes) -> bool:
 
 def _read_golden(raw: bytes) -> Golden:
     try:
-        with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
-            groups: dict[str, dict[str, NDArray[Any]]] = {"inputs": {}, "outputs": {}, "tolerance": {}}
-            for key in arrays.files:
-                group, _, name = key.partition("/")
-                if group in groups:
-                    groups[group][name] = arrays[key]
+        return Golden.from_bytes(raw)
     except (ValueError, OSError, EOFError, KeyError) as error:
         raise RefusedPackageError(f"{GOLDEN_FILE} cannot be read: {error}") from error
-    return Golden(groups["inputs"], groups["outputs"], groups["tolerance"])
 
 
 def check_graph(onnx: bytes) -> ModelProto:

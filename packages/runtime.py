@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from onnxpress.packages.datatypes import BY_TENSOR_TYPE
 from onnxpress.packages.errors import RefusedPackageError, RunError
+from onnxpress.packages.golden import Golden
 
 onnxruntime.disable_telemetry_events()
 
@@ -75,6 +76,20 @@ class Session:
             return dict(zip(wanted, map(_array, self._run(wanted, feeds, None)), strict=True))
         except Exception as error:
             raise RunError(str(error)) from error
+
+
+def replay(session: Session, golden: Golden, classes: Sequence[str]) -> None:
+    """Runs the golden rows. Raises RefusedPackageError with the first row that breaks the golden rule."""
+    try:
+        answers = session.answers(golden.feeds())
+    except RunError as error:
+        raise RefusedPackageError(f"the golden rows do not run on ONNX Runtime {VERSION}: {error}") from error
+    found = golden.first_difference(answers, classes)
+    if found is not None:
+        raise RefusedPackageError(
+            f"golden row {found.row} differs in {found.output!r} on ONNX Runtime {VERSION}: "
+            f"the original said {found.original}, it says {found.answer}"
+        )
 
 
 def _array(value: Any) -> NDArray[Any]:

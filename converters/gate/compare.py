@@ -11,6 +11,7 @@ from onnxpress.converters.family import (
     Tensors,
 )
 from onnxpress.packages.errors import ConversionRefused
+from onnxpress.packages.golden import Scores, labels_off, values_off
 
 FLOATS = ("probabilities", "prediction")
 # What float32 rounding may take from the sum of a row of probabilities, whatever the model.
@@ -54,51 +55,32 @@ def check_compiled(compiled: Tensors, schema: Schema, rows: int) -> None:
 
 
 def float_difference(answer: Answer, compiled: Tensors) -> Difference:
-    """How far the probabilities or predictions are apart; NaN and infinities must be met by the same."""
+    """How far the probabilities or predictions are apart, and where farther than the golden rule allows."""
     name = next(name for name in FLOATS if name in answer.outputs)
     original = answer.outputs[name].astype(np.float64)
     tolerance = np.broadcast_to(answer.tolerance[name], original.shape).astype(np.float64)
     copy = compiled[name].astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        # Beyond float32's range the compiled model says infinity, as anything that answers in float32 must.
-        narrow = original.astype(np.float32).astype(np.float64)
+    outside = values_off(copy, original, tolerance)
+    with np.errstate(invalid="ignore"):
         size = np.abs(copy - original)
-        same = (copy == original) | (copy == narrow) | (np.isnan(copy) & np.isnan(original))
-        outside = ~same & ~(size <= tolerance)
-    size = np.where(same, 0.0, np.where(np.isnan(size), np.inf, size))
+    # Infinite or NaN where one of the two is: no distance where that is right, any distance where it is not.
+    size = np.where(np.isfinite(size), size, np.where(outside, np.inf, 0.0))
     # The entry to report is the one farthest beyond its tolerance.
     worst = np.argmax(np.where(outside, 1.0, 0.0) * 1e300 + np.minimum(size, 1e200), axis=1)
     index = np.arange(len(worst))
-    return Difference(name, outside.any(axis=1), size[index, worst], tolerance[index, worst])
+    return Difference(name, np.asarray(outside.any(axis=1)), size[index, worst], tolerance[index, worst])
 
 
 def label_difference(answer: Answer, compiled: Tensors, schema: Schema) -> Difference:
-    """Where the labels differ, unless their two probabilities tie within their tolerance.
-
-    A tie that is exact on both sides excuses nothing: there the label is a rule of the model, not of rounding.
-    """
-    labels = answer.outputs["label"]
-    copy = compiled["label"].astype(labels.dtype) if labels.dtype.kind in "iu" else compiled["label"].astype(str)
-    differs = labels.astype(copy.dtype) != copy
-    outside = differs.copy()
-    for row in np.flatnonzero(differs):
-        outside[row] = not _excused(answer, compiled, int(row), _places(labels[row], copy[row], schema))
-    return Difference("label", outside, outside.astype(np.float64), np.zeros(len(labels)))
-
-
-def _places(original: object, copy: object, schema: Schema) -> list[int]:
-    """The columns of two labels, fewer when one is no class."""
-    texts = [str(value) for value in schema.classes]
-    return [texts.index(str(label)) for label in (original, copy) if str(label) in texts]
-
-
-def _excused(answer: Answer, compiled: Tensors, row: int, places: list[int]) -> bool:
-    if len(places) < 2:
-        return False
-    mine, other = answer.outputs["probabilities"][row, places].astype(np.float64)
-    reach = np.broadcast_to(answer.tolerance["probabilities"], answer.outputs["probabilities"].shape)[row, places].sum()
-    one, two = compiled["probabilities"][row, places]
-    return bool(abs(mine - other) <= reach and not (mine == other and one == two))
+    """Where a label is not the original's by the golden rule."""
+    scores = Scores(
+        answer.outputs["probabilities"],
+        compiled["probabilities"],
+        answer.tolerance["probabilities"],
+        [str(value) for value in schema.classes],
+    )
+    outside = labels_off(compiled["label"], answer.outputs["label"], scores)
+    return Difference("label", outside, outside.astype(np.float64), np.zeros(len(outside)))
 
 
 def sum_difference(answer: Answer, compiled: Tensors) -> Difference:

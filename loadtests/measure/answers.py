@@ -11,8 +11,9 @@ from google.rpc.status_pb2 import Status
 from numpy.typing import NDArray
 
 from onnxpress.loadtests.workload.packages import Package
-from onnxpress.loadtests.workload.payloads import Expected, Payload
+from onnxpress.loadtests.workload.payloads import Payload
 from onnxpress.packages.datatypes import DATATYPES
+from onnxpress.packages.golden import Golden
 from onnxpress.packages.names import is_version
 from onnxpress.protos.inference_pb2 import ModelInferResponse
 from onnxpress.protos.package_pb2 import Task
@@ -84,7 +85,9 @@ class Examiner:
             if problem:
                 return f"output {output.name}: {problem}"
             values[output.name] = decoded
-        problem = self._value_problem(values) or golden_problem(values, payload.expected.get(version))
+        problem = self._value_problem(values) or golden_problem(
+            values, payload.expected.get(version), self._package.manifest.classes
+        )
         if problem:
             return problem
         names = [output.name for output in response.outputs]
@@ -147,30 +150,12 @@ def decode(shape: list[int], datatype: str, content: bytes) -> tuple[str, NDArra
     return "", np.frombuffer(content, DATATYPES[datatype].dtype).reshape(shape)
 
 
-def golden_problem(values: Mapping[str, NDArray[Any]], expected: Expected | None) -> str:
+def golden_problem(values: Mapping[str, NDArray[Any]], expected: Golden | None, classes: Sequence[str]) -> str:
     """How the first row differs from the original model's answer, or nothing."""
     if expected is None:
         return ""
-    tied = False
-    for name in sorted(expected.tolerance):
-        if name not in values:
-            continue
-        original = np.asarray(expected.outputs[name], np.float64).reshape(-1)
-        tolerance = np.broadcast_to(np.asarray(expected.tolerance[name], np.float64).reshape(-1), original.shape)
-        got = values[name][0].astype(np.float64).reshape(-1)
-        if got.shape != original.shape:
-            return f"{name} of a golden row has {got.size} values, the original {original.size}"
-        off = ~((np.abs(got - original) <= tolerance) | (got == original) | (np.isnan(got) & np.isnan(original)))
-        if np.any(off):
-            worst = int(np.argmax(off))
-            return f"{name} of a golden row is {got[worst]:.9g}, the original said {original[worst]:.9g}"
-        if name == "probabilities" and original.size > 1:
-            second, first = np.argsort(original)[-2:]
-            tied = bool(original[first] - original[second] <= tolerance[first] + tolerance[second])
-    label = expected.outputs.get("label")
-    if label is not None and "label" in values and not tied and str(values["label"].reshape(-1)[0]) != str(label):
-        return f"label of a golden row is {values['label'].reshape(-1)[0]!s}, the original said {label!s}"
-    return ""
+    found = expected.first_difference({name: array[:1] for name, array in values.items()}, classes)
+    return f"{found.output} of a golden row is {found.answer}, the original said {found.original}" if found else ""
 
 
 def polite(trailers: Sequence[tuple[str, str | bytes]] | None) -> bool:

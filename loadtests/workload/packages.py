@@ -5,31 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from onnxpress.loadtests.errors import UsageError
+from onnxpress.packages.golden import Golden
 from onnxpress.protos.package_pb2 import Layout, Manifest, Profile
 
 Columns = dict[str, NDArray[Any]]
 M = TypeVar("M", bound=Message)
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Stored rows with the original model's answers; every array's first axis is the row.
-
-    `inputs` by name of the compiled model's input, `outputs` and `tolerance` (absolute) by name of the output.
-    """
-
-    inputs: Columns
-    outputs: Columns
-    tolerance: Columns
-
-    def __len__(self) -> int:
-        return len(next(iter(self.inputs.values()))) if self.inputs else 0
 
 
 @dataclass(frozen=True)
@@ -95,13 +80,9 @@ def _parse(path: Path, message: M) -> M:
 
 
 def _golden(path: Path) -> Golden:
-    groups: dict[str, Columns] = {"inputs": {}, "outputs": {}, "tolerance": {}}
-    if path.exists():
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                for key in arrays.files:
-                    group, _, name = key.partition("/")
-                    groups.setdefault(group, {})[name] = arrays[key]
-        except (OSError, ValueError, EOFError) as error:
-            raise UsageError(f"{path} cannot be read: {error}") from error
-    return Golden(groups["inputs"], groups["outputs"], groups["tolerance"])
+    if not path.exists():
+        return Golden({}, {}, {})
+    try:
+        return Golden.from_bytes(path.read_bytes())
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnxpress.loadtests.errors import UsageError
 from onnxpress.loadtests.workload.packages import Columns, Package
 from onnxpress.packages.datatypes import DATATYPES
+from onnxpress.packages.golden import Golden
 from onnxpress.protos.inference_pb2 import ModelInferRequest
 from onnxpress.protos.package_pb2 import FeatureProfile
 
@@ -20,20 +21,12 @@ MISSING_WORDS = ("", "NA", "NaN", "nan", "null")
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What the original model says about a payload's first row, and how far the answer may be from it, by output."""
-
-    outputs: Mapping[str, Any]
-    tolerance: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class Payload:
-    """One encoded ModelInferRequest. `expected` by version."""
+    """One encoded ModelInferRequest. `expected` by version: what the original model says of its first row."""
 
     body: bytes
     rows: int
-    expected: Mapping[int, Expected]
+    expected: Mapping[int, Golden]
 
 
 def draw_feature(profile: FeatureProfile, count: int, source: np.random.Generator) -> NDArray[Any]:
@@ -147,7 +140,7 @@ def pool(packages: Sequence[Package], rows: int, file: Path | None, seed: int, s
         else:
             drawn = drawn_rows(package, rows, source)
         tensors = tensors_of(package, drawn)
-        expected: dict[int, Expected] = {}
+        expected: dict[int, Golden] = {}
         if golden and index % GOLDEN_EVERY == 0:
             version, first, answer = golden[(index // GOLDEN_EVERY) % len(golden)]
             tensors = {name: np.concatenate([first[name], values[1:]]) for name, values in tensors.items()}
@@ -156,22 +149,17 @@ def pool(packages: Sequence[Package], rows: int, file: Path | None, seed: int, s
     return payloads
 
 
-def _golden_rows(packages: Sequence[Package]) -> list[tuple[int, Columns, Expected]]:
+def _golden_rows(packages: Sequence[Package]) -> list[tuple[int, Columns, Golden]]:
     """(version, tensors of one row, its answer), the packages' rows in turns."""
     each = [list(_golden_of(package)) for package in packages]
     longest = max((len(rows) for rows in each), default=0)
     return [rows[index] for index in range(longest) for rows in each if index < len(rows)]
 
 
-def _golden_of(package: Package) -> Iterator[tuple[int, Columns, Expected]]:
+def _golden_of(package: Package) -> Iterator[tuple[int, Columns, Golden]]:
     golden = package.golden
     if any(tensor.name not in golden.inputs for tensor in package.manifest.inputs):
         return
     for index in range(len(golden)):
-        first = {}
-        for tensor in package.manifest.inputs:
-            row = golden.inputs[tensor.name][index : index + 1].reshape(1, -1)
-            first[tensor.name] = row.astype(object) if tensor.datatype == "BYTES" else row
-        outputs = {name: values[index] for name, values in golden.outputs.items()}
-        tolerance = {name: values[index] for name, values in golden.tolerance.items()}
-        yield package.version, first, Expected(outputs, tolerance)
+        row = golden.row(index)
+        yield package.version, {name: values.reshape(1, -1) for name, values in row.feeds().items()}, row

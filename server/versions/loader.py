@@ -1,6 +1,5 @@
 """From checked bytes to a lane that is known to answer as it must: session, golden rows, warm-up, cost curve."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.packages.errors import RefusedPackageError
+from onnxpress.packages.golden import Golden, as_feed
 from onnxpress.packages.graph import constants, scalars
-from onnxpress.packages.read import Golden, Package, check_graph
+from onnxpress.packages.read import Package, check_graph
+from onnxpress.packages.runtime import replay
 from onnxpress.protos.onnx_graph_pb2 import ModelProto
 from onnxpress.protos.package_pb2 import Manifest
 from onnxpress.server.serving import cost, runtime
@@ -39,7 +40,7 @@ class Loader:
         if package.manifest is not None:
             check_signature(session.signature, package.manifest)
         if package.golden is not None:
-            check_golden(session, package.golden)
+            replay(session, package.golden, package.manifest.classes if package.manifest else ())
         session.signature = refine_outputs(session)
         rows_max = self.batch_rows_max
         if not package.proved and session.signature.has_rows:
@@ -82,11 +83,6 @@ class Feeds:
         return {name: as_feed(array.take(places, axis=0, mode="wrap")) for name, array in self._base.items()}
 
 
-def as_feed(array: NDArray[Any]) -> NDArray[Any]:
-    """Strings as objects, which is what ONNX Runtime takes."""
-    return array.astype(object) if array.dtype.kind == "U" else array
-
-
 def refine_outputs(session: Session) -> Signature:
     """The signature with the outputs' true widths, which many converters leave open; found by running it.
 
@@ -127,46 +123,3 @@ def check_signature(signature: Signature, manifest: Manifest) -> None:
                 else "the manifest but not in the graph"
             )
             raise RefusedPackageError(f"{kind} {name!r} of {datatype} is in {where}")
-
-
-def check_golden(session: Session, golden: Golden) -> int:
-    """Runs the golden rows; returns how many. Raises RefusedPackageError with the first row that differs."""
-    try:
-        arrays = session.run({name: as_feed(array) for name, array in golden.inputs.items()})
-    except RunError as error:
-        raise RefusedPackageError(f"the golden rows do not run on ONNX Runtime {runtime.VERSION}: {error}") from error
-    answers = {spec.name: array for spec, array in zip(session.signature.outputs, arrays, strict=True)}
-    missing = set(golden.outputs) - set(answers)
-    if missing:
-        raise RefusedPackageError(f"golden.npz has an output {min(missing)!r} that the graph does not give")
-    for name, original in golden.outputs.items():
-        row = first_difference(name, answers, golden.outputs, golden.tolerance)
-        if row is not None:
-            raise RefusedPackageError(
-                f"golden row {row} differs in {name!r} on ONNX Runtime {runtime.VERSION}: "
-                f"the original said {original[row]}, it says {answers[name][row]}"
-            )
-    return len(next(iter(golden.outputs.values()), ()))
-
-
-def first_difference(
-    name: str,
-    answers: Mapping[str, NDArray[Any]],
-    original: Mapping[str, NDArray[Any]],
-    tolerance: Mapping[str, NDArray[np.float64]],
-) -> int | None:
-    """The first row of output `name` outside its tolerance; labels may differ only where the best classes tie."""
-    got, expected = answers[name], original[name]
-    if got.shape != expected.shape:
-        return 0
-    if name in tolerance:
-        near = np.abs(got.astype(np.float64) - expected) <= tolerance[name]
-        same = near | (got == expected) | (np.isnan(got) & np.isnan(expected))
-        wrong = ~same.reshape(len(same), -1).all(axis=1)
-    else:
-        wrong = got.astype(str) != expected.astype(str)
-        scores, slack = original.get("probabilities"), tolerance.get("probabilities")
-        if scores is not None and slack is not None and scores.shape[1] > 1:
-            best = np.sort(scores, axis=1)[:, -2:]
-            wrong &= best[:, 1] - best[:, 0] > 2 * slack.max(axis=1)
-    return int(np.flatnonzero(wrong)[0]) if wrong.any() else None

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from onnxpress.loadtests.errors import UsageError
-from onnxpress.loadtests.workload.packages import Golden, Package, read_package, read_packages
+from onnxpress.loadtests.workload.packages import Package, read_package, read_packages
 from onnxpress.loadtests.workload.payloads import draw_feature, encode, pool, raw, rows_of_file, tensors_of
+from onnxpress.packages.golden import Golden
 from onnxpress.protos.inference_pb2 import ModelInferRequest
 from onnxpress.protos.package_pb2 import (
     Category,

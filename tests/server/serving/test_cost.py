@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from onnxpress.packages.read import Golden
+from onnxpress.packages.golden import Golden
 from onnxpress.server.serving import cost
 from onnxpress.server.serving.tensors import Signature
 from onnxpress.server.versions.loader import Feeds
