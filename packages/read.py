@@ -42,12 +42,20 @@ class Package:
 
 
 def read_package(folder: Path, model: str, version: int, model_mib_max: int) -> Package:
-    """The version in `folder`. Raises RefusedPackageError saying which file is wrong and why."""
+    """The version in `folder`, which is where `version` of `model` belongs.
+
+    Raises RefusedPackageError saying which file is wrong and why, or that the manifest is of another model or version.
+    """
     onnx = _read(folder / MODEL_FILE, model_mib_max * MIB)
     digest = hashlib.sha256(onnx).hexdigest()
     manifest, golden, proved = None, None, False
     if (folder / MANIFEST_FILE).exists():
         manifest = _read_manifest(folder)
+        if (manifest.name, manifest.version) != (model, version):
+            raise RefusedPackageError(
+                f"{MANIFEST_FILE} is of version {manifest.version} of {manifest.name!r}, "
+                f"but the package lies in the folder of version {version} of {model!r}"
+            )
         contents = {MODEL_FILE: onnx}
         for name in manifest.files:
             if Path(name).name != name:

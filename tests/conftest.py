@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.model_repository import Models, build, deploy_on_disk
+from tests.model_repository import Models, build, copy_version, deploy_on_disk
 from tests.server_process import ServerProcess
 
 FRONTS = ("native", "grpcio")
@@ -52,7 +52,7 @@ def server(
         deploy_on_disk(repository, name, live=1)
     (repository / "broken/1").mkdir(parents=True)
     (repository / "broken/1/model.onnx").write_bytes(b"no model")
-    shutil.copytree(repository / "price/1", repository / "price/2")
+    copy_version(repository / "price/1", 2)
     # Answers are what these tests are about: a busy machine must not make the forecast refuse any.
     with ServerProcess(repository, "--latency-target-ms", "60000", front=request.param) as shared:
         yield shared.ready()

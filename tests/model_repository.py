@@ -85,6 +85,14 @@ def _accept_contracts(manifest: Manifest) -> None:
     feature.accepts[:] = CONTRACTS
 
 
+def copy_version(package: Path, version: int) -> Path:
+    """The package once more as another version of its model, with a manifest that says so; returns its folder."""
+    target = package.with_name(str(version))
+    shutil.copytree(package, target)
+    edit_manifest(target, lambda manifest: setattr(manifest, "version", version))
+    return target
+
+
 def edit_manifest(package: Path, change: Callable[[Manifest], None]) -> None:
     """Changes manifest.json of a package in place; the manifest has no digest of itself."""
     path = package / "manifest.json"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onnxpress.packages.errors import OnnxpressError
+from onnxpress.packages.names import VERSION_RULE, is_version
 from onnxpress.packages.read import MODEL_FILE, read_package
 from onnxpress.server.serving import runtime
 from onnxpress.server.settings import Settings
@@ -21,10 +22,12 @@ def main(argv: Sequence[str]) -> int:
     if not (folder / MODEL_FILE).is_file():
         print(f"onnxpress verify: {folder.name} holds no {MODEL_FILE}", file=sys.stderr)
         return USAGE
+    if not is_version(folder.name):
+        print(f"onnxpress verify: {folder.name} is not {VERSION_RULE}, as a version's folder is named", file=sys.stderr)
+        return USAGE
     limits = Settings(repository=folder.parent)
-    version = int(folder.name) if folder.name.isdigit() else 0
     try:
-        package = read_package(folder, folder.parent.name, version, limits.model_mib_max)
+        package = read_package(folder, folder.parent.name, int(folder.name), limits.model_mib_max)
         lane = Loader(limits.latency_target_ms, limits.batch_rows_max).load(package)
     except OnnxpressError as refusal:
         print(f"onnxpress verify: refused: {refusal}", file=sys.stderr)

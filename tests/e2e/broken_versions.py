@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from tests.answers import FEATURES
-from tests.model_repository import edit_manifest
+from tests.model_repository import copy_version, edit_manifest
 
 # A version that needs more than these is refused; the tests' own models take a fraction.
 LOAD_SECONDS_MAX = 8
@@ -77,6 +77,14 @@ def _other_inputs(package: Path) -> None:
         manifest.inputs[0].name = "rows"
 
     edit_manifest(package, change)
+
+
+def _other_version(package: Path) -> None:
+    edit_manifest(package, lambda manifest: setattr(manifest, "version", 77))
+
+
+def _other_model(package: Path) -> None:
+    edit_manifest(package, lambda manifest: setattr(manifest, "name", "price"))
 
 
 def _newer_format(package: Path) -> None:
@@ -206,6 +214,8 @@ BROKEN = (
     Broken("manifest that is none", lambda p: (p / "manifest.json").write_text("[]"), ("manifest.json",)),
     Broken("manifest of a newer format", _newer_format, ("manifest.json", "format 2", "reads 1")),
     Broken("manifest with a path", _outside, ("manifest.json", "outside its package")),
+    Broken("manifest of another version", _other_version, ("manifest.json", "version 77 of 'numbers'", "'numbers'")),
+    Broken("manifest of another model", _other_model, ("manifest.json", "of 'price'", "of 'numbers'")),
     Broken("manifest of other inputs", _other_inputs, ("'input'", "manifest", "graph")),
     Broken("golden rows off", _golden_off, ("golden row 3", "probabilities", "ONNX Runtime")),
     Broken("golden rows unreadable", _no_golden_archive, ("golden.npz",)),
@@ -226,6 +236,4 @@ BROKEN = (
 def make(numbers: Path) -> None:
     """Version 1 is right; 2, 3, … are spoiled copies in the order of BROKEN."""
     for version, broken in enumerate(BROKEN, 2):
-        package = numbers / str(version)
-        shutil.copytree(numbers / "1", package)
-        broken.spoil(package)
+        broken.spoil(copy_version(numbers / "1", version))
