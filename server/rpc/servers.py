@@ -31,7 +31,8 @@ class DataServer:
         health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
         self._server.add_generic_rpc_handlers((inference.handlers(infer=not socket),))
         names = (INFERENCE_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        if settings.reflection:
+            reflection.enable_server_reflection(names, self._server)
         if socket:
             self.port = _bind(self._server, f"unix:{quote(socket)}")
         else:
@@ -45,13 +46,15 @@ class DataServer:
 
 
 class AdminServer:
-    """The admin port, with reflection."""
+    """The admin port."""
 
     def __init__(self, settings: Settings, admin: Admin) -> None:
         """Raises UsageError when the port is taken."""
         self._server = _server(settings)
         self._server.add_generic_rpc_handlers(tuple(admin.handlers()))
-        reflection.enable_server_reflection((ADMIN_SERVICE, INFERENCE_SERVICE, reflection.SERVICE_NAME), self._server)
+        if settings.reflection:
+            names = (ADMIN_SERVICE, INFERENCE_SERVICE, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
         self.port = _bind(self._server, settings.admin_address)
 
     async def start(self) -> None:

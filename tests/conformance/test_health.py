@@ -88,6 +88,18 @@ def test_one_watcher_leaves(start: Callable[..., ServerProcess], front: str) -> 
 
 
 @pytest.mark.parametrize("port", ["grpc", "admin"])
+def test_reflection_can_be_switched_off(start: Callable[..., ServerProcess], port: str) -> None:
+    """With `reflection = false` neither port describes its services."""
+    server = start("bare", flags=("--reflection", "false"), tried=True)
+    with grpc.insecure_channel(getattr(server, port)) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        with pytest.raises(grpc.RpcError) as caught:
+            next(stub.ServerReflectionInfo(asked, timeout=DEADLINE_S))
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("port", ["grpc", "admin"])
 def test_reflection(server: ServerProcess, port: str) -> None:
     """Tools can list the services of each port and read the files that describe them."""
     services = {
