@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from onnxpress.server.front.calls import FutureFront
 from onnxpress.server.front.control_socket import control_socket
 from onnxpress.server.front.native import NativeFront
+from onnxpress.server.http.app import build_app
 from onnxpress.server.http.server import HttpServer
 from onnxpress.server.rpc.admin import Admin, Gate
 from onnxpress.server.rpc.health import Health
@@ -64,6 +65,7 @@ class Server:
         self._audit = FileAuditLog(settings.state_dir / "audit")
         self._gate = Gate(settings.admin_token_file)
         self._metrics = Metrics()
+        self._registry = _registry(self._metrics)
         self._codec = Codec(settings.message_mib_max * MIB, settings.queue_rows_max)
         self._pool = ThreadPoolExecutor(self._slots + 4, thread_name_prefix=POOL_NAME)
         admission = Admission(
@@ -104,7 +106,7 @@ class Server:
 
         native = NativeFront(settings, str(socket)) if settings.front == "native" else None
         data = DataServer(settings, health, inference, str(socket) if native else "")
-        http = HttpServer(settings.host, settings.http_port, _registry(metrics), lambda: health.serving)
+        http = HttpServer(settings.host, settings.http_port, build_app(self._registry, lambda: health.serving))
         admin_server = AdminServer(settings, admin)
         http.start()
         await data.start()
@@ -125,7 +127,7 @@ class Server:
         # At once: until then clients that do not watch health see a connection that is ready, and try it again.
         await asyncio.sleep(FLUSH_S)
         front.close()
-        await asyncio.gather(data.stop(), admin_server.stop(), loop.run_in_executor(None, http.close))
+        await asyncio.gather(data.stop(), admin_server.stop(), http.close())
         folding.cancel()
         for pump in pumps:
             await loop.run_in_executor(None, pump.join, STOP_MARGIN_S / len(pumps))

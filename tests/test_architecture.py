@@ -77,6 +77,8 @@ HOMES = {
     "pygrpc_native": ("server/front/native.py",),
     "onnxruntime": ("packages/runtime.py",),
     "uvloop": ("server/wiring.py", "loadtests/generator/"),
+    "starlette": ("server/http/",),
+    "uvicorn": ("server/http/",),
     "prometheus_client": ("server/wiring.py", "server/telemetry/", "server/http/"),
     "locust": ("loadtests/",),
     "gevent": ("loadtests/",),

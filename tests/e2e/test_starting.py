@@ -2,6 +2,7 @@
 
 import os
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -70,8 +71,13 @@ def test_nothing_is_imported_while_it_serves(front: str, models: Models, tmp_pat
                 call.result()
             with pytest.raises(grpc.RpcError):
                 stub.ModelInfer(request({}), timeout=DEADLINE_S)
-        for _ in range(2):
-            urllib.request.urlopen(f"http://{server.http}/metrics", timeout=DEADLINE_S).close()
+        for path in ("/metrics", "/metrics", "/healthz", "/readyz"):
+            urllib.request.urlopen(f"http://{server.http}{path}", timeout=DEADLINE_S).close()
+        for path, method, code in (("/nosuch", "GET", 404), ("/metrics", "POST", 405)):
+            with pytest.raises(urllib.error.HTTPError) as wrong:
+                urllib.request.urlopen(urllib.request.Request(f"http://{server.http}{path}", method=method))
+            assert wrong.value.code == code
+            wrong.value.close()
         # Before it stops: goodbyes may import what they like.
         served = server.lines[next(n for n, line in enumerate(server.lines) if "ready: " in line) :]
         assert server.stop() == 0, server.log
