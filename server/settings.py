@@ -38,6 +38,7 @@ SECTIONS = {
     "batching": "batches, queues and admission",
     "load": "limits on the versions that are loaded",
     "drain": "stopping without losing a request",
+    "log": "the log, on standard error",
 }
 Names = tuple[str, ...]  # a list: an array in the file, separated by commas in a flag or variable
 # What a value of each type may be in a file, which has types of its own; `true` is no number.
@@ -107,6 +108,11 @@ class Settings:
 
     drain_wait_s: float = option("drain", 0.5, "between NOT_SERVING and refusing new work, for balancers to notice")
     drain_finish_s: float = option("drain", 20.0, "for held work to finish when stopping")
+
+    log_format: str = option("log", "text", "lines for people, or one JSON object a line", choices=("text", "json"))
+    log_level: str = option(
+        "log", "info", "the least severe records that are written", choices=("debug", "info", "warning", "error")
+    )
 
     def __post_init__(self) -> None:
         if self.state_dir == Path():
@@ -206,6 +212,8 @@ def shown(value: Any) -> str:
     """A value as a person would write it in a flag."""
     if isinstance(value, bool):
         return str(value).lower()
+    if value == Path():
+        return ""
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

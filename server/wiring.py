@@ -15,6 +15,7 @@ from typing import Any
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from onnxpress.server import logs
 from onnxpress.server.front.calls import FutureFront
 from onnxpress.server.front.control_socket import control_socket
 from onnxpress.server.front.native import NativeFront
@@ -51,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT. Raises OnnxpressError when it cannot start."""
+    logs.configure(settings)
     server = Server(settings)
     uvloop.run(server.run())
     server.leave()
@@ -89,6 +91,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
         with control_socket(self._settings.state_dir) as socket:
+            logs.tell_settings(self._settings)
             await loop.run_in_executor(self._pool, self._deployer.announce)
             await self._serve(loop, socket)
 

@@ -1,7 +1,6 @@
 """`onnxpress serve`: the server in this process until it is told to stop."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 
@@ -18,7 +17,6 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="onnxpress serve", description="Serve a repository of models over gRPC.")
     add_flags(parser)
     flags = vars(parser.parse_args(argv[1:]))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         settings = resolve(flags)
         if not settings.repository.is_dir():

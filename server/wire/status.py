@@ -42,7 +42,7 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, Metadata]:
     code = STATUS.get(type(error))  # type: ignore[arg-type]
     if code is None:
         error_id = secrets.token_hex(4)
-        logger.error("internal error %s", error_id, exc_info=error)
+        logger.error("internal error %s", error_id, exc_info=error, extra={"error_id": error_id})
         return grpc.StatusCode.INTERNAL, f"internal error {error_id}", []
     if isinstance(error, errors.OverloadedError):
         return code, str(error), _retry(code, str(error), error.retry_ms)

@@ -1,5 +1,6 @@
 """What callers hear between the opening of the ports and the end of loading."""
 
+import json
 import os
 import sys
 import urllib.error
@@ -83,3 +84,15 @@ def test_nothing_is_imported_while_it_serves(front: str, models: Models, tmp_pat
         assert server.stop() == 0, server.log
     assert any(line.startswith("import time:") for line in server.lines)
     assert not [line for line in served if line.startswith("import time:")]
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_every_line_of_a_json_log_is_json(front: str, models: Models, tmp_path: Path):
+    """From the settings to the stop, a collector can parse whatever the server writes."""
+    repository = models.copy(tmp_path / "repository", "price")
+    with ServerProcess(repository, "--log-format", "json", front=front).ready() as server:
+        assert server.stop() == 0
+    records = [json.loads(line) for line in server.lines]
+    assert [record["message"].split(":")[0] for record in records][:2] == ["settings", "listening"]
+    assert records[0]["settings"]["log"] == {"format": "json", "level": "info"}
+    assert records[-1]["message"] == "stopped"

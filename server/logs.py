@@ -1,0 +1,75 @@
+"""The log on standard error: text for people, or one JSON object a line for machines.
+
+The standard library's logging with one formatter: what a package for JSON logs would add, names of fields and times in
+UTC with microseconds, is what would have to be configured.
+"""
+
+import json
+import logging
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from onnxpress.server.settings import Settings, options, shown
+
+TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# What every record has; anything beyond it was given as `extra`.
+USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+
+logger = logging.getLogger(__name__)
+
+
+class JsonFormatter(logging.Formatter):
+    """ts (ISO 8601, UTC, microseconds), level, logger, message; extras under their names; exception as text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the message holds."""
+        told = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        told |= {name: value for name, value in vars(record).items() if name not in USUAL and name not in told}
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        return json.dumps(told, default=str)
+
+
+def configure(settings: Settings) -> None:
+    """The root logger, which gets warnings and what no thread caught too."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter(TEXT))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
+
+
+def tell_settings(settings: Settings) -> None:
+    """The effective settings, and where those come from that are not defaults. No setting holds a secret itself."""
+    tree: dict[str, dict[str, object]] = {}
+    words: list[str] = []
+    for one in options():
+        value, origin = getattr(settings, one.name), settings.origins.get(one.name)
+        if one.section not in tree:
+            words.append(f"[{one.section}]")
+        tree.setdefault(one.section, {})[one.key] = _plain(value)
+        words.append(f"{one.key}={shown(value)!r}" + (f" ({origin})" if origin else ""))
+    logger.info("settings: %s", " ".join(words), extra={"settings": tree, "origins": dict(settings.origins)})
+
+
+def _plain(value: object) -> object:
+    return shown(value) if isinstance(value, Path) else value
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logger.critical("uncaught %s", kind.__name__, exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(what: threading.ExceptHookArgs) -> None:
+    error = what.exc_value or what.exc_type()
+    name = what.thread.name if what.thread else "?"
+    logger.critical("thread %s died", name, exc_info=(what.exc_type, error, what.exc_traceback))
