@@ -1,122 +1,162 @@
-"""The command `onnxpress convert`: file in, package out, progress on stderr, a short table at the end."""
+"""The command `onnxpress convert`: file in, package out, progress on a terminal, a short table at the end."""
 
-import argparse
-import sys
+import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from onnxpress.converters.convert import LAYOUTS, convert
-from onnxpress.converters.loading import READERS, Trust, load
-from onnxpress.converters.progress import Step
-from onnxpress.converters.runtime import Session
-from onnxpress.converters.sample import read_rows
-from onnxpress.converters.timing import microseconds
-from onnxpress.packages.errors import ConversionRefused
-from onnxpress.packages.names import parse_version
-from onnxpress.packages.write import Package
-from onnxpress.protos.package_pb2 import Tensor
+import click
 
-USAGE = 2
-REFUSED = 3
+from onnxpress.cli.live import LiveLine
+from onnxpress.cli.options import RefusedError, output_option
+from onnxpress.cli.output import facts_of, print_fields, print_json
+
+# The frameworks are imported by the conversion itself: --help and completion do without.
+if TYPE_CHECKING:
+    from onnxpress.converters.progress import Step
+    from onnxpress.packages.write import Package
+    from onnxpress.protos.package_pb2 import Tensor
+
+# As `converters/convert.py` has them; a test holds them equal.
+LAYOUTS = ("auto", "matrix", "columns")
 INPUTS_SHOWN = 6
 
 
-def main(argv: list[str]) -> int:
-    """Runs `convert ...`; returns 0, 2 for usage or 3 for a refusal."""
-    parser = _parser()
-    arguments = parser.parse_args(argv[1:])
-    for path in (arguments.model, arguments.sample):
+@click.command
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
+@click.option(
+    "--sample", type=click.Path(path_type=Path), required=True, metavar="ROWS", help="training rows: .csv or .parquet"
+)
+@click.option("--name", required=True, metavar="NAME", help="the name that clients call")
+@click.option(
+    "--repository", type=click.Path(path_type=Path), required=True, metavar="DIR", help="folder of all models"
+)
+@click.option("--version", type=click.IntRange(min=1), metavar="N", help="default: the highest one plus one")
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    default="auto",
+    show_default=True,
+    help="one matrix or one input per column; auto: a matrix where every column is a number",
+)
+@click.option("--trust-pickle", is_flag=True, help="allow .pkl and .joblib, which run code while they are read")
+@click.option("--trust-type", multiple=True, metavar="TYPE", help="allow this type in a .skops file; repeatable")
+@output_option
+def convert(model: Path, sample: Path, repository: Path, version: int | None, output: str, **given: Any) -> None:
+    """Compiles a trained model to ONNX, proves that the copy answers as the original does, and writes a package.
+
+    MODEL is a file: .ubj or .json (XGBoost), .txt (LightGBM), .skops, .joblib, .pkl or .onnx. What cannot be proved is
+    refused with the reason (exit 3).
+    """
+    for path in (model, sample):
         if not path.is_file():
-            sys.stderr.write(f"onnxpress convert: {path}: no such file\n")
-            return USAGE
+            raise click.UsageError(f"{path}: no such file")
+    from onnxpress.packages.errors import ConversionRefused
+
     try:
-        _say(f"reading {arguments.model}")
-        trust = Trust(arguments.trust_pickle, tuple(arguments.trust_type))
-        loaded = load(arguments.model, trust)
-        for warning in loaded.warnings:
-            _say(f"warning: {warning}")
-        rows = read_rows(arguments.sample)
-        package = convert(
-            loaded.model, rows, name=arguments.name, layout=arguments.layout, digest=loaded.digest, progress=_report
-        )
-        path = package.save(arguments.repository, arguments.version)
+        with LiveLine() as line:
+            line.show(f"reading {model}")
+            package = _package(model, sample, given, Progress(line))
+        path = package.save(repository, version)
     except ConversionRefused as refusal:
-        sys.stderr.write(f"onnxpress convert: refused: {refusal}\n")
-        return REFUSED
+        raise RefusedError(f"refused: {refusal}") from refusal
     except OSError as failure:
-        sys.stderr.write(f"onnxpress convert: {failure.filename or arguments.repository}: {failure.strerror}\n")
-        return REFUSED
-    sys.stdout.write(table(package, path))
-    return 0
+        raise RefusedError(f"{failure.filename or repository}: {failure.strerror}") from failure
+    facts = _facts(package, path)
+    if output == "json":
+        print_json("convert/v1", facts)
+    else:
+        print_fields(_fields(package, facts))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="onnxpress convert",
-        description="Compiles a trained model to ONNX, proves that the copy answers as the original does, and writes "
-        "a package. What cannot be proved is refused with the reason (exit 3).",
+def _package(model: Path, sample: Path, given: dict[str, Any], progress: "Progress") -> "Package":
+    from onnxpress.converters.convert import convert
+    from onnxpress.converters.loading import Trust, load
+    from onnxpress.converters.sample import read_rows
+
+    loaded = load(model, Trust(given["trust_pickle"], tuple(given["trust_type"])))
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    rows = read_rows(sample)
+    return convert(
+        loaded.model, rows, name=given["name"], layout=given["layout"], digest=loaded.digest, progress=progress
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help=f"the model file: {' '.join(READERS)}")
-    parser.add_argument("--sample", type=Path, required=True, metavar="ROWS", help="training rows: .csv or .parquet")
-    parser.add_argument("--name", required=True, help="the name that clients call")
-    parser.add_argument("--repository", type=Path, required=True, metavar="DIR", help="folder of all models")
-    parser.add_argument("--version", type=_version, metavar="N", help="default: the highest one plus one")
-    parser.add_argument(
-        "--layout", choices=LAYOUTS, default="auto", help="one matrix or one input a column; auto: matrix for numbers"
-    )
-    parser.add_argument(
-        "--trust-pickle", action="store_true", help="allow .pkl and .joblib, which run code while they are read"
-    )
-    parser.add_argument(
-        "--trust-type", action="append", default=[], metavar="TYPE", help="allow this type in a .skops file; repeatable"
-    )
-    return parser
 
 
-def _version(text: str) -> int:
-    try:
-        return parse_version(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+class Progress:
+    """Shows each step of a conversion on the live line; what each generator found stays above it."""
+
+    def __init__(self, line: LiveLine) -> None:
+        self._line = line
+
+    def __call__(self, step: "Step") -> None:
+        """`step` as `convert` reports it."""
+        if not step.generator:
+            self._line.show(step.description)
+        elif step.finished:
+            found = f"{step.rows_compared:>9,} rows, {step.rows_outside} outside"
+            self._line.above(f"  {step.generator}  {found}: {step.description}  {step.seconds:.1f} s")
+        else:
+            done = f"{step.rows_done:,} of {step.rows_planned:,} rows, {step.seconds:.1f} s"
+            self._line.show(f"{step.generator}  {step.description}: {done}")
 
 
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+def _facts(package: "Package", path: Path) -> dict[str, Any]:
+    """What was made and how it was proved, by the names of docs/cli.md."""
+    from onnxpress.converters.runtime import Session
+    from onnxpress.converters.timing import microseconds
 
-
-def _report(step: Step) -> None:
-    """One line for each stage, and one for each generator when it ends."""
-    if not step.generator:
-        _say(step.description)
-    elif step.finished:
-        _say(f"  {step.generator}  {step.rows_compared:>9,} rows, {step.rows_outside} outside: {step.description}")
-
-
-def table(package: Package, path: Path) -> str:
-    """What was made, in lines of a label and a value."""
     manifest, parity = package.manifest, package.parity
     session = Session(package.onnx)
     inputs = {key.removeprefix("inputs/"): value for key, value in package.golden.items() if key.startswith("inputs/")}
-    rows = sum(generator.rows for generator in parity.generators)
-    names = " ".join(generator.generator for generator in parity.generators)
-    worst = max((generator.worst_difference for generator in parity.generators), default=0.0)
-    lines = [
-        ("package", str(path)),
-        ("model", f"{manifest.source.estimator} ({manifest.source.framework})"),
-        ("size", f"{len(package.onnx):,} bytes"),
-        ("trees", f"{manifest.trees:,}, nodes {manifest.nodes:,}"),
-        ("inputs", _ports(list(manifest.inputs))),
-        ("outputs", _ports(list(manifest.outputs))),
-        ("parity", f"exact on {rows:,} rows ({names}) in {parity.seconds:.1f} s, largest difference {worst:.1e}"),
-        ("exact for", manifest.exact_datatype),
-        *(("note", note) for note in manifest.notes),
-        *(("sampled", note) for note in parity.sampled),
-        ("1 row", f"{microseconds(session, inputs, 1):,.0f} µs"),
-        ("128 rows", f"{microseconds(session, inputs, 128):,.0f} µs"),
+    return {
+        "package": str(path),
+        "name": manifest.name,
+        "version": int(path.name),
+        "digest": hashlib.sha256(package.onnx).hexdigest(),
+        "bytes": len(package.onnx),
+        "framework": manifest.source.framework,
+        "estimator": manifest.source.estimator,
+        "trees": manifest.trees,
+        "nodes": manifest.nodes,
+        "inputs": [facts_of(tensor) for tensor in manifest.inputs],
+        "outputs": [facts_of(tensor) for tensor in manifest.outputs],
+        "exact_datatype": manifest.exact_datatype,
+        "generators": [
+            {"generator": one.generator, "rows": one.rows, "worst_difference": one.worst_difference}
+            for one in parity.generators
+        ],
+        "seconds": parity.seconds,
+        "notes": list(manifest.notes),
+        "sampled": list(parity.sampled),
+        "row_us": microseconds(session, inputs, 1),
+        "rows_128_us": microseconds(session, inputs, 128),
+    }
+
+
+def _fields(package: "Package", facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same for people: a label and a value a line."""
+    generators = facts["generators"]
+    rows = sum(one["rows"] for one in generators)
+    names = " ".join(one["generator"] for one in generators)
+    worst = max((one["worst_difference"] for one in generators), default=0.0)
+    proof = f"exact on {rows:,} rows ({names}) in {facts['seconds']:.1f} s, largest difference {worst:.1e}"
+    return [
+        ("package", facts["package"]),
+        ("model", f"{facts['estimator']} ({facts['framework']})"),
+        ("size", f"{facts['bytes']:,} bytes"),
+        ("trees", f"{facts['trees']:,}, nodes {facts['nodes']:,}"),
+        ("inputs", _ports(list(package.manifest.inputs))),
+        ("outputs", _ports(list(package.manifest.outputs))),
+        ("parity", proof),
+        ("exact for", facts["exact_datatype"]),
+        *(("note", note) for note in facts["notes"]),
+        *(("sampled", note) for note in facts["sampled"]),
+        ("1 row", f"{facts['row_us']:,.0f} µs"),
+        ("128 rows", f"{facts['rows_128_us']:,.0f} µs"),
     ]
-    return "".join(f"{label:<10} {value}\n" for label, value in lines)
 
 
-def _ports(tensors: list[Tensor]) -> str:
+def _ports(tensors: "list[Tensor]") -> str:
     shown = [f"{tensor.name} {tensor.datatype} {list(tensor.shape)}" for tensor in tensors[:INPUTS_SHOWN]]
     rest = len(tensors) - len(shown)
     return ", ".join(shown) + (f" and {rest} more" if rest else "")

@@ -3,32 +3,59 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import click
+
+from onnxpress.cli.options import DeclaredOptions
 from onnxpress.loadtests.errors import UsageError
 from onnxpress.loadtests.generator.plan import pools
 from onnxpress.loadtests.settings import SUITES, add_arguments, settings_of
-from onnxpress.loadtests.verdict.slo import Exit
 from onnxpress.loadtests.workload.payloads import GOLDEN_EVERY
 
 OURS = ("suite", "processes", "headless")  # that locust has in other words
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+SUITES_TOLD = "\b\nSuites:\n" + "\n".join(f"  {name:<9} {line}" for name, line in SUITES.items())
+EXITS_TOLD = (
+    "Exit code: 0 held, 1 broken, 2 usage, 4 the measurement is invalid. For programs, --report-dir writes the verdict "
+    "with its figures to report.json."
+)
 
 
-def parser() -> argparse.ArgumentParser:
-    suites = "\n".join(f"  {name:<9} {line}" for name, line in SUITES.items())
-    made = argparse.ArgumentParser(
-        prog="onnxpress loadtest",
-        description="Holds a server to its latency objectives under open-loop load.",
-        epilog=f"suites:\n{suites}\n\nexit: 0 held, 1 broken, 2 usage, 4 the measurement is invalid",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument("suite", metavar="SUITE", choices=SUITES, help=", ".join(SUITES))
-    add_arguments(made)
-    made.add_argument("--processes", type=int, default=1, help="generator processes, merged into one measurement")
-    made.add_argument("--headless", action="store_true", help="no line of progress")
-    return made
+def _declared() -> list[click.Parameter]:
+    """The settings of a load test, which locust's own parser declares too."""
+    declared = DeclaredOptions()
+    add_arguments(declared)
+    return declared.options
+
+
+@click.command(
+    epilog=f"{SUITES_TOLD}\n\n{EXITS_TOLD}",
+    params=[click.Argument(["suite"], type=click.Choice(list(SUITES))), *_declared()],
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="generator processes, merged into one measurement",
+)
+@click.option("--headless", is_flag=True, help="no line of progress")
+def loadtest(**given: Any) -> None:
+    """Holds a server to its latency objectives under open-loop load."""
+    asked = argparse.Namespace(**given)
+    try:
+        pools(settings_of(asked), size=GOLDEN_EVERY)
+    except UsageError as error:
+        raise click.UsageError(str(error)) from error
+    become_locust(asked)
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """What a command line asks for, by the names of the settings."""
+    return argparse.Namespace(**loadtest.make_context("loadtest", list(words)).params)
 
 
 def locust_arguments(given: argparse.Namespace) -> list[str]:
@@ -42,20 +69,6 @@ def locust_arguments(given: argparse.Namespace) -> list[str]:
     if given.processes > 1:
         out += ["--processes", str(given.processes), "--expect-workers-max-wait", "60"]
     return out if given.headless else [*out, "--progress"]
-
-
-def main(argv: list[str]) -> int:
-    """`argv[0]` is the command's name. Returns on bad usage only; otherwise the process becomes locust."""
-    given = parser().parse_args(argv[1:])
-    if given.processes < 1:
-        sys.stderr.write(f"onnxpress loadtest: --processes is {given.processes}, expected 1 or more\n")
-        return Exit.USAGE
-    try:
-        pools(settings_of(given), size=GOLDEN_EVERY)
-    except UsageError as error:
-        sys.stderr.write(f"onnxpress loadtest: {error}\n")
-        return Exit.USAGE
-    return become_locust(given)
 
 
 def become_locust(given: argparse.Namespace) -> NoReturn:

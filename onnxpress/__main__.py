@@ -11,8 +11,12 @@ import importlib
 import os
 import select
 import sys
+from collections.abc import Sequence
 
-# Subcommand -> (module with a `main(argv) -> exit code`, extra that installs it, one line of help).
+import click
+from click.exceptions import Exit, NoArgsIsHelpError
+
+# Subcommand -> (module with a click command of its name, extra that installs it, one line of help).
 COMMANDS = {
     "convert": (
         "onnxpress.converters.cli",
@@ -23,33 +27,102 @@ COMMANDS = {
     "serve": ("onnxpress.server.cli.serve", "", "serve a repository over gRPC"),
     "deploy": ("onnxpress.server.cli.admin", "", "make a version live"),
     "rollback": ("onnxpress.server.cli.admin", "", "make the previous version live again"),
-    "status": ("onnxpress.server.cli.admin", "", "what is live, and every version's state"),
-    "history": ("onnxpress.server.cli.admin", "", "who changed what, when and why"),
+    "status": ("onnxpress.server.cli.admin", "", "show what is live, and every version's state"),
+    "history": ("onnxpress.server.cli.admin", "", "show who changed what, when and why"),
     "loadtest": ("onnxpress.loadtests.cli", "loadtest", "hold a server to its latency objectives under load"),
 }
+NAME = "onnxpress"
+COMPLETE = "_ONNXPRESS_COMPLETE"
+EPILOG = (
+    '`onnxpress COMMAND --help` explains one. Completion: eval "$(_ONNXPRESS_COMPLETE=bash_source onnxpress)" in bash; '
+    "docs/cli.md has zsh and fish."
+)
 USAGE_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT
 READER_GONE = 141  # 128 + SIGPIPE
 
 
-def usage() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {line}" for name, (_, _, line) in COMMANDS.items()]
-    return "usage: onnxpress COMMAND [OPTIONS]\n\n" + "\n".join(lines) + "\n\n`onnxpress COMMAND --help` explains one."
+class Rooms(click.Group):
+    """Lists commands from COMMANDS alone; only the room of the one that is asked for is imported."""
 
+    def __init__(self) -> None:
+        listed = {name: click.Command(name, help=line) for name, (_, _, line) in COMMANDS.items()}
+        summary = "Compiles trained models to ONNX, proves them equal, serves and swaps them over gRPC."
+        names = {"help_option_names": ["-h", "--help"]}
+        super().__init__(NAME, commands=listed, help=summary, epilog=EPILOG, context_settings=names)
 
-def main() -> int:
-    try:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        return list(COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, listed, rest = super().resolve_command(ctx, args)
+        if name is None or listed is None:
+            return None, None, rest
         try:
-            code = run(sys.argv[1:])
-        except SystemExit:  # argparse has printed its help or an error
-            _flush()
+            return name, getattr(importlib.import_module(COMMANDS[name][0]), name), rest
+        except ModuleNotFoundError:
+            if ctx.resilient_parsing:  # a shell completes: there is nothing to offer
+                return None, None, rest
             raise
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command, of `arguments` or of the process; the exit code. Nothing that a user did ends in a trace."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = run(words)
         _flush()
     except BrokenPipeError:
         if not _silence():
             raise
         return READER_GONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return code
+
+
+def run(words: list[str]) -> int:
+    """Hands over to the room of the command; the exit code."""
+    rooms = click.version_option(package_name=NAME, message="%(prog)s %(version)s")(Rooms())
+    if instruction := os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(rooms, {}, NAME, COMPLETE, instruction)
+    try:
+        with rooms.make_context(NAME, words) as context:
+            rooms.invoke(context)
+    except Exit as ended:  # --help and --version have been answered
+        return ended.exit_code
+    except NoArgsIsHelpError as asked:
+        click.echo(asked.message)
+        return USAGE_ERROR
+    except click.ClickException as error:
+        _say(error, words)
+        return error.exit_code
+    except ModuleNotFoundError as missing:
+        if not _is_extra(words[0], missing.name or ""):
+            raise
+        needs = f"{words[0]} needs {missing.name}, which is not installed"
+        click.echo(f"{NAME}: {needs}: pip install 'onnxpress[{COMMANDS[words[0]][1]}]'", err=True)
+        return USAGE_ERROR
+    return 0
+
+
+def _say(error: click.ClickException, words: list[str]) -> None:
+    """One line that begins with the command. Click spreads some of its own messages over several."""
+    context = getattr(error, "ctx", None)
+    message = error.format_message()
+    if isinstance(error, click.UsageError):
+        message = " ".join(message.split())
+    click.echo(f"{context.command_path if context else ' '.join([NAME, *words[:1]])}: {message}", err=True)
+
+
+def _is_extra(command: str, module: str) -> bool:
+    """Whether an extra would install what is missing; a hole in an installed room is a fault of ours."""
+    room, extra, _ = COMMANDS[command]
+    return bool(extra) and (not module.startswith("onnxpress.") or module == room.rpartition(".")[0])
 
 
 def _flush() -> None:
@@ -71,29 +144,6 @@ def _silence() -> bool:
         os.dup2(null, descriptor)
         os.close(null)
     return bool(gone)
-
-
-def run(arguments: list[str]) -> int:
-    """Hands over to the room of the command; the exit code."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
-        return 0 if arguments else USAGE_ERROR
-    command = arguments[0]
-    if command not in COMMANDS:
-        print(f"onnxpress: no command {command!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
-        return USAGE_ERROR
-    module, extra, _ = COMMANDS[command]
-    try:
-        room = importlib.import_module(module)
-    except ModuleNotFoundError as missing:
-        if not extra or (missing.name or "").startswith("onnxpress."):
-            raise
-        print(
-            f"onnxpress: {command} needs {missing.name}, which is not installed: pip install 'onnxpress[{extra}]'",
-            file=sys.stderr,
-        )
-        return USAGE_ERROR
-    return int(room.main(arguments))
 
 
 if __name__ == "__main__":

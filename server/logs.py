@@ -38,9 +38,9 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(told, default=str)
 
 
-def configure(settings: Settings) -> None:
-    """The root logger, which gets warnings and what no thread caught too."""
-    handler = logging.StreamHandler(sys.stderr)
+def configure(settings: Settings, handler: logging.Handler | None = None) -> None:
+    """The root logger, which gets warnings and what no thread caught too; `handler` instead of standard error."""
+    handler = handler or logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version as distribution_version
@@ -36,6 +37,7 @@ from onnxpress.server.versions.audit import FileAuditLog
 from onnxpress.server.versions.deployer import Deployer
 from onnxpress.server.versions.loader import Loader
 from onnxpress.server.versions.preflight import Trials
+from onnxpress.server.versions.status import ModelStatus
 from onnxpress.server.wire.codec import Codec
 
 # Often, because nobody else has the interpreter meanwhile: 0.2 ms each time at full load, not 3 ms now and then.
@@ -47,13 +49,18 @@ FLUSH_S = 0.05
 STOP_MARGIN_S = 5.0
 SIGNALLED = 128  # and the signal's number: the exit code, as a shell says it
 
+Watch = Callable[[ModelStatus], None]
+
 logger = logging.getLogger(__name__)
 
 
-def serve(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT. Raises OnnxpressError when it cannot start."""
-    logs.configure(settings)
-    server = Server(settings)
+def serve(settings: Settings, watch: Watch | None = None, handler: logging.Handler | None = None) -> None:
+    """Until SIGTERM or SIGINT. Raises OnnxpressError when it cannot start.
+
+    `watch` is called from any thread with a model whose versions have changed their states; `handler` writes the log.
+    """
+    logs.configure(settings, handler)
+    server = Server(settings, watch)
     uvloop.run(server.run())
     server.leave()
 
@@ -61,8 +68,9 @@ def serve(settings: Settings) -> None:
 class Server:
     """Everything that is alive, wired once."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, watch: Watch | None) -> None:
         self._settings = settings
+        self._watch = watch
         self._slots = settings.run_slots or len(os.sched_getaffinity(0))
         self._audit = FileAuditLog(settings.state_dir / "audit")
         self._gate = Gate(settings.admin_token_file)
@@ -103,7 +111,7 @@ class Server:
         rows_max, scheduler, metrics = self._codec.request_rows_max, self._scheduler, self._metrics
         inference = Inference(version, rows_max, scheduler, metrics, health, self._pump, futures, self._pool)
         admin = Admin(self._deployer, self._audit, self._gate, self._pool)
-        self._deployer.on_change = partial(_tell, loop, admin)
+        self._deployer.on_change = partial(self._changed, loop, admin)
         metrics.lanes = self._lanes
         metrics.epochs = lambda: [(r.model, r.epoch) for r in self._scheduler.routes.models.values()]
 
@@ -197,6 +205,12 @@ class Server:
             logging.shutdown()
             os._exit(0)
 
+    def _changed(self, loop: asyncio.AbstractEventLoop, admin: Admin, model: str) -> None:
+        """A version of `model` is in another state now; called in the thread that changed it."""
+        loop.call_soon_threadsafe(admin.wake_watchers)
+        if self._watch is not None:
+            self._watch(self._deployer.status(model))
+
     async def _fold(self) -> None:
         while True:
             await asyncio.sleep(FOLD_S)
@@ -209,10 +223,6 @@ class Server:
     def _unloaded(self, lane: Lane) -> None:
         self._codec.forget(lane)
         self._metrics.forget(lane.model, lane.version)
-
-
-def _tell(loop: asyncio.AbstractEventLoop, admin: Admin, _model: str) -> None:
-    loop.call_soon_threadsafe(admin.wake_watchers)
 
 
 def _registry(metrics: Metrics) -> CollectorRegistry:

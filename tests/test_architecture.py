@@ -24,8 +24,10 @@ LEAVES = {
 }
 MAY_IMPORT = {
     "onnxpress": {"onnxpress.converters", "onnxpress.packages"},
+    "onnxpress.cli": {"onnxpress.cli"},
     "onnxpress.packages": {"onnxpress.packages"},
     "onnxpress.server.cli": {
+        "onnxpress.cli",
         "onnxpress.server.cli",
         "onnxpress.server.wiring",
         "onnxpress.server.versions",
@@ -74,10 +76,14 @@ MAY_IMPORT = {
     "onnxpress.server.errors": {"onnxpress.packages.errors"},
     "onnxpress.server.facts": set(),
     "onnxpress.converters": {"onnxpress.converters", "onnxpress.packages"},
+    "onnxpress.converters.cli": {"onnxpress.converters", "onnxpress.packages", "onnxpress.cli"},
     "onnxpress.loadtests": {"onnxpress.loadtests", "onnxpress.packages"},
+    "onnxpress.loadtests.cli": {"onnxpress.loadtests", "onnxpress.packages", "onnxpress.cli"},
 }
 # Library -> the only files (or folders) of the product that may import it.
 HOMES = {
+    "click": ("onnxpress/__main__.py", "onnxpress/cli/", "server/cli/", "converters/cli.py", "loadtests/cli.py"),
+    "rich": ("onnxpress/cli/",),
     "grpc": ("server/wire/", "server/front/", "server/rpc/", "server/cli/admin_client.py", "loadtests/"),
     "grpc_health": ("server/rpc/",),
     "grpc_reflection": ("server/rpc/",),
@@ -115,7 +121,7 @@ BANNED = {
     "datetime.datetime.now": "datetime.now(UTC)",
     "tempfile.mktemp": "tempfile.mkdtemp",
 }
-PRINTERS = ("server/cli/", "server/versions/preflight.py", "converters/cli.py", "loadtests/", "onnxpress/__main__.py")
+PRINTERS = ("server/versions/preflight.py", "loadtests/")
 UNPICKLERS = ("converters/loading.py",)  # behind --trust-pickle, in a child process
 SLEEPERS = ("loadtests/",)  # generators of load sleep until the next intended send
 

@@ -75,7 +75,7 @@ class Walk:
         words = shlex.split(command)
         assert words[0] in ("onnxpress", "python"), f"what is {command!r}?"
         if words[:2] == ["onnxpress", "serve"]:
-            repository = self.folder / words[words.index("--repository") + 1]
+            repository = self.folder / words[2]
             server = ServerProcess(repository, command=(str(BIN / "onnxpress"), "serve"))
             self.server = self.stack.enter_context(server).ready()
             # The effective settings are this test's own, and README shows their beginning only.

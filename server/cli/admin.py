@@ -1,41 +1,135 @@
 """`onnxpress deploy`, `rollback`, `status` and `history`: what the engineer on call types."""
 
-import argparse
 import getpass
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from onnxpress.packages.names import parse_version
-from onnxpress.protos import admin_pb2 as pb
-from onnxpress.server.cli.admin_client import AdminCallError, AdminClient
+import click
 
-USAGE, REFUSED = 2, 3
+from onnxpress.cli.options import output_option
+from onnxpress.cli.output import STATE_STYLES, facts_of, print_json, print_table, printable, terminal
+
+# gRPC is imported by the command that runs: --help and completion do without.
+if TYPE_CHECKING:
+    from onnxpress.protos import admin_pb2 as pb
+    from onnxpress.server.cli.admin_client import AdminClient
+
+UINT32_MAX, UINT64_MAX = 2**32 - 1, 2**64 - 1
 DIGEST_SHOWN = 12
-COMMANDS = {
-    "deploy": "Make a version live; returns once every new request is answered by it.",
-    "rollback": "Go back to the version that was live before and was not itself rolled back from.",
-    "status": "What is live, and the state of every version.",
-    "history": "Who changed what, when and why, from the audit log.",
-}
+
+any_model = click.argument("model", default="", metavar="[MODEL]")
+one_model = click.argument("model", metavar="MODEL")
+reason_given = click.option("--reason", default="", metavar="TEXT", help="kept in the deployment and the audit log")
+epoch_expected = click.option(
+    "--expected-epoch",
+    type=click.IntRange(0, UINT64_MAX),
+    metavar="N",
+    help="refuse unless the deployment is at epoch N",
+)
 
 
-def main(argv: Sequence[str]) -> int:
-    command = argv[0]
-    arguments = _parser(command).parse_args(argv[1:])
+def asks_server(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds what every command here takes: which server to ask, with which token, and what to print."""
+    command = output_option(command)
+    command = click.option(
+        "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="bearer token of the admin port"
+    )(command)
+    return click.option(
+        "--server", default="127.0.0.1:8003", show_default=True, metavar="HOST:PORT", help="the server's admin address"
+    )(command)
+
+
+@click.command
+@one_model
+@click.argument("version", type=click.IntRange(1, UINT64_MAX), metavar="VERSION")
+@reason_given
+@epoch_expected
+@asks_server
+def deploy(model: str, version: int, reason: str, expected_epoch: int | None, **asked: Any) -> None:
+    """Makes a version live. When the command returns, every new request is answered by it."""
+    from onnxpress.protos import admin_pb2 as pb
+
+    request = pb.DeployRequest(model=model, version=version, expected_epoch=expected_epoch, reason=reason)
+    with _client(asked) as client:
+        done: pb.DeployResponse = client.call(lambda stub: stub.Deploy, request)
+    _print_outcome("deploy/v1", done, asked["output"])
+
+
+@click.command
+@one_model
+@reason_given
+@epoch_expected
+@click.option("--dry-run", is_flag=True, help="only tell where a rollback would go, and why")
+@asks_server
+def rollback(model: str, reason: str, expected_epoch: int | None, dry_run: bool, **asked: Any) -> None:
+    """Goes back to the version that was live before and was not itself rolled back from."""
+    from onnxpress.protos import admin_pb2 as pb
+
+    request = pb.RollbackRequest(model=model, expected_epoch=expected_epoch, reason=reason, dry_run=dry_run)
+    with _client(asked) as client:
+        done: pb.DeployResponse = client.call(lambda stub: stub.Rollback, request)
+    why = f"it was live before version {done.previous_version} and was not rolled back from"
+    if dry_run and asked["output"] != "json":
+        click.echo(f"{done.model}: a rollback would make version {done.version} live: {why}")
+        return
+    _print_outcome("rollback/v1", done, asked["output"])
+    if asked["output"] != "json":
+        click.echo(f"{done.model}: back to version {done.version}, since {why}")
+
+
+@click.command
+@any_model
+@asks_server
+def status(model: str, **asked: Any) -> None:
+    """Shows which version is live, and the state of every version; of all models unless one is named."""
+    from onnxpress.protos import admin_pb2 as pb
+
+    with _client(asked) as client:
+        if model:
+            models = [client.call(lambda stub: stub.GetDeployment, pb.GetDeploymentRequest(model=model))]
+        else:
+            models = list(client.call(lambda stub: stub.ListModels, pb.ListModelsRequest()).models)
+    if asked["output"] == "json":
+        print_json("status/v1", {"models": [facts_of(one) for one in models]})
+        return
+    if not models:
+        click.echo("no models in the repository")
+    for one in models:
+        _print_model(one)
+
+
+@click.command
+@any_model
+@click.option(
+    "--limit", type=click.IntRange(1, UINT32_MAX), default=100, show_default=True, metavar="N", help="newest records"
+)
+@asks_server
+def history(model: str, limit: int, **asked: Any) -> None:
+    """Shows who changed what, when and why, from the audit log; newest last."""
+    from onnxpress.protos import admin_pb2 as pb
+
+    request = pb.GetHistoryRequest(model=model, limit=limit)
+    with _client(asked) as client:
+        records = list(client.call(lambda stub: stub.GetHistory, request).records)
+    if asked["output"] == "json":
+        print_json("history/v1", {"records": [facts_of(record) for record in records]})
+    else:
+        _print_records(records)
+
+
+def _client(asked: dict[str, Any]) -> "AdminClient":
+    """A client of the server that was asked for."""
+    from onnxpress.server.cli.admin_client import AdminClient
+
+    path: Path | None = asked["token_file"]
     try:
-        token = arguments.token_file.read_text().strip() if arguments.token_file else ""
+        token = path.read_text().strip() if path else ""
     except OSError as error:
-        return _fail(command, f"cannot read the token file: {error.strerror}", USAGE)
-    run = {"deploy": _deploy, "rollback": _rollback, "status": _status, "history": _history}[command]
-    with AdminClient(arguments.server, token, _actor()) as client:
-        try:
-            run(client, arguments)
-        except AdminCallError as error:
-            return _fail(command, str(error), REFUSED if error.refused else 1)
-    return 0
+        raise click.UsageError(f"cannot read the token file: {error.strerror}") from error
+    return AdminClient(asked["server"], token, _actor())
 
 
 def _actor() -> str:
@@ -47,110 +141,53 @@ def _actor() -> str:
     return f"{name}@{os.uname().nodename}"
 
 
-def _parser(command: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"onnxpress {command}", description=COMMANDS[command])
-    if command in ("deploy", "rollback"):
-        parser.add_argument("model", metavar="MODEL")
-    else:
-        parser.add_argument("model", metavar="MODEL", nargs="?", default="", help="all models without it")
-    if command == "deploy":
-        parser.add_argument("version", metavar="VERSION", type=_version)
-    if command in ("deploy", "rollback"):
-        parser.add_argument("--reason", default="", metavar="TEXT", help="kept in the deployment and the audit log")
-        parser.add_argument(
-            "--expected-epoch", type=int, metavar="N", help="refuse unless the deployment is at epoch N"
-        )
-    if command == "rollback":
-        parser.add_argument("--dry-run", action="store_true", help="only say where a rollback would go, and why")
-    if command == "history":
-        parser.add_argument("--limit", type=int, default=100, metavar="N", help="newest records shown (default 100)")
-    parser.add_argument(
-        "--server", default="127.0.0.1:8003", metavar="HOST:PORT", help="admin address (default %(default)s)"
-    )
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token of the admin port")
-    return parser
-
-
-def _version(text: str) -> int:
-    try:
-        return parse_version(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _deploy(client: AdminClient, arguments: argparse.Namespace) -> None:
-    request = pb.DeployRequest(
-        model=arguments.model,
-        version=arguments.version,
-        expected_epoch=arguments.expected_epoch,
-        reason=arguments.reason,
-    )
-    _say_outcome(client.call(lambda stub: stub.Deploy, request))
-
-
-def _rollback(client: AdminClient, arguments: argparse.Namespace) -> None:
-    request = pb.RollbackRequest(
-        model=arguments.model,
-        expected_epoch=arguments.expected_epoch,
-        reason=arguments.reason,
-        dry_run=arguments.dry_run,
-    )
-    done = client.call(lambda stub: stub.Rollback, request)
-    why = f"it was live before version {done.previous_version} and was not rolled back from"
-    if arguments.dry_run:
-        _say(f"{done.model}: a rollback would make version {done.version} live: {why}")
-    else:
-        _say_outcome(done)
-        _say(f"{done.model}: back to version {done.version}, since {why}")
-
-
-def _say_outcome(done: pb.DeployResponse) -> None:
-    if done.changed:
+def _print_outcome(schema: str, done: "pb.DeployResponse", output: str) -> None:
+    if output == "json":
+        print_json(schema, facts_of(done))
+    elif done.changed:
         before = f"before: {done.previous_version}" if done.previous_version else "the first"
-        _say(f"{done.model}: version {done.version} is live ({before}), epoch {done.epoch}")
+        click.echo(f"{done.model}: version {done.version} is live ({before}), epoch {done.epoch}")
     else:
-        _say(f"{done.model}: version {done.version} was live already, epoch {done.epoch}; nothing changed")
+        click.echo(f"{done.model}: version {done.version} was live already, epoch {done.epoch}; nothing changed")
 
 
-def _status(client: AdminClient, arguments: argparse.Namespace) -> None:
-    if arguments.model:
-        models = [client.call(lambda stub: stub.GetDeployment, pb.GetDeploymentRequest(model=arguments.model))]
-    else:
-        models = list(client.call(lambda stub: stub.ListModels, pb.ListModelsRequest()).models)
-    if not models:
-        _say("no models in the repository")
-    for model in models:
-        live = f"version {model.live_version} live" if model.live_version else "nothing live"
-        _say(
-            f"{model.model}: {live}, epoch {model.epoch}"
-            + (f", {model.reason!r} by {model.actor}" if model.reason else "")
-        )
-        for version in model.versions:
-            state = pb.VersionState.Name(version.state).removeprefix("VERSION_STATE_").lower()
-            if version.state == pb.VERSION_STATE_READY and version.reason:
-                state = f"{state}, {version.reason}"
-            mark = "*" if version.version == model.live_version else " "
-            reason = version.reason if version.state == pb.VERSION_STATE_FAILED else ""
-            line = f"  {mark} {version.version:>4}  {state:<9}  {version.digest[:DIGEST_SHOWN]:<12}  {reason}"
-            _say(line.rstrip())
-            if version.alone:
-                _say(f"          shared batches: no: {version.alone}")
+def _print_model(model: "pb.GetDeploymentResponse") -> None:
+    live = f"version {model.live_version} live" if model.live_version else "nothing live"
+    why = f", {model.reason!r} by {printable(model.actor)}" if model.reason else ""
+    title = f"{model.model}: {live}, epoch {model.epoch}{why}"
+    rows = []
+    for version in facts_of(model)["versions"]:
+        mark = "*" if version["version"] == model.live_version else " "
+        state, reason = version["state"], printable(version["reason"])
+        if state == "ready":  # its files are wrong, or its rows depend on each other
+            state, reason = f"ready, {reason}" if reason else state, _alone(version["alone"])
+        cells = (mark, str(version["version"]), state, version["digest"][:DIGEST_SHOWN])
+        rows.append((STATE_STYLES.get(version["state"], ""), (*cells, reason)))
+    if (console := terminal(sys.stdout)) is not None:
+        print_table(console, ("", "version", "state", "digest", "reason"), rows, title)
+        return
+    click.echo(title)
+    for _, (mark, number, state, digest, reason) in rows:
+        click.echo(f"  {mark} {number:>4}  {state:<9}  {digest:<12}  {reason}".rstrip())
 
 
-def _history(client: AdminClient, arguments: argparse.Namespace) -> None:
-    request = pb.GetHistoryRequest(model=arguments.model, limit=arguments.limit)
-    for record in client.call(lambda stub: stub.GetHistory, request).records:
+def _alone(why: str) -> str:
+    return f"shared batches: no: {printable(why)}" if why else ""
+
+
+def _print_records(records: "list[pb.AuditRecord]") -> None:
+    console = terminal(sys.stdout)
+    rows = []
+    for record in records:
         at = record.at.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
         change = f"{record.from_version} -> {record.to_version}"
-        reason = f"  {record.reason!r}" if record.reason else ""
-        what = f"{record.model}  {record.action:<8} {change:<10} epoch {record.epoch}"
-        _say(f"{at}  {what}  {record.result}  by {record.actor}{reason}")
-
-
-def _say(line: Any) -> None:
-    print(line)
-
-
-def _fail(command: str, message: str, code: int) -> int:
-    print(f"onnxpress {command}: {message}", file=sys.stderr)
-    return code
+        who, result = f"by {printable(record.actor)}", printable(record.result)
+        why = repr(record.reason) if record.reason else ""
+        if console is None:
+            what = f"{record.model}  {record.action:<8} {change:<10} epoch {record.epoch}"
+            click.echo(f"{at}  {what}  {result}  {who}  {why}".rstrip())
+        else:
+            cells = (at, record.model, f"{record.action} {change}", str(record.epoch), result, f"{why} {who}".strip())
+            rows.append(("" if result == "ok" else "red", cells))
+    if console is not None:
+        print_table(console, ("time (UTC)", "model", "change", "epoch", "result", "reason"), rows)

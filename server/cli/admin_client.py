@@ -5,21 +5,11 @@ from typing import Any, Self
 
 import grpc
 
+from onnxpress.cli.options import FailedError, RefusedError
 from onnxpress.protos.admin_pb2_grpc import AdminStub
 
 # A deploy may take as long as loading a version does.
 CALL_S = 300.0
-
-
-class AdminCallError(Exception):
-    """The server refused or could not be reached; the message is for people.
-
-    refused: True when the server said no, False when it could not be asked.
-    """
-
-    def __init__(self, message: str, *, refused: bool) -> None:
-        super().__init__(message)
-        self.refused = refused
 
 
 class AdminClient:
@@ -38,12 +28,13 @@ class AdminClient:
         self._channel.close()
 
     def call(self, choose: Callable[[Any], Any], request: Any) -> Any:
-        """Calls the method that `choose` picks from the stub. Raises AdminCallError."""
+        """Calls the method that `choose` picks from the stub.
+
+        Raises RefusedError when the server said no, FailedError when none could be asked.
+        """
         try:
             return choose(self._stub)(request, timeout=CALL_S, metadata=self._metadata)
         except grpc.RpcError as error:
-            unreachable = error.code() is grpc.StatusCode.UNAVAILABLE and "connect" in (error.details() or "")
-            message = (
-                f"no server answers at {self._address}" if unreachable else f"{error.details()} ({error.code().name})"
-            )
-            raise AdminCallError(message, refused=not unreachable) from error
+            if error.code() is grpc.StatusCode.UNAVAILABLE and "connect" in (error.details() or ""):
+                raise FailedError(f"no server answers at {self._address}") from error
+            raise RefusedError(f"{error.details()} ({error.code().name})") from error

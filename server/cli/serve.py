@@ -1,37 +1,48 @@
 """`onnxpress serve`: the server in this process until it is told to stop."""
 
-import argparse
-import sys
-from collections.abc import Sequence
+from typing import Any
 
+import click
+
+from onnxpress.cli.live import LiveLine
+from onnxpress.cli.options import DeclaredOptions, RefusedError
 from onnxpress.packages.errors import OnnxpressError
-from onnxpress.server.errors import (
-    UsageError,
-)
+from onnxpress.server.cli.loading import LoadingDisplay
+from onnxpress.server.errors import UsageError
 from onnxpress.server.settings import add_flags, resolve
 
-USAGE, REFUSED = 2, 3
+
+def _flags() -> list[click.Parameter]:
+    declared = DeclaredOptions()
+    add_flags(declared)
+    return declared.options
 
 
-def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="onnxpress serve", description="Serve a repository of models over gRPC.")
-    add_flags(parser)
-    flags = vars(parser.parse_args(argv[1:]))
+@click.command(
+    params=[click.Argument(["folder"], metavar="[REPOSITORY]", required=False, type=click.Path()), *_flags()]
+)
+def serve(folder: str | None, **flags: Any) -> None:
+    """Serves a repository of models over gRPC until SIGTERM.
+
+    REPOSITORY is the folder of all models, as --repository. Each flag is also a variable (ONNXPRESS_GRPC_PORT) and a
+    key of the file given by --config.
+    """
+    if folder is not None:
+        if flags["repository"] not in (None, folder):
+            raise click.UsageError(f"two repositories: {folder} and --repository {flags['repository']}")
+        flags["repository"] = folder
+    display = LoadingDisplay(LiveLine())
     try:
         settings = resolve(flags)
         if not settings.repository.is_dir():
             raise UsageError(f"repository {str(settings.repository)!r} is not a folder")
         # Imported late: --help and a wrong flag need no ONNX Runtime.
-        from onnxpress.server.wiring import serve  # noqa: PLC0415
+        from onnxpress.server.wiring import serve as run
 
-        serve(settings)
+        run(settings, *((display.watch, display) if display.alive else ()))
     except UsageError as error:
-        return _fail(error, USAGE)
+        raise click.UsageError(str(error)) from error
     except OnnxpressError as error:
-        return _fail(error, REFUSED)
-    return 0
-
-
-def _fail(error: Exception, code: int) -> int:
-    print(f"onnxpress serve: {error}", file=sys.stderr)
-    return code
+        raise RefusedError(str(error)) from error
+    finally:
+        display.close()

@@ -1,42 +1,59 @@
-"""Re-check a package's digests, and its golden rows on this machine's ONNX Runtime."""
+"""`onnxpress verify`: a package's digests, and its golden rows on this machine's ONNX Runtime."""
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from onnxpress.packages.errors import OnnxpressError
-from onnxpress.packages.names import VERSION_RULE, is_version
-from onnxpress.packages.read import MODEL_FILE, read_package
-from onnxpress.server.serving import runtime
-from onnxpress.server.settings import Settings
-from onnxpress.server.versions.loader import Loader
+import click
 
-USAGE, REFUSED = 2, 3
+from onnxpress.cli.options import RefusedError, output_option
+from onnxpress.cli.output import print_fields, print_json
 
 
-def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="onnxpress verify", description=__doc__)
-    parser.add_argument("package", type=Path, metavar="PACKAGE", help="a version's folder, such as models/churn/1")
-    folder: Path = parser.parse_args(argv[1:]).package.resolve()
+@click.command
+@click.argument("package", type=click.Path(path_type=Path), metavar="PACKAGE")
+@output_option
+def verify(package: Path, output: str) -> None:
+    """Verifies file digests and replays the golden rows on the local ONNX Runtime.
+
+    PACKAGE is a version's folder, such as models/churn/1. What does not hold is refused (exit 3).
+    """
+    # ONNX Runtime is needed by a package that is there, not by --help.
+    from onnxpress.packages.errors import OnnxpressError
+    from onnxpress.packages.names import VERSION_RULE, is_version
+    from onnxpress.packages.read import MODEL_FILE, read_package
+    from onnxpress.server.serving import runtime
+    from onnxpress.server.settings import Settings
+    from onnxpress.server.versions.loader import Loader
+
+    folder = package.resolve()
     if not (folder / MODEL_FILE).is_file():
-        print(f"onnxpress verify: {folder.name} holds no {MODEL_FILE}", file=sys.stderr)
-        return USAGE
+        raise click.UsageError(f"{folder.name} holds no {MODEL_FILE}")
     if not is_version(folder.name):
-        print(f"onnxpress verify: {folder.name} is not {VERSION_RULE}, as a version's folder is named", file=sys.stderr)
-        return USAGE
+        raise click.UsageError(f"{folder.name} is not {VERSION_RULE}, as a version's folder is named")
     limits = Settings(repository=folder.parent)
     try:
-        package = read_package(folder, folder.parent.name, int(folder.name), limits.model_mib_max)
-        lane = Loader(limits.latency_target_ms, limits.batch_rows_max).load(package)
+        read = read_package(folder, folder.parent.name, int(folder.name), limits.model_mib_max)
+        lane = Loader(limits.latency_target_ms, limits.batch_rows_max).load(read)
     except OnnxpressError as refusal:
-        print(f"onnxpress verify: refused: {refusal}", file=sys.stderr)
-        return REFUSED
-    files = len(package.manifest.files) if package.manifest else 0
-    golden = len(next(iter(package.golden.outputs.values()), ())) if package.golden else 0
-    print(f"digests   {f'{files} files hold' if files else 'none: no manifest.json'}")
-    print(f"golden    {f'{golden} rows answer as the original did' if golden else 'none'}")
-    alone = f"1 row {lane.cost.curve[1]:.0f} us, "
-    print(f"runtime   ONNX Runtime {runtime.VERSION}, {alone}batches of up to {lane.cost.batch_rows} rows")
-    print(f"model     {package.digest}")
-    return 0
+        raise RefusedError(f"refused: {refusal}") from refusal
+    facts = {
+        "package": str(package),
+        "digest": read.digest,
+        "files": len(read.manifest.files) if read.manifest else 0,
+        "golden_rows": len(next(iter(read.golden.outputs.values()), ())) if read.golden else 0,
+        "onnxruntime_version": runtime.VERSION,
+        # A version whose rows cannot be batched has no measured curve.
+        "row_us": lane.cost.curve[1] if lane.signature.batchable else None,
+        "batch_rows": lane.cost.batch_rows,
+    }
+    if output == "json":
+        print_json("verify/v1", facts)
+        return
+    alone = f"1 row {facts['row_us']:.0f} us, " if facts["row_us"] is not None else ""
+    print_fields(
+        [
+            ("digests", f"{facts['files']} files hold" if facts["files"] else "none: no manifest.json"),
+            ("golden", f"{facts['golden_rows']} rows answer as the original did" if facts["golden_rows"] else "none"),
+            ("runtime", f"ONNX Runtime {runtime.VERSION}, {alone}batches of up to {facts['batch_rows']} rows"),
+            ("model", read.digest),
+        ]
+    )

@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any
 
-from onnxpress.server.cli.serve import main
+from onnxpress.__main__ import main
 from onnxpress.server.facts import AdminFact
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.versions import deployer

@@ -169,4 +169,4 @@ def test_bad_command_line(arguments: list[str]) -> None:
     child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert child.returncode == 2
     assert "Traceback" not in child.stderr
-    assert child.stderr.splitlines()[-1].startswith("onnxpress serve: error: ")
+    assert child.stderr.splitlines()[-1].startswith("onnxpress serve: ")

@@ -59,7 +59,7 @@ def test_an_interrupted_test_ends_its_sender_and_says_so(proof, begin):
 def test_one_sender_carries_out_one_test_after_another(proof, repository):
     """As from locust's web page: the second test starts from nothing, whatever the first one left unfinished."""
     words = ["steady", "--target", proof("--live", "1").target, "--package", str(repository / "churn" / "1")]
-    given = vars(cli.parser().parse_args(words))
+    given = vars(cli.parsed(words))
     pipe = subprocess.PIPE
     with subprocess.Popen(
         [sys.executable, "-m", "onnxpress.loadtests.generator.sender"], env=ENVIRONMENT, stdin=pipe, stdout=pipe

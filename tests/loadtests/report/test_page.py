@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from onnxpress.loadtests.cli import parser
+from onnxpress.loadtests.cli import parsed
 from onnxpress.loadtests.measure.answers import Outcome
 from onnxpress.loadtests.measure.latency import Latencies
 from onnxpress.loadtests.report.charts import Axis, Series, chart, log_axis
@@ -30,7 +30,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 def settings(repository: Path, tmp_path: Path) -> Settings:
     words = ["swap", "--samples-min", "100", "--report-dir", str(tmp_path / "report")]
     words += [f"--package={repository / 'churn' / version}" for version in ("1", "2")]
-    return settings_of(parser().parse_args(words))
+    return settings_of(parsed(words))
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What every command shares: options and errors, the output for people and programs, the live line."""

@@ -1,0 +1,176 @@
+"""`deploy`, `rollback`, `status` and `history` against an admin port that answers what a test wants."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import pytest
+
+from onnxpress.__main__ import main
+from onnxpress.protos import admin_pb2 as pb
+from onnxpress.protos.admin_pb2_grpc import AdminServicer, add_AdminServicer_to_server
+from tests.documented import check_documented
+from tests.terminal import on_terminal, onnxpress
+
+AT = datetime(2026, 11, 23, 7, 5, 7, 250_000, UTC)
+REASON = "better on the holdout, and by far the best that we have seen since the spring"
+# Recolours the terminal and moves its cursor, for whoever prints it as it is.
+HOSTILE = "\x1b[31mred\x1b[2J"
+
+
+class FakeAdmin(AdminServicer):
+    """Answers as a server with two versions of churn would."""
+
+    def __init__(self) -> None:
+        self.model = pb.GetDeploymentResponse(
+            model="churn", epoch=7, live_version=2, previous_version=1, reason=REASON, actor="ana@prod-1"
+        )
+        self.model.updated_at.FromDatetime(AT)
+        self.model.versions.add(version=1, state=pb.VERSION_STATE_FAILED, reason=f"not the digest {HOSTILE}")
+        self.model.versions.add(version=2, state=pb.VERSION_STATE_READY, digest="d9d7e3d978b4" + "0" * 52)
+        self.calls: list[Any] = []
+
+    def Deploy(self, request: pb.DeployRequest, context: grpc.ServicerContext) -> pb.DeployResponse:
+        self.calls.append(request)
+        if request.version > 2:
+            context.abort(grpc.StatusCode.NOT_FOUND, "model 'churn' has no version 3; there are 1, 2")
+        return pb.DeployResponse(model="churn", version=request.version, previous_version=1, epoch=8, changed=True)
+
+    def Rollback(self, request: pb.RollbackRequest, _: grpc.ServicerContext) -> pb.DeployResponse:
+        self.calls.append(request)
+        return pb.DeployResponse(model="churn", version=1, previous_version=2, epoch=9, changed=True)
+
+    def GetDeployment(self, _: pb.GetDeploymentRequest, __: grpc.ServicerContext) -> pb.GetDeploymentResponse:
+        return self.model
+
+    def ListModels(self, _: pb.ListModelsRequest, __: grpc.ServicerContext) -> pb.ListModelsResponse:
+        return pb.ListModelsResponse(models=[self.model, pb.GetDeploymentResponse(model="price")])
+
+    def GetHistory(self, request: pb.GetHistoryRequest, _: grpc.ServicerContext) -> pb.GetHistoryResponse:
+        self.calls.append(request)
+        record = pb.AuditRecord(
+            sequence=3, actor="ana@prod-1", action="deploy", model="churn", from_version=1, to_version=2, epoch=7,
+            digest="d9d7e3d978b4", reason=REASON, result="ok",
+        )  # fmt: skip
+        record.at.FromDatetime(AT)
+        return pb.GetHistoryResponse(records=[record])
+
+
+@pytest.fixture
+def admin() -> Iterator[tuple[FakeAdmin, str]]:
+    servicer = FakeAdmin()
+    server = grpc.server(ThreadPoolExecutor(2))
+    add_AdminServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield servicer, f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = main(words)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize(
+    "words", [("deploy", "churn", "2"), ("rollback", "churn"), ("status",), ("history", "churn")], ids=lambda w: w[0]
+)
+def test_json_has_the_documented_keys(
+    admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """`--output json` prints one object with the keys and types of docs/cli.md, and nothing else."""
+    code, out, err = run(capsys, *words, "--server", admin[1], "--output", "json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["schema"] == f"onnxpress.{words[0]}/v1"
+    check_documented(told)
+
+
+def test_json_holds_the_facts_as_they_are(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers are numbers, states are words, times are UTC, and what is not there is null."""
+    churn, price = json.loads(run(capsys, "status", "--server", admin[1], "--output", "json")[1])["models"]
+    assert (churn["epoch"], churn["live_version"], churn["updated_at"]) == (7, 2, "2026-11-23T07:05:07.250Z")
+    assert [one["state"] for one in churn["versions"]] == ["failed", "ready"]
+    assert churn["versions"][0]["reason"] == f"not the digest {HOSTILE}"
+    assert (price["updated_at"], price["versions"]) == (None, [])
+
+
+def test_lines_for_a_pipe_are_plain(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no terminal is: one line a fact, of any length, without control characters of others."""
+    code, out, _ = run(capsys, "status", "churn", "--server", admin[1])
+    assert code == 0
+    assert out.splitlines() == [
+        f"churn: version 2 live, epoch 7, '{REASON}' by ana@prod-1",
+        "       1  failed                   not the digest \\x1b[31mred\\x1b[2J",
+        "  *    2  ready      d9d7e3d978b4",
+    ]
+    line = f"2026-11-23 07:05:07  churn  deploy   1 -> 2     epoch 7  ok  by ana@prod-1  '{REASON}'"
+    assert run(capsys, "history", "--server", admin[1])[1].splitlines() == [line]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize("command", ["status", "history"])
+def test_tables_fit_the_terminal(admin: tuple[FakeAdmin, str], command: str, columns: int) -> None:
+    """Every line is at most as wide as the terminal, and long cells are folded, not cut off."""
+    shown = on_terminal(onnxpress(command, "churn", "--server", admin[1]), columns)
+    assert shown.code == 0
+    assert max(map(len, shown.lines)) <= columns
+    words = " ".join(shown.text.split())
+    for part in ("epoch", "churn", "spring", "ana@prod-1") if columns >= 80 else ():
+        assert part in words
+    assert "\x1b[2J" not in shown.raw
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colour_is_for_terminals_that_want_it(
+    admin: tuple[FakeAdmin, str], environment: dict[str, str], coloured: bool
+) -> None:
+    """A failed version is red, unless NO_COLOR is set or the terminal has no colours."""
+    shown = on_terminal(onnxpress("status", "churn", "--server", admin[1]), environment=environment)
+    assert (shown.code, shown.coloured) == (0, coloured)
+    assert "failed" in shown.text
+
+
+def test_what_is_typed_reaches_the_server(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Reason, expected epoch and limit are sent as given; an epoch of 0 is one."""
+    servicer, address = admin
+    run(capsys, "deploy", "churn", "2", "--reason", "ticket 7", "--expected-epoch", "0", "--server", address)
+    run(capsys, "rollback", "churn", "--server", address)
+    run(capsys, "history", "--limit", "5", "--server", address)
+    deploy, rollback, history = servicer.calls
+    assert (deploy.version, deploy.reason, deploy.HasField("expected_epoch"), deploy.expected_epoch) == (
+        2, "ticket 7", True, 0,
+    )  # fmt: skip
+    assert not rollback.HasField("expected_epoch")
+    assert history.limit == 5
+
+
+def test_refusals_are_one_line(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """What the server declines is exit 3 and its own words, with JSON asked for or not."""
+    told = "onnxpress deploy: model 'churn' has no version 3; there are 1, 2 (NOT_FOUND)\n"
+    assert run(capsys, "deploy", "churn", "3", "--server", admin[1]) == (3, "", told)
+    assert run(capsys, "deploy", "churn", "3", "--server", admin[1], "--output", "json") == (3, "", told)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("deploy", "churn"),
+        ("deploy", "churn", "0"),
+        ("deploy", "churn", "2", "--expected-epoch", "-1"),
+        ("status", "--output", "xml"),
+        ("status", "--token-file", "/nonexistent"),
+        ("history", "--limit", "0"),
+    ],
+)
+def test_wrong_usage_is_one_line(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    """A command line that cannot be understood is exit 2, before any server is asked."""
+    code, out, err = run(capsys, *words, "--server", "127.0.0.1:1")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"onnxpress {words[0]}: ")
