@@ -145,8 +145,8 @@ def module_name(path: str) -> str:
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Full names of what is imported, functions' own imports included; a package is not its submodule."""
-    for node in running(tree):
+    """Full names of what is imported, functions' own and typing-only ones included; a package is not its submodule."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -154,14 +154,6 @@ def imports(tree: ast.AST) -> Iterator[str]:
             for name in node.names:
                 inner = f"{node.module}.{name.name}"
                 yield inner if inner in module_names() else node.module or ""
-
-
-def running(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node but what stands under `if TYPE_CHECKING`, which never runs."""
-    yield tree
-    for node in ast.iter_child_nodes(tree):
-        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
-            yield from running(node)
 
 
 def room(name: str) -> str:

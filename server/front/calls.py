@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 
 from onnxpress.server.errors import DRAINING_MESSAGE, DrainingError
-from onnxpress.server.serving.request import CALL, CANCEL, Event
+from onnxpress.server.serving.front import CALL, CANCEL, Event
 from onnxpress.server.wire.status import status_of
 
 Call = asyncio.Future[bytes]

@@ -6,7 +6,7 @@ from time import monotonic_ns
 from pygrpc_native import NativeGrpcFront
 
 from onnxpress.server.errors import UsageError
-from onnxpress.server.serving.request import Event
+from onnxpress.server.serving.front import Event
 from onnxpress.server.settings import Settings
 from onnxpress.server.wire.status import PUSHBACK_KEY, status_of
 

@@ -14,9 +14,9 @@ from onnxpress.protos import inference_pb2 as pb
 from onnxpress.server.errors import InvalidRequestError
 from onnxpress.server.front.calls import FutureFront
 from onnxpress.server.rpc.health import Health
+from onnxpress.server.serving.front import CALL, Event
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.pump import Pump
-from onnxpress.server.serving.request import CALL, Event
 from onnxpress.server.serving.routing import Route
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.serving.tensors import Signature, TensorSpec

@@ -59,7 +59,7 @@ class Admission:
         urgent = lane.queue.urgent_rows
         refused: list[Refused] = []
         for request in requests:
-            large = request.rows > lane.cost.whole_rows
+            large = request.rows > lane.cost.unsplit_rows_max
             wait_us = self.wait_us(lane, request.rows, ahead, others)
             limit_us = self.target_us * LEAST_PATIENCE
             if wait_us > limit_us:  # only now is it worth reading the metadata
@@ -102,7 +102,7 @@ class Admission:
         size = sum([request.size for request in requests])
         rows = sum(counts)
         if (
-            max(counts) > lane.cost.whole_rows
+            max(counts) > lane.cost.unsplit_rows_max
             or ahead.small + ahead.large + rows > self.rows_max
             or ahead.bytes + size > self.bytes_max
         ):
@@ -115,7 +115,7 @@ class Admission:
 
     def wait_us(self, lane: Lane, rows: int, ahead: Ahead, others: Sequence[Lane]) -> float:
         """Forecast of the time until a request of `rows` rows with that much ahead of it is answered."""
-        if rows > lane.cost.whole_rows:
+        if rows > lane.cost.unsplit_rows_max:
             return self._turns_us(lane, ahead.large + rows, ahead.small, others)
         return self._turns_us(lane, ahead.small + rows, ahead.large, others)
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
-from onnxpress.server.serving.request import Bunch, Request
+from onnxpress.server.serving.request import Request, UniformBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class Taken:
     A plain class, because making one is on the hot path.
     """
 
-    __slots__ = ("bunch", "bytes", "cancelled", "expired", "part", "requests", "rows", "stale")
+    __slots__ = ("bytes", "cancelled", "expired", "part", "requests", "rows", "stale", "uniform")
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.part: Part | None = None
-        self.bunch: Bunch | None = None  # in place of requests and part, where nothing had to queue
+        self.uniform: UniformBatch | None = None  # in place of requests and part, where nothing had to queue
         self.rows = 0
         self.bytes = 0  # of the payloads that they came in
         self.expired: list[Request] = []
@@ -75,13 +75,13 @@ class Queue:
         queues = (self._first_small, self._small, self._first_large, self._large)
         return (request.call for queue in queues for request in queue)
 
-    def put(self, requests: Sequence[Request], whole_rows: int) -> None:
-        """Adds newcomers; more than `whole_rows` rows are large."""
+    def put(self, requests: Sequence[Request], unsplit_rows_max: int) -> None:
+        """Adds newcomers; more than `unsplit_rows_max` rows are large."""
         rows = size = 0
         for request in requests:
             rows += request.rows
             size += request.size
-            if request.rows > whole_rows:
+            if request.rows > unsplit_rows_max:
                 (self._first_large if request.urgent else self._large).append(request)
                 self.large_rows += request.rows
             elif request.urgent:
@@ -125,11 +125,11 @@ class Queue:
             while waiting:
                 request = waiting[0]
                 if cancelled and request.call in cancelled:
-                    self._forsake(waiting.popleft(), taken.cancelled)
+                    self._discard(waiting.popleft(), taken.cancelled)
                 elif request.deadline and request.deadline <= now:
-                    self._forsake(waiting.popleft(), taken.expired)
+                    self._discard(waiting.popleft(), taken.expired)
                 elif request.arrival < fresh_since and len(waiting) > 1:
-                    self._forsake(waiting.popleft(), taken.stale)
+                    self._discard(waiting.popleft(), taken.stale)
                 elif request.rows <= room or not requests:
                     requests.append(waiting.popleft())
                     room -= request.rows
@@ -147,13 +147,13 @@ class Queue:
             left = request.rows - request.taken
             self.large_rows -= left
             if cancelled and request.call in cancelled:
-                self._forsake(request, taken.cancelled)
+                self._discard(request, taken.cancelled)
                 continue
             if request.deadline and request.deadline <= now:
-                self._forsake(request, taken.expired)
+                self._discard(request, taken.expired)
                 continue
             if request.arrival < fresh_since and not request.taken and waiting:
-                self._forsake(request, taken.stale)
+                self._discard(request, taken.stale)
                 continue
             start, rows = request.taken, min(room, left)
             request.taken = start + rows
@@ -164,7 +164,7 @@ class Queue:
             self.bytes -= request.size
             return
 
-    def _forsake(self, request: Request, why: list[Request]) -> None:
+    def _discard(self, request: Request, why: list[Request]) -> None:
         why.append(request)
         self.rows -= request.rows - request.taken
         self.bytes -= request.size

@@ -7,8 +7,7 @@ import numpy as np
 
 from onnxpress.protos.package_pb2 import Manifest
 from onnxpress.server.errors import InvalidRequestError
-from onnxpress.server.serving.request import Flat
-from onnxpress.server.serving.tensors import TensorSpec
+from onnxpress.server.serving.tensors import Flat, TensorSpec
 
 SHOWN_MAX = 10
 

@@ -25,7 +25,7 @@ CORRECT_EVERY = 256  # batches
 HEAVY_US = 1_000
 # While other models have callers no run takes longer, where its model lets that be. Half of it would cost a model of
 # 45 us a row 9 to 14 % of its rate, and took nothing measurable off the p99 of the others.
-BRIEF_US = 2_000
+SHARED_RUN_US_MAX = 2_000
 
 Curve = dict[int, float]  # rows -> microseconds
 T = TypeVar("T")
@@ -90,9 +90,10 @@ def batch_rows(fits: Curve) -> int:
 class CostModel:
     """The curve of one version, corrected by what its batches really take. Changed under the Scheduler's lock only.
 
-    batch_rows: how many rows are run together. whole_rows: a request of more is split; not fewer than `batch_rows`,
-    since a request that keeps the latency target is better run in one piece, however little larger batches save.
-    brief_rows: as many rows as run within BRIEF_US, at least one.
+    batch_rows: how many rows are run together. unsplit_rows_max: a request of more is split; not fewer than
+    `batch_rows`, since a request that keeps the latency target is better run in one piece, however little larger
+    batches save.
+    shared_batch_rows: as many rows as run within SHARED_RUN_US_MAX, at least one.
     """
 
     def __init__(self, curve: Curve, target_us: float) -> None:
@@ -102,15 +103,15 @@ class CostModel:
         self._target_us = target_us
         self._sizes = list(self.curve)
         self._batches = 0
-        self.batch_rows = self.whole_rows = 1
+        self.batch_rows = self.unsplit_rows_max = 1
         # Not corrected: on a machine that is slow because it is busy, smaller batches would cost the others more.
-        self.brief_rows = max((rows for rows in self.curve if self.micros(rows) <= BRIEF_US), default=1)
+        self.shared_batch_rows = max((rows for rows in self.curve if self.micros(rows) <= SHARED_RUN_US_MAX), default=1)
         self._size_batches()
 
     def _size_batches(self) -> None:
         scale = min(self.scale, BATCH_SCALE_MAX)
         fits = fitting(self.curve, self._target_us, scale)
-        self.batch_rows, self.whole_rows = batch_rows(fits), max(fits, default=1)
+        self.batch_rows, self.unsplit_rows_max = batch_rows(fits), max(fits, default=1)
 
     def micros(self, rows: int) -> float:
         """Forecast of one batch, without the correction: between measured sizes a straight line."""

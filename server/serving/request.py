@@ -1,93 +1,87 @@
 """A request on its way from the front to its answer. It carries everything it needs; there is no table of calls."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from onnxpress.server.serving.lane import Lane
-    from onnxpress.server.serving.routing import Route, Routes
+from onnxpress.server.serving.front import Details, Front, Metadata
+from onnxpress.server.serving.tensors import Flat, Signature
 
-# (kind, call, method, payload, client key, details): what a front's `receive` gives; details is
-# (metadata, peer, seconds left before the deadline or None).
-Event = tuple[int, Any, int, bytes | None, Any, tuple[Any, str, float | None] | None]
-CALL = 0
-CANCEL = 1
-Metadata = Sequence[tuple[str, str | bytes]]
-# One input of a request, flat and row-major: bytes, or for BYTES a list of str.
-Flat = Any
+ROUTE_KEY = "route-key"  # request metadata; the parameter of the same meaning is `route_key`
 
 
-class Front(Protocol):
-    """What speaks HTTP/2. Every method may be called from any thread."""
+class Sender(Protocol):
+    """What sent a request to its lane: the route, of which requests hold a lease."""
 
-    @property
-    def refuses(self) -> bool:
-        """Whether the pumps refuse the calls that they receive from now on."""
-        ...
-
-    def receive(self, most: int) -> list[Event] | None:
-        """Up to `most` events that wait, or blocks until there is one; None once the front is closed."""
-        ...
-
-    def answer(self, call: Any, payload: bytes) -> bool:
-        """False when the caller has left."""
-        ...
-
-    def fail(self, call: Any, error: BaseException) -> str:
-        """Ends the call with the status that `error` stands for; returns the status' name."""
-        ...
+    epoch: int
+    held: int
 
 
-class Request:
-    """Rows of one call, bound to the version that will answer them.
+class Parsed:
+    """What the bytes of one call say, checked against a signature, whichever lane will answer. Nobody changes it.
 
-    shapes: of each input, only where the version cannot share runs (its signature is not batchable).
-    outputs: indices into the signature's outputs, None for all.
+    version: empty where the deployment decides. shapes: of each input, only where requests cannot share runs (the
+    signature is not batchable). outputs: indices into the signature's outputs, None for all. size: bytes of the
+    payload. key: the parameter `route_key`.
     """
 
-    __slots__ = (
-        "arrival",
-        "call",
-        "deadline",
-        "front",
-        "id",
-        "lane",
-        "metadata",
-        "outputs",
-        "parts",
-        "route",
-        "rows",
-        "shapes",
-        "size",
-        "taken",
-        "tensors",
-        "urgent",
-    )
+    __slots__ = ("id", "key", "model", "outputs", "rows", "shapes", "signature", "size", "tensors", "version")
 
     def __init__(
         self,
-        lane: "Lane",
-        route: "Route | None",
+        model: str,
+        version: str,
+        signature: Signature,
         rows: int,
         tensors: Sequence[Flat],
         size: int,
         shapes: Sequence[Sequence[int]] | None,
         outputs: tuple[int, ...] | None,
         id_: str,
+        key: str = "",
     ) -> None:
-        self.lane = lane
-        self.route = route  # the deployment that decided; None where the caller named the version
+        self.model = model
+        self.version = version
+        self.signature = signature
         self.rows = rows
         self.tensors = tensors
-        self.size = size  # bytes of the payload
+        self.size = size
         self.shapes = shapes
         self.outputs = outputs
         self.id = id_
-        # Set by the pump that received it; times are monotonic nanoseconds.
-        self.front: Front
-        self.call: Any
-        self.arrival: int
+        self.key = key
+
+
+class Request:
+    """Rows of one call, bound to the version that will answer them. Times are monotonic nanoseconds."""
+
+    __slots__ = (
+        "arrival",
+        "call",
+        "deadline",
+        "front",
+        "metadata",
+        "parsed",
+        "parts",
+        "route",
+        "rows",
+        "size",
+        "taken",
+        "urgent",
+        "variant",
+    )
+
+    def __init__(
+        self, parsed: Parsed, route: Sender | None, variant: str, front: Front, call: Any, arrival: int
+    ) -> None:
+        self.parsed = parsed
+        self.route = route  # the deployment that decided; None where the caller named the version
+        self.variant = variant
+        self.rows = parsed.rows
+        self.size = parsed.size
+        self.front = front
+        self.call = call
+        self.arrival = arrival
         self.deadline = 0  # none
         self.metadata: Metadata = ()
         self.urgent = False  # goes before others of its lane; set by Admission
@@ -102,29 +96,45 @@ class Request:
         ]
 
     def __repr__(self) -> str:
-        return f"Request({self.lane!r}, rows={self.rows}, taken={self.taken})"
+        return f"Request({self.parsed.model}, rows={self.rows}, taken={self.taken})"
 
 
-class Bunch:
-    """Calls that came together and are alike but for their ids and rows: one lane, all outputs, one tensor each.
+class UniformBatch:
+    """Calls that came together and are alike but for their ids and rows: one header, all outputs, one tensor each.
 
-    What requests carry is here once for all of them, since making an object for each costs more than answering it. A
-    bunch runs at once or not at all: calls that must wait, and so may be cancelled, expire or be split, are Requests.
+    What requests carry is here once for all of them, since making an object for each costs more than answering it. It
+    runs at once or not at all: calls that must wait, and so may be cancelled, expire or be split, are Requests.
     """
 
-    __slots__ = ("arrival", "calls", "front", "ids", "lane", "route", "rows", "size", "tensors")
+    __slots__ = (
+        "arrival",
+        "calls",
+        "details",
+        "front",
+        "ids",
+        "model",
+        "route",
+        "rows",
+        "signature",
+        "size",
+        "tensors",
+        "variant",
+        "version",
+    )
 
     def __init__(
         self,
-        lane: "Lane",
-        route: "Route | None",
+        model: str,
+        version: str,
+        signature: Signature,
         rows: int,
         tensors: Sequence[bytes],
         size: int,
         ids: Sequence[bytes] | None,
     ) -> None:
-        self.lane = lane
-        self.route = route
+        self.model = model
+        self.version = version
+        self.signature = signature
         self.rows = rows  # of each
         self.tensors = tensors
         self.size = size  # bytes of all payloads
@@ -132,39 +142,39 @@ class Bunch:
         # Set by the pump that received them; the time is in monotonic nanoseconds.
         self.front: Front
         self.calls: Sequence[Any]
+        self.details: Sequence[Details | None]
         self.arrival: int
+        self.route: Sender | None = None
+        self.variant = ""
+
+    def select(self, places: Sequence[int]) -> "UniformBatch":
+        """Some of the calls, by their places."""
+        size = self.size * len(places) // len(self.calls)
+        ids = [self.ids[place] for place in places] if self.ids is not None else None
+        tensors = [self.tensors[place] for place in places]
+        chosen = UniformBatch(self.model, self.version, self.signature, self.rows, tensors, size, ids)
+        chosen.front, chosen.arrival = self.front, self.arrival
+        chosen.calls = [self.calls[place] for place in places]
+        chosen.details = [self.details[place] for place in places]
+        return chosen
 
     def requests(self) -> list[Request]:
         """Each for itself."""
         made = []
-        for number, (call, tensor) in enumerate(zip(self.calls, self.tensors, strict=True)):
+        for number, (call, tensor, details) in enumerate(zip(self.calls, self.tensors, self.details, strict=True)):
             id_ = self.ids[number][1:].decode() if self.ids is not None else ""
             size = self.size // len(self.calls)
-            request = Request(self.lane, self.route, self.rows, (tensor,), size, None, None, id_)
-            request.front, request.call, request.arrival = self.front, call, self.arrival
+            parsed = Parsed(self.model, self.version, self.signature, self.rows, (tensor,), size, None, None, id_)
+            request = Request(parsed, self.route, self.variant, self.front, call, self.arrival)
+            if details is not None:
+                request.metadata = details[0]
             made.append(request)
         return made
 
 
-class Codec(Protocol):
-    """How requests and answers are written; see wire/codec.py."""
-
-    def decode(self, payload: bytes, routes: "Routes") -> Request:
-        """Raises an OnnxpressError that says what is wrong with the request."""
-        ...
-
-    def bunch(self, payloads: Sequence[bytes], routes: "Routes") -> Bunch | None:
-        """What `decode` would make of all of them, in one object; None where they are not that much alike."""
-        ...
-
-    def encode(self, requests: Sequence[Request], outputs: Sequence[Flat]) -> Iterable[bytes]:
-        """The answers of requests whose rows follow each other in the flat outputs of one batch."""
-        ...
-
-    def encode_bunch(self, bunch: Bunch, outputs: Sequence[Flat]) -> Iterable[bytes]:
-        """The answers to the calls of a bunch, in their order."""
-        ...
-
-    def encode_shaped(self, request: Request, outputs: Sequence[Flat], shapes: Sequence[Sequence[int]]) -> bytes:
-        """The answer of a version that is not batchable: whole outputs in the shapes that they have."""
-        ...
+def route_key(metadata: Metadata, parsed_key: str = "") -> str:
+    """What keeps a caller on one version: the metadata, else the request's parameter; empty where there is neither."""
+    for name, value in metadata:
+        if name == ROUTE_KEY:
+            return value if isinstance(value, str) else value.decode(errors="replace")
+    return parsed_key

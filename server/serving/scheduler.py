@@ -12,7 +12,7 @@ from typing import Any
 from onnxpress.server.serving.admission import Admission
 from onnxpress.server.serving.batching import Taken
 from onnxpress.server.serving.lane import Lane
-from onnxpress.server.serving.request import Bunch, Request
+from onnxpress.server.serving.request import Request, Sender, UniformBatch
 from onnxpress.server.serving.routing import Route, Routes
 
 CANCELLED_MAX = 4096
@@ -21,12 +21,12 @@ ACTIVE_NS = 1_000_000_000
 # What arrives may wait this long for a pump that runs a batch: less than waking another one would cost it, and the
 # threads would share the interpreter. While runs take longer, or texts are so long that the cost curve knows nothing of
 # them, all pumps without a batch receive: handing the turn over takes milliseconds where the cores are busy.
-AWAY_US = 1_000
+RECEIVER_ABSENCE_MAX_US = 1_000
 # Where many short calls run together, other pumps would take turns at the interpreter and not at the model: there a run
 # may also take this much for each call, by the curve as it was measured. What crowded cores add is no reason for more
 # pumps, which would crowd them further.
-AWAY_CALL_US = 12
-AWAY_BYTES = 65_536
+RECEIVER_ABSENCE_CALL_US = 12
+RECEIVER_ABSENCE_BYTES_MAX = 65_536
 
 
 class StaleRoutesError(Exception):
@@ -40,7 +40,7 @@ class Batch:
     lane: Lane
     taken: Taken
     at: int  # when it was taken, monotonic ns
-    given_up: bool = False  # the part's request has failed; its other rows will not run
+    aborted: bool = False  # the part's request has failed; its other rows will not run
 
 
 class Scheduler:
@@ -68,9 +68,15 @@ class Scheduler:
         self._closed = False
 
     def submit(
-        self, admitted: Mapping[Lane, Sequence[Request]], routes: Routes, cancelled: Sequence[Any], now: int
+        self,
+        admitted: Mapping[Lane, Sequence[Request]],
+        routes: Routes,
+        cancelled: Sequence[Any],
+        now: int,
+        *,
+        claim: bool = True,
     ) -> Batch | None:
-        """Queues requests, which were bound by `routes`, and takes a batch if a slot is free.
+        """Queues requests, which were bound by `routes`, and takes a batch if a slot is free and it is to `claim` one.
 
         Raises StaleRoutesError, changing nothing, when the routes have changed: the requests must be bound again.
         """
@@ -79,24 +85,24 @@ class Scheduler:
                 raise StaleRoutesError
             for lane, requests in admitted.items():
                 if requests:
-                    self._line_up(lane, now)
-                lane.asked = now
-                lane.queue.put(requests, lane.cost.whole_rows)
+                    self._enqueue_lane(lane, now)
+                lane.last_request_ns = now
+                lane.queue.put(requests, lane.cost.unsplit_rows_max)
                 _lease(lane, requests, 1)
             if cancelled:
                 self._cancel(cancelled)
-            return self._claim(now)
+            return self._claim(now) if claim else None
 
-    def start(self, bunch: Bunch, routes: Routes, now: int) -> Batch | None:
-        """A batch of a bunch, bound by `routes`, that need not wait; None where it must, which changes nothing."""
-        lane, taken = bunch.lane, Taken()
-        taken.bunch, taken.rows, taken.bytes = bunch, bunch.rows * len(bunch.calls), bunch.size
+    def start(self, lane: Lane, uniform: UniformBatch, routes: Routes, now: int) -> Batch | None:
+        """A run of calls bound by `routes` that need not wait; None where they must, which changes nothing."""
+        taken = Taken()
+        taken.uniform, taken.rows, taken.bytes = uniform, uniform.rows * len(uniform.calls), uniform.size
         with self._lock:
             free = self._running < self._slots and not self._waiting and not lane.running
             if not free or routes is not self.routes or taken.rows > self._rows(lane, now):
                 return None
-            lane.asked = now
-            _hold(lane, bunch.route, len(bunch.calls))
+            lane.last_request_ns = now
+            _hold(lane, uniform.route, len(uniform.calls))
             return self._begin(lane, taken, now)
 
     def turn(self, *, held: bool) -> Batch | None:
@@ -134,7 +140,7 @@ class Scheduler:
     def finish(self, batch: Batch, now: int) -> Batch | None:
         """Gives back the slot and the leases of requests that are answered, and takes the next batch if any waits.
 
-        A part's request goes back into the queue, unless it is complete or `given_up`.
+        A part's request goes back into the queue, unless it is complete or `aborted`.
         """
         lane, part = batch.lane, batch.taken.part
         with self._lock:
@@ -143,13 +149,13 @@ class Scheduler:
             if batch.taken.rows:
                 lane.cost.observe(batch.taken.rows, (now - batch.at) / 1e3)
             _lease(lane, batch.taken.requests, -1)
-            bunch = batch.taken.bunch
-            if bunch is not None:
-                _hold(lane, bunch.route, -len(bunch.calls))
-            if part is not None and (part.last or batch.given_up):
+            uniform = batch.taken.uniform
+            if uniform is not None:
+                _hold(lane, uniform.route, -len(uniform.calls))
+            if part is not None and (part.last or batch.aborted):
                 _lease(lane, (part.request,), -1)
             elif part is not None:
-                self._line_up(lane, now)
+                self._enqueue_lane(lane, now)
                 lane.queue.put_back(part.request)
             if self._watched:
                 self._released.notify_all()
@@ -184,7 +190,7 @@ class Scheduler:
             finally:
                 self._watched -= 1
 
-    def _line_up(self, lane: Lane, now: int) -> None:
+    def _enqueue_lane(self, lane: Lane, now: int) -> None:
         """Before rows are added: a lane whose queue was empty takes its place among those that wait."""
         if not lane.queue:
             self._waiting.append(lane)
@@ -207,8 +213,8 @@ class Scheduler:
     def _rows(self, lane: Lane, now: int) -> int:
         """How many rows a batch may have now: a run cannot be interrupted, so it is brief while others have callers."""
         cost = lane.cost
-        if cost.brief_rows < cost.batch_rows and self._others_active(lane, now):
-            return cost.brief_rows
+        if cost.shared_batch_rows < cost.batch_rows and self._others_active(lane, now):
+            return cost.shared_batch_rows
         return cost.batch_rows
 
     def _begin(self, lane: Lane, taken: Taken, now: int) -> Batch:
@@ -222,13 +228,13 @@ class Scheduler:
 
     def _long(self, lane: Lane, taken: Taken) -> bool:
         """Whether a pump that runs `taken`, and then what waits, would be away for too long."""
-        if taken.bytes > AWAY_BYTES or not lane.signature.batchable:
+        if taken.bytes > RECEIVER_ABSENCE_BYTES_MAX or not lane.signature.batchable:
             return True
         micros = lane.cost.backlog_us(taken.rows)
         for other in self._waiting:
             micros += other.cost.backlog_us(other.queue.rows)
-        calls = len(taken.bunch.calls) if taken.bunch else len(taken.requests)
-        return micros > AWAY_US and micros > calls * AWAY_CALL_US * lane.cost.scale
+        calls = len(taken.uniform.calls) if taken.uniform else len(taken.requests)
+        return micros > RECEIVER_ABSENCE_MAX_US and micros > calls * RECEIVER_ABSENCE_CALL_US * lane.cost.scale
 
     def _next_lane(self, now: int) -> Lane | None:
         """The next in turn that may have a slot.
@@ -251,7 +257,7 @@ class Scheduler:
 
     def _others_active(self, lane: Lane, now: int) -> bool:
         return any(
-            other is not lane and now - other.asked < ACTIVE_NS
+            other is not lane and now - other.last_request_ns < ACTIVE_NS
             for route in self.routes.models.values()
             for other in route.lanes.values()
         )
@@ -267,7 +273,7 @@ class Scheduler:
             self._cancelled &= queued
 
 
-def _hold(lane: Lane, route: Route | None, count: int) -> None:
+def _hold(lane: Lane, route: Sender | None, count: int) -> None:
     """That many leases more, or less: on the lane, and on the route that sent its requests there."""
     lane.held += count
     if route is not None:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,9 @@ from onnxpress.packages.datatypes import DATATYPES
 
 ANY = -1  # a dimension that the caller chooses
 LENGTH_BYTES = 4  # what precedes each BYTES element
+SIGNATURES_MAX = 1024
+# One input or output, flat and row-major: bytes, or for BYTES a list of elements.
+Flat = Any
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,9 @@ class Signature:
             spec.row_elements * (LENGTH_BYTES if spec.datatype == "BYTES" else spec.dtype.itemsize)
             for spec in self.inputs
         )
+
+
+@lru_cache(maxsize=SIGNATURES_MAX)
+def interned(signature: Signature) -> Signature:
+    """One object for equal signatures, so that `is` compares them: versions of a model mostly have the same."""
+    return signature

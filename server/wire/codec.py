@@ -10,15 +10,14 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from onnxpress.packages.datatypes import DATATYPES
-from onnxpress.packages.names import VERSION_RULE, is_version
 from onnxpress.protos.inference_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
 from onnxpress.server.errors import InvalidRequestError, TooLargeError
+from onnxpress.server.serving.binding import Header
 from onnxpress.server.serving.lane import Lane
-from onnxpress.server.serving.request import Bunch, Flat, Request
-from onnxpress.server.serving.routing import Routes
-from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec
+from onnxpress.server.serving.request import Parsed, Request, UniformBatch
+from onnxpress.server.serving.tensors import ANY, Flat, Signature, TensorSpec
 from onnxpress.server.wire.strings import split_bytes
-from onnxpress.server.wire.templates import ID_TAG, Learned, learn, varint
+from onnxpress.server.wire.templates import ID_TAG, KEY_PARAMETER, Learned, learn, varint
 
 PLANS_MAX = 4096
 # Of the largest message, what is kept for all but the rows: names, shapes, the id, parameters.
@@ -40,10 +39,22 @@ class Plan:
     fixed: bool
 
 
+class Message:
+    """A payload with a header that is not known: parsed, and not yet checked against any signature."""
+
+    __slots__ = ("key", "message", "model", "version")
+
+    def __init__(self, message: ModelInferRequest) -> None:
+        self.message = message
+        self.model = message.model_name
+        self.version = message.model_version
+        self.key = message.parameters[KEY_PARAMETER].string_param if KEY_PARAMETER in message.parameters else ""
+
+
 class Codec:
     """The template path where the header is known, else the full path, which also teaches the templates.
 
-    Owns the plans of answers; threads may race to write one, with equal content.
+    Owns the templates and the plans of answers; threads may race to add one, with equal content.
     """
 
     def __init__(self, message_max: int, rows_max: int = INT32_MAX) -> None:
@@ -51,57 +62,69 @@ class Codec:
         self._message_max = message_max
         self._rows_max = min(rows_max, INT32_MAX)
         self._plans: dict[tuple[Lane, int, tuple[int, ...] | None], Plan] = {}
+        self._learned = Learned()
+        self.uniform = self._learned.uniform
 
-    def decode(self, payload: bytes, routes: Routes) -> Request:
-        """Raises TooLargeError, InvalidRequestError, UnknownModelError, UnknownVersionError or NotReadyError."""
-        learned = routes.learned
-        if learned is None:
-            learned = routes.learned = Learned()
-        return learned.match(payload) or self._decode(payload, routes, learned)
+    def open(self, payload: bytes) -> Parsed | Message:
+        """What the payload says of who is to answer, and where its header is known, all that it says.
+
+        Raises TooLargeError, InvalidRequestError.
+        """
+        return self._learned.match(payload) or self._parse(payload)
 
     def request_rows_max(self, signature: Signature) -> int:
         """How many rows one request may have: as many as fit into a message while all texts are empty; at least 1."""
         header = min(HEADER_BYTES, self._message_max // 2)
         return max(1, min(self._rows_max, (self._message_max - header) // max(1, signature.row_bytes)))
 
-    def _decode(self, payload: bytes, routes: Routes, learned: Learned) -> Request:
+    def decode(self, payload: bytes, header: Header, signature: Signature) -> Parsed:
+        """The request, checked against `signature`; `header` is what `open` gave.
+
+        Raises InvalidRequestError, TooLargeError.
+        """
+        if isinstance(header, Message):
+            message = header.message
+        else:  # known with another signature
+            parsed = self._learned.match(payload, signature)
+            if parsed is not None:
+                return parsed
+            message = self._parse(payload).message
+        parsed, order = check(message, len(payload), signature)
+        rows_max = self.request_rows_max(signature)
+        if parsed.rows > rows_max:
+            raise TooLargeError(
+                f"the request has {parsed.rows} rows, one request to model {parsed.model!r} may have {rows_max}"
+            )
+        template = learn(payload, message, parsed, order)
+        if template is not None:
+            self._learned.add(template, len(payload))
+        return parsed
+
+    def _parse(self, payload: bytes) -> Message:
         if len(payload) > self._message_max:
             raise TooLargeError(f"the request has {len(payload)} bytes, the limit is {self._message_max}")
-        message = parse(payload)
-        request, order = bind(message, len(payload), routes)
-        rows_max = self.request_rows_max(request.lane.signature)
-        if request.rows > rows_max:
-            raise TooLargeError(
-                f"the request has {request.rows} rows, one request to model {request.lane.model!r} may have {rows_max}"
-            )
-        template = learn(payload, message, request, order)
-        if template is not None:
-            learned.add(template, len(payload))
-        return request
+        return Message(parse(payload))
 
-    def bunch(self, payloads: Sequence[bytes], routes: Routes) -> Bunch | None:
-        """What `decode` would make of all payloads, in one object; None where it is not known that it can."""
-        return routes.learned.bunch(payloads) if routes.learned is not None else None
-
-    def encode_bunch(self, bunch: Bunch, outputs: Sequence[Flat]) -> Iterable[bytes]:
+    def encode_uniform(self, lane: Lane, uniform: UniformBatch, outputs: Sequence[Flat]) -> Iterable[bytes]:
         """The ModelInferResponses, in the order of the calls."""
-        ids = [ID_TAG + id_ for id_ in bunch.ids] if bunch.ids is not None else None
-        return _alike(self._plan((bunch.lane, bunch.rows, None)), bunch.rows, len(bunch.calls), ids, outputs)
+        ids = [ID_TAG + id_ for id_ in uniform.ids] if uniform.ids is not None else None
+        return _alike(self._plan((lane, uniform.rows, None)), uniform.rows, len(uniform.calls), ids, outputs)
 
-    def encode(self, requests: Sequence[Request], outputs: Sequence[Flat]) -> Iterable[bytes]:
+    def encode(self, lane: Lane, requests: Sequence[Request], outputs: Sequence[Flat]) -> Iterable[bytes]:
         """The ModelInferResponses of requests whose rows follow each other in the flat outputs of one batch."""
-        if len(requests) > 1:
-            lane, rows = requests[0].lane, requests[0].rows
+        parsed = [request.parsed for request in requests]
+        if len(parsed) > 1:
+            rows = parsed[0].rows
             plan = self._plan((lane, rows, None))
-            if plan.fixed and not [one for one in requests if one.outputs or one.rows != rows]:
-                ids = [_id_field(one.id) for one in requests]
+            if plan.fixed and not [one for one in parsed if one.outputs or one.rows != rows]:
+                ids = [_id_field(one.id) for one in parsed]
                 return _alike(plan, rows, len(ids), ids if any(ids) else None, outputs)
         answers: list[bytes] = []
         at, rows, chosen = 0, 0, None
-        for request in requests:
-            if not rows or request.rows != rows or request.outputs != chosen:
-                rows, chosen = request.rows, request.outputs
-                plan = self._plan((request.lane, rows, chosen))
+        for one in parsed:
+            if not rows or one.rows != rows or one.outputs != chosen:
+                rows, chosen = one.rows, one.outputs
+                plan = self._plan((lane, rows, chosen))
             pieces: list[Any] = []
             for index, stride, frame in plan.tensors:
                 flat = outputs[index][at * stride : (at + rows) * stride]
@@ -110,20 +133,22 @@ class Codec:
                 else:
                     data = b"".join(flat) if isinstance(flat, list) else flat
                     pieces += (frame, varint(len(data)), data)
-            if request.id:
-                pieces.append(_id_field(request.id))
+            if one.id:
+                pieces.append(_id_field(one.id))
             answers.append(b"".join(pieces))
             at += rows
         return answers
 
-    def encode_shaped(self, request: Request, outputs: Sequence[Flat], shapes: Sequence[Sequence[int]]) -> bytes:
+    def encode_shaped(
+        self, lane: Lane, request: Request, outputs: Sequence[Flat], shapes: Sequence[Sequence[int]]
+    ) -> bytes:
         """The same for a version that is not batchable: the whole outputs, in the shapes that they have."""
-        chosen = request.outputs or range(len(outputs))
-        pieces: list[Any] = [_header(request.lane, chosen, [shapes[index] for index in chosen])]
+        chosen = request.parsed.outputs or range(len(outputs))
+        pieces: list[Any] = [_header(lane, chosen, [shapes[index] for index in chosen])]
         for index in chosen:
             _append_tensor(pieces, outputs[index])
-        if request.id:
-            pieces.append(_id_field(request.id))
+        if request.parsed.id:
+            pieces.append(_id_field(request.parsed.id))
         return b"".join(pieces)
 
     def _plan(self, key: tuple[Lane, int, tuple[int, ...] | None]) -> Plan:
@@ -173,22 +198,17 @@ def _id_field(id_: str) -> bytes:
     return ID_TAG + varint(len(encoded)) + encoded if encoded else b""
 
 
-def bind(message: ModelInferRequest, size: int, routes: Routes) -> tuple[Request, list[int]]:
-    """The request of a parsed message, checked against the signature of the version that will answer it.
+def check(message: ModelInferRequest, size: int, signature: Signature) -> tuple[Parsed, list[int]]:
+    """The request of a parsed message of `size` bytes, checked against `signature`.
 
-    Also gives the place in the message of each input. Raises like `decode`.
+    Also gives the place in the message of each input. Raises InvalidRequestError.
     """
-    route = routes.route(message.model_name)
-    version = message.model_version
-    if version and not is_version(version):
-        raise InvalidRequestError(f"model_version must be empty or {VERSION_RULE}, got {_shown(version)}")
-    lane = route.lane(version)
-    specs = lane.signature.inputs
+    specs = signature.inputs
     order = _match_inputs(message, specs)
     raws = message.raw_input_contents
     if raws:
         _check_raw(message, raws)
-    rows = _check_shapes([message.inputs[place] for place in order], lane)
+    rows = _check_shapes([message.inputs[place] for place in order], specs)
     tensors: list[Flat] = []
     for place, spec in zip(order, specs, strict=True):
         tensor = message.inputs[place]
@@ -197,13 +217,12 @@ def bind(message: ModelInferRequest, size: int, routes: Routes) -> tuple[Request
             tensors.append(_raw(raws[place], spec, count, tensor.shape))
         else:
             tensors.append(_typed(tensor.contents, spec, count, tensor.shape))
-    lane.contract.check(tensors)
-    outputs = _match_outputs(message, lane)
-    route_held = None if version else route
-    if lane.signature.batchable:
-        return Request(lane, route_held, rows, tensors, size, None, outputs, message.id), order
+    outputs = _match_outputs(message, signature)
+    names, header = (message.model_name, message.model_version), Message(message)
+    if signature.batchable:
+        return Parsed(*names, signature, rows, tensors, size, None, outputs, message.id, header.key), order
     shapes = [tuple(message.inputs[place].shape) for place in order]
-    return Request(lane, route_held, 1, tensors, size, shapes, outputs, message.id), order
+    return Parsed(*names, signature, 1, tensors, size, shapes, outputs, message.id, header.key), order
 
 
 def parse(payload: bytes) -> ModelInferRequest:
@@ -243,10 +262,10 @@ def _match_inputs(message: ModelInferRequest, specs: Sequence[TensorSpec]) -> li
     return [places[name] for name in expected]
 
 
-def _match_outputs(message: ModelInferRequest, lane: Lane) -> tuple[int, ...] | None:
+def _match_outputs(message: ModelInferRequest, signature: Signature) -> tuple[int, ...] | None:
     if not message.outputs:
         return None
-    known = [spec.name for spec in lane.signature.outputs]
+    known = [spec.name for spec in signature.outputs]
     wanted = [output.name for output in message.outputs]
     unexpected = [name for name in wanted if name not in known]
     if unexpected:
@@ -266,10 +285,10 @@ def _check_raw(message: ModelInferRequest, raws: Sequence[bytes]) -> None:
         raise InvalidRequestError(f"{len(raws)} raw_input_contents for {len(message.inputs)} inputs: expected one each")
 
 
-def _check_shapes(tensors: Sequence[ModelInferRequest.InferInputTensor], lane: Lane) -> int:
+def _check_shapes(tensors: Sequence[ModelInferRequest.InferInputTensor], specs: Sequence[TensorSpec]) -> int:
     """The number of rows."""
     rows: dict[str, int] = {}
-    for tensor, spec in zip(tensors, lane.signature.inputs, strict=True):
+    for tensor, spec in zip(tensors, specs, strict=True):
         shape = list(tensor.shape)
         fits = len(shape) == len(spec.shape) and all(
             size == expected or (expected == ANY and size >= 0)

@@ -7,16 +7,15 @@ whole means the parts merged (protobuf encoding, "last one wins" and concatenati
 remembers a header; whatever it cannot prove takes the full path every time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
 from onnxpress.protos.inference_pb2 import ModelInferRequest
 from onnxpress.server.errors import InvalidRequestError
-from onnxpress.server.serving.lane import Lane
-from onnxpress.server.serving.request import Bunch, Flat, Request
-from onnxpress.server.serving.routing import Route
+from onnxpress.server.serving.request import Parsed, UniformBatch
+from onnxpress.server.serving.tensors import Flat, Signature
 from onnxpress.server.wire.strings import split_bytes
 
 RAW_TAG = 0x3A  # raw_input_contents: field 7, length-delimited
@@ -27,6 +26,7 @@ BY_LENGTH_MAX = 4096
 TEXTS_MAX = 4096  # of at most TEXT_SIZE_MAX bytes each
 TEXT_SIZE_MAX = 256
 FLEXIBLE_MAX = 32
+KEY_PARAMETER = "route_key"
 
 
 @dataclass(slots=True)
@@ -47,14 +47,15 @@ class Template:
     order: tuple[int, ...]  # place in the message of each input of the signature
     texts: dict[bytes, list[str]]
     flexible: bool  # its length differs from request to request
-    route: Route | None
-    lane: Lane
+    model: str
+    version: str
+    signature: Signature
     rows: int
     outputs: tuple[int, ...] | None
     alone: bool  # the one tensor's tag and length are part of `head`
-    plain: bool  # one tensor of a fixed size, all outputs, none of them text, nothing to check: good for bunches
+    plain: bool  # one tensor of a fixed size, all outputs, none of them text: good for uniform batches
 
-    def match(self, payload: bytes) -> Request | None:
+    def match(self, payload: bytes) -> Parsed | None:
         """The request in `payload`, or None when its header is another or anything about it is unusual."""
         head = self.head
         if not payload.startswith(head):
@@ -70,11 +71,12 @@ class Template:
         tensors = self._tensors(payload, at)
         if tensors is None:
             return None
-        if self.lane.contract.columns:
-            self.lane.contract.check(tensors)
-        return Request(self.lane, self.route, self.rows, tensors, len(payload), None, self.outputs, id_)
+        return self.parsed(tensors, len(payload), id_)
 
-    def bunch(self, payloads: Sequence[bytes]) -> Bunch | None:
+    def parsed(self, tensors: Sequence[Flat], size: int, id_: str) -> Parsed:
+        return Parsed(self.model, self.version, self.signature, self.rows, tensors, size, None, self.outputs, id_)
+
+    def uniform(self, payloads: Sequence[bytes]) -> UniformBatch | None:
         """What `match` says of all payloads, in one object; None when one of them has another header."""
         head, (size, frame) = self.head, self.sizes[0]
         at = len(head)
@@ -85,7 +87,7 @@ class Template:
             tensors = [payload[at:] for payload in payloads if len(payload) == length and payload.startswith(head)]
             if len(tensors) != len(payloads):
                 return None
-            return Bunch(self.lane, self.route, self.rows, tensors, length * len(payloads), None)
+            return self._uniform(tensors, length * len(payloads), None)
         tail = self.tail + frame
         for payload in payloads:
             id_length = payload[at] if len(payload) > at else 0
@@ -102,7 +104,10 @@ class Template:
                 return None
             ids.append(id_)
             tensors.append(payload[start:])
-        return Bunch(self.lane, self.route, self.rows, tensors, sum(map(len, payloads)), ids)
+        return self._uniform(tensors, sum(map(len, payloads)), ids)
+
+    def _uniform(self, tensors: Sequence[bytes], size: int, ids: Sequence[bytes] | None) -> UniformBatch:
+        return UniformBatch(self.model, self.version, self.signature, self.rows, tensors, size, ids)
 
     def _tensors(self, payload: bytes, at: int) -> Sequence[Flat] | None:
         tensors: list[Flat] = []
@@ -151,7 +156,7 @@ class Template:
 
 @dataclass(slots=True)
 class Learned:
-    """The templates of one Routes snapshot. Pumps may race to add one; equal headers give equal templates.
+    """Templates by header and signature. Pumps may race to add one; equal headers give equal templates.
 
     by_length: templates of requests whose length never varies. flexible: with ids or strings.
     """
@@ -159,35 +164,35 @@ class Learned:
     by_length: dict[int, tuple[Template, ...]] = field(default_factory=dict)
     flexible: tuple[Template, ...] = ()
 
-    def match(self, payload: bytes) -> Request | None:
-        """The request, if its header is known. Raises InvalidRequestError for a value that the model refuses."""
+    def match(self, payload: bytes, signature: Signature | None = None) -> Parsed | None:
+        """The request, if its header is known, and with that signature where one is given."""
         for template in self.by_length.get(len(payload), ()):
+            if signature is not None and template.signature is not signature:
+                continue
             if template.alone:
                 # One tensor of a fixed size, the hottest case of all: equal header, equal length.
                 if payload.startswith(template.head):
-                    tensors = (payload[len(template.head) :],)
-                    return Request(
-                        template.lane, template.route, template.rows, tensors, len(payload), None, template.outputs, ""
-                    )
+                    return template.parsed((payload[len(template.head) :],), len(payload), "")
                 continue
-            request = template.match(payload)
-            if request is not None:
-                return request
+            parsed = template.match(payload)
+            if parsed is not None:
+                return parsed
         for template in self.flexible:
-            request = template.match(payload)
-            if request is not None:
-                return request
+            if signature is not None and template.signature is not signature:
+                continue
+            parsed = template.match(payload)
+            if parsed is not None:
+                return parsed
         return None
 
-    def bunch(self, payloads: Sequence[bytes]) -> Bunch | None:
-        """All of `payloads` in one object, if one template for bunches matches them."""
+    def uniform(self, payloads: Sequence[bytes]) -> Iterator[UniformBatch]:
+        """All of `payloads` in one object, for each plain template that matches them: one for each signature."""
         first = payloads[0]
         for template in (*self.by_length.get(len(first), ()), *self.flexible):
             if template.plain and first.startswith(template.head):
-                bunch = template.bunch(payloads)
-                if bunch is not None:
-                    return bunch
-        return None
+                uniform = template.uniform(payloads)
+                if uniform is not None:
+                    yield uniform
 
     def add(self, template: Template, length: int) -> None:
         """Forgets everything when there is too much of it: a client that never repeats itself must not cost memory."""
@@ -201,11 +206,12 @@ class Learned:
             self.by_length[length] = (template, *kept[: FLEXIBLE_MAX - 1])
 
 
-def learn(payload: bytes, message: ModelInferRequest, request: Request, order: Sequence[int]) -> Template | None:
+def learn(payload: bytes, message: ModelInferRequest, parsed: Parsed, order: Sequence[int]) -> Template | None:
     """The template of a request that the full path has accepted, or None where none can be proved."""
     raws = message.raw_input_contents
-    signature = request.lane.signature
-    if not raws or not signature.batchable:
+    signature = parsed.signature
+    # A route key differs from caller to caller: each would be a header of its own.
+    if not raws or not signature.batchable or KEY_PARAMETER in message.parameters:
         return None
     frames = [bytes([RAW_TAG]) + varint(len(raw)) for raw in raws]
     suffix = b"".join(frame + raw for frame, raw in zip(frames, raws, strict=True))
@@ -220,7 +226,7 @@ def learn(payload: bytes, message: ModelInferRequest, request: Request, order: S
     if parts is None:
         return None
     head, tail = parts
-    single = len(raws) == 1 and not strings and not request.lane.contract.columns
+    single = len(raws) == 1 and not strings
     alone = single and not message.id
     return Template(
         head + frames[0] if alone else head,
@@ -230,12 +236,13 @@ def learn(payload: bytes, message: ModelInferRequest, request: Request, order: S
         tuple(order),
         {},
         bool(message.id or strings),
-        request.route,
-        request.lane,
-        request.rows,
-        request.outputs,
+        parsed.model,
+        parsed.version,
+        signature,
+        parsed.rows,
+        parsed.outputs,
         alone,
-        single and request.outputs is None and all(spec.fixed for spec in signature.outputs),
+        single and parsed.outputs is None and all(spec.fixed for spec in signature.outputs),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from onnxpress.server.front import native as native_front
 from onnxpress.server.front.native import ALONE_MIN, WAKE_MS, NativeFront
-from onnxpress.server.serving.request import CALL, Event
+from onnxpress.server.serving.front import CALL, Event
 
 POLL_NS = 200_000
 SOON_NS = 50_000

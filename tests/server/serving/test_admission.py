@@ -17,7 +17,7 @@ CURVE = {1: 9_960.0, 100: 9_960.0}
 def lane(*, backlog: int = 0, large: int = 0, running: int = 0, batch: int = 100, urgent: int = 0) -> Any:
     """Whose queue was last empty at time 0."""
     cost = CostModel(CURVE, TARGET_US)
-    cost.batch_rows = cost.whole_rows = batch
+    cost.batch_rows = cost.unsplit_rows_max = batch
     queue = SimpleNamespace(rows=backlog + large, large_rows=large, urgent_rows=urgent, bytes=0)
     return SimpleNamespace(cost=cost, queue=queue, running=running, queued_since=0)
 

@@ -30,10 +30,10 @@ def test_a_slower_machine_gets_smaller_batches() -> None:
     """The live scale counts against the latency target."""
     assert cost.batch_rows(cost.fitting(CLEAN, 100e3, scale=4.0)) == 64
     model = cost.CostModel(CLEAN, 30e3)
-    assert (model.batch_rows, model.whole_rows, model.brief_rows) == (64, 64, 32)
+    assert (model.batch_rows, model.unsplit_rows_max, model.shared_batch_rows) == (64, 64, 32)
     for _ in range(cost.CORRECT_EVERY):
         model.observe(64, 2.5 * model.micros(64))
-    assert (model.batch_rows, model.whole_rows, model.brief_rows) == (32, 32, 32)
+    assert (model.batch_rows, model.unsplit_rows_max, model.shared_batch_rows) == (32, 32, 32)
 
 
 def test_a_slower_machine_makes_no_size_dearer_than_another() -> None:
@@ -51,7 +51,7 @@ def test_a_request_runs_whole_however_little_batches_save() -> None:
     flat = {rows: 40.0 * rows for rows in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)}
     model = cost.CostModel(flat, 100e3)
     assert model.batch_rows < 128
-    assert model.whole_rows == 256  # 2 x 20.5 ms x 1.5 is more than 50 ms
+    assert model.unsplit_rows_max == 256  # 2 x 20.5 ms x 1.5 is more than 50 ms
 
 
 def test_every_measured_run_has_other_rows() -> None:

@@ -1,8 +1,7 @@
 """From events to answers with a fake front and a fake session: who is answered, who is told, and what never runs."""
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic_ns
 from typing import Any
 
@@ -14,22 +13,26 @@ from onnxpress.server.facts import BatchFacts
 from onnxpress.server.serving.admission import Admission
 from onnxpress.server.serving.contract import Contract
 from onnxpress.server.serving.cost import CostModel
+from onnxpress.server.serving.front import CALL, CANCEL, Event
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.pump import Pump
-from onnxpress.server.serving.request import CALL, CANCEL, Bunch, Event, Request
-from onnxpress.server.serving.routing import Route, Routes
+from onnxpress.server.serving.request import Parsed, Request, UniformBatch
+from onnxpress.server.serving.routing import Route
 from onnxpress.server.serving.runtime import RunError
 from onnxpress.server.serving.scheduler import ACTIVE_NS, Scheduler
-from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec
+from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec, interned
 
 ROWS_MAX = 8
 BAD = 666.0
 
 
+SIGNATURE = interned(Signature((TensorSpec("x", "FP32", (ANY, 1)),), (TensorSpec("y", "FP32", (ANY, 1)),)))
+
+
 class FakeSession:
     """Answers each row with its double, and remembers every row that it was given."""
 
-    signature = Signature((TensorSpec("x", "FP32", (ANY, 1)),), (TensorSpec("y", "FP32", (ANY, 1)),))
+    signature = SIGNATURE
 
     def __init__(self) -> None:
         self.batches: list[list[float]] = []
@@ -47,30 +50,40 @@ class FakeSession:
 
 
 class FakeCodec:
-    """A payload is its rows as float32; `!` cannot be read. `bunching`: those of equal length are alike."""
+    """A payload is its rows as float32; `!` cannot be read. `alike`: those of equal length are a uniform batch.
 
-    def __init__(self, *, bunching: bool = False) -> None:
-        self._bunching = bunching
+    `meanwhile` is called once, after something was read.
+    """
 
-    def decode(self, payload: bytes, routes: Routes) -> Request:
+    def __init__(self, *, alike: bool = False) -> None:
+        self._alike = alike
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def open(self, payload: bytes) -> Parsed:
         if payload == b"!":
             raise InvalidRequestError("unreadable")
         if payload == b"bug":
             raise ZeroDivisionError
-        route = routes.route("m")
-        return Request(route.lane(""), route, len(payload) // 4, [payload], len(payload), None, None, "")
+        self._read()
+        return Parsed("m", "", SIGNATURE, len(payload) // 4, [payload], len(payload), None, None, "")
 
-    def bunch(self, payloads: Sequence[bytes], routes: Routes) -> Bunch | None:
+    def decode(self, *_: object) -> Parsed:
+        raise NotImplementedError
+
+    def uniform(self, payloads: Sequence[bytes]) -> Iterator[UniformBatch]:
         size = len(payloads[0])
-        if not self._bunching or {b"!", b"bug"} & {*payloads} or {*map(len, payloads)} != {size}:
-            return None
-        route = routes.route("m")
-        return Bunch(route.lane(""), route, size // 4, payloads, size * len(payloads), None)
+        if self._alike and not {b"!", b"bug"} & {*payloads} and {*map(len, payloads)} == {size}:
+            self._read()
+            yield UniformBatch("m", "", SIGNATURE, size // 4, payloads, size * len(payloads), None)
 
-    def encode_bunch(self, bunch: Bunch, outputs: Sequence[Any]) -> Iterable[bytes]:
-        return self.encode(bunch.requests(), outputs)
+    def _read(self) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
 
-    def encode(self, requests: Sequence[Request], outputs: Sequence[Any]) -> Iterable[bytes]:
+    def encode_uniform(self, lane: Lane, uniform: UniformBatch, outputs: Sequence[Any]) -> Iterable[bytes]:
+        return self.encode(lane, uniform.requests(), outputs)
+
+    def encode(self, _lane: Lane, requests: Sequence[Request], outputs: Sequence[Any]) -> Iterable[bytes]:
         at = 0
         for request in requests:
             yield bytes(outputs[0][at : at + 4 * request.rows])
@@ -117,16 +130,20 @@ class FakeTelemetry:
 class Bench:
     """One lane of at most eight rows a batch, and one run slot unless told otherwise."""
 
-    def __init__(self, rows_max: int = 1_000, *, bunching: bool = False, slots: int = 1) -> None:
+    def __init__(
+        self, rows_max: int = 1_000, *, alike: bool = False, slots: int = 1, door: Admission | None = None
+    ) -> None:
+        """`door`: what the pump asks for admission, where it is not what the scheduler asks too."""
         self.session, self.front, self.telemetry = FakeSession(), FakeFront(), FakeTelemetry()
+        self.codec = FakeCodec(alike=alike)
         admission = Admission(slots, 1e9, rows_max, 10**9)
         self.scheduler = Scheduler(slots, admission)
         cost = CostModel({1: 1.0}, 1e9)
-        cost.batch_rows = cost.whole_rows = ROWS_MAX
+        cost.batch_rows = cost.unsplit_rows_max = ROWS_MAX
         self.lane = Lane("m", 1, self.session, "", Contract(), cost)  # type: ignore[arg-type]
         self.route = Route("m", 1, self.lane, {"1": self.lane}, {})
         self.scheduler.replace_route(self.route)
-        self.pump = Pump(FakeCodec(bunching=bunching), self.scheduler, self.telemetry, admission)
+        self.pump = Pump(self.codec, self.scheduler, self.telemetry, door or admission)
 
     def handle(self, *events: Event) -> dict[int, Any]:
         self.pump.handle(self.front, list(events))
@@ -147,9 +164,9 @@ def cancel(number: int) -> Event:
     return CANCEL, number, 0, None, None, None
 
 
-@pytest.fixture(params=[False, True], ids=["each alone", "bunches"])
+@pytest.fixture(params=[False, True], ids=["each alone", "uniform batches"])
 def bench(request: pytest.FixtureRequest) -> Bench:
-    return Bench(bunching=request.param)
+    return Bench(alike=request.param)
 
 
 def test_what_waits_runs_together(bench: Bench) -> None:
@@ -172,14 +189,14 @@ def test_large_requests_are_split_and_joined(bench: Bench) -> None:
 
 def test_runs_are_brief_while_others_have_callers(bench: Bench) -> None:
     """A run that another model's callers would feel is cut short for as long as there are any, and no longer."""
-    bench.lane.cost.brief_rows = 3
+    bench.lane.cost.shared_batch_rows = 3
     others = Lane("n", 1, FakeSession(), "", Contract(), CostModel({1: 1.0}, 1e9))  # type: ignore[arg-type]
     bench.scheduler.replace_route(Route("n", 1, others, {"1": others}, {}))
     calls = [call(number, number) for number in range(8)]
-    others.asked = monotonic_ns()
+    others.last_request_ns = monotonic_ns()
     bench.handle(*calls)
     assert [len(batch) for batch in bench.session.batches] == [3, 3, 2]
-    others.asked -= ACTIVE_NS
+    others.last_request_ns -= ACTIVE_NS
     bench.front.told.clear()
     bench.handle(*calls)
     assert len(bench.session.batches[3]) == 8
@@ -222,15 +239,16 @@ def test_unreadable_requests_are_told_and_nobody_else(bench: Bench) -> None:
     assert bench.settled()
 
 
-def test_expired_in_the_queue_never_runs(bench: Bench) -> None:
+@pytest.mark.parametrize("alike", [False, True])
+def test_expired_in_the_queue_never_runs(alike: bool) -> None:
     """A deadline that passes while a batch runs is told when the queue comes to it, and its rows never run."""
+    # The door is open: what is tested is the second look, when a batch is taken.
+    bench = Bench(alike=alike, door=Admission(1, float("inf"), 1_000, 10**9))
 
     def others() -> None:
         bench.handle(call(2, 2, left_s=1e-9), call(3, 3), call(4, 4, left_s=60))
 
     bench.session.meanwhile = others
-    # The door is open: what is tested is the second look, when a batch is taken.
-    bench.pump._admission = Admission(1, float("inf"), 1_000, 10**9)
     told = bench.handle(call(1, 1))
     assert isinstance(told.pop(2), ExpiredError | OverloadedError)
     assert told == {1: [2], 3: [6], 4: [8]}
@@ -276,20 +294,12 @@ def test_cancelled_large_request_stops(bench: Bench) -> None:
     assert bench.settled()
 
 
-def test_routes_that_change_while_binding(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routes_that_change_while_binding(bench: Bench) -> None:
     """A request that was bound before a deploy and submitted after it is bound again: no old answer after the flip."""
     session = FakeSession()
     newer = Lane("m", 2, session, "", Contract(), CostModel({1: 1.0}, 1e9))  # type: ignore[arg-type]
-    flips: list[object] = []
-
-    def slow(bind: Callable[[Any, Routes], Any], payload: Any, routes: Routes) -> Any:
-        bound = bind(payload, routes)
-        if bound is not None and not flips:
-            flips.append(bench.scheduler.replace_route(Route("m", 2, newer, {"2": newer}, {})))
-        return bound
-
-    for name in ("decode", "bunch"):
-        monkeypatch.setattr(bench.pump._codec, name, partial(slow, getattr(bench.pump._codec, name)))
+    flipped = Route("m", 2, newer, {"2": newer}, {})
+    bench.codec.meanwhile = lambda: bench.scheduler.replace_route(flipped)
     assert bench.handle(call(1, 1)) == {1: [2]}
     assert (bench.session.batches, session.batches) == ([], [[1]])
     assert bench.settled()
@@ -329,9 +339,9 @@ def queued(bench: Bench) -> list[int]:
     return counts
 
 
-def test_a_bunch_runs_without_a_queue() -> None:
+def test_a_uniform_batch_runs_without_a_queue() -> None:
     """Calls that are alike and need not wait are one run, and none of them is ever queued."""
-    bench = Bench(bunching=True)
+    bench = Bench(alike=True)
     counts = queued(bench)
     assert bench.handle(call(1, 1), call(2, 2), call(3, 3, left_s=5.0)) == {1: [2], 2: [4], 3: [6]}
     assert bench.session.batches == [[1, 2, 3]]
@@ -352,7 +362,7 @@ def test_a_bunch_runs_without_a_queue() -> None:
 )
 def test_other_company_queues(events: list[Event]) -> None:
     """What may have to wait, expire or be split is queued, each call for itself."""
-    bench = Bench(bunching=True)
+    bench = Bench(alike=True)
     counts = queued(bench)
     bench.handle(*events)
     assert sum(counts) > 0
@@ -360,9 +370,9 @@ def test_other_company_queues(events: list[Event]) -> None:
 
 
 @pytest.mark.parametrize("slots", [1, 2])
-def test_a_bunch_waits_its_turn(slots: int) -> None:
+def test_a_uniform_batch_waits_its_turn(slots: int) -> None:
     """While its lane runs a batch, newcomers that are alike queue, even beside a free slot."""
-    bench = Bench(bunching=True, slots=slots)
+    bench = Bench(alike=True, slots=slots)
     counts = queued(bench)
     bench.session.meanwhile = lambda: bench.handle(call(2, 2), call(3, 3))
     assert bench.handle(call(1, 1)) == {1: [2], 2: [4], 3: [6]}

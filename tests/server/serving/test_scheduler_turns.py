@@ -10,8 +10,8 @@ import pytest
 
 from onnxpress.server.errors import DrainingError
 from onnxpress.server.serving.cost import CostModel
+from onnxpress.server.serving.front import Event
 from onnxpress.server.serving.pump import start_pumps
-from onnxpress.server.serving.request import Event
 from tests.server.serving.test_pump import Bench, FakeFront, call
 
 PATIENCE_S = 30.0
@@ -113,7 +113,7 @@ def test_many_short_calls_are_no_reason_to_wake_others(calls: int, away: bool, s
 
     However slow the machine is just then.
     """
-    bench = Bench(bunching=True)
+    bench = Bench(alike=True)
     bench.lane.cost = CostModel({1: 2_000.0 / calls, 200: 2_000.0}, 1e9)
     bench.lane.cost.batch_rows, bench.lane.cost.scale = 200, scale
     bench.handle(*(call(number, number) for number in range(calls)))

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 from onnxpress.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
 from onnxpress.server.errors import TooLargeError
-from onnxpress.server.serving.contract import Contract
-from onnxpress.server.serving.request import Bunch, Request
-from onnxpress.server.serving.routing import Route, Routes
+from onnxpress.server.serving.request import Parsed, Request, UniformBatch
 from onnxpress.server.serving.tensors import Signature, TensorSpec
 from onnxpress.server.wire.codec import HEADER_BYTES, Codec
 
@@ -43,19 +41,20 @@ def test_a_batch_is_answered_as_each_request_alone(
     """Whatever rows, ids and outputs they have, equal or mixed."""
     owner = lane(specs)
     chosen = (len(specs) - 1,) if some else None
-    requests = [Request(owner, None, rows, (), 0, None, chosen, id_) for rows, id_ in kinds]
+    parsed = [Parsed("m", "", owner.signature, rows, (), 0, None, chosen, id_) for rows, id_ in kinds]
+    requests = [Request(one, None, "champion", Mock(), 0, 0) for one in parsed]
     total = sum(rows for rows, _ in kinds)
     outputs = [flat(spec, total) for spec in specs]
-    together = list(Codec(1).encode(requests, outputs))
+    together = list(Codec(1).encode(owner, requests, outputs))
     at = 0
     for request, answer in zip(requests, together, strict=True):
         part = [
             one[at * spec.stride : (at + request.rows) * spec.stride] for one, spec in zip(outputs, specs, strict=True)
         ]
-        (alone,) = Codec(1).encode([request], part)
+        (alone,) = Codec(1).encode(owner, [request], part)
         assert answer == alone
         message = ModelInferResponse.FromString(answer)
-        assert (message.model_name, message.model_version, message.id) == ("m", "3", request.id)
+        assert (message.model_name, message.model_version, message.id) == ("m", "3", request.parsed.id)
         assert len(message.raw_output_contents) == (1 if some else len(specs))
         at += request.rows
 
@@ -63,19 +62,20 @@ def test_a_batch_is_answered_as_each_request_alone(
 @pytest.mark.parametrize("specs", OUTPUTS)
 def test_no_request_no_answer(specs: tuple[TensorSpec, ...]) -> None:
     """A batch that is only a part of a large request has no whole request to answer."""
-    assert list(Codec(1).encode([], [flat(spec, 2) for spec in specs])) == []
+    assert list(Codec(1).encode(lane(specs), [], [flat(spec, 2) for spec in specs])) == []
 
 
 @given(st.sampled_from(((PREDICTION,), (PREDICTION, PAIR))), st.sampled_from([1, 2, 40]), st.booleans())
-def test_a_bunch_is_answered_as_its_requests(specs: tuple[TensorSpec, ...], rows: int, named: bool) -> None:
+def test_a_uniform_batch_is_answered_as_its_requests(specs: tuple[TensorSpec, ...], rows: int, named: bool) -> None:
     """With and without ids, byte for byte."""
     ids = [b"\1a", b"\3bcd", b"\2ef"] if named else None
-    bunch = Bunch(lane(specs), None, rows, [b""] * 3, 0, ids)
-    bunch.front, bunch.calls, bunch.arrival = Mock(), range(3), 0
+    owner = lane(specs)
+    uniform = UniformBatch("m", "", owner.signature, rows, [b""] * 3, 0, ids)
+    uniform.front, uniform.calls, uniform.details, uniform.arrival = Mock(), range(3), [None] * 3, 0
     outputs = [flat(spec, rows * 3) for spec in specs]
     codec = Codec(1)
-    answers = list(codec.encode_bunch(bunch, outputs))
-    assert answers == list(codec.encode(bunch.requests(), outputs))
+    answers = list(codec.encode_uniform(owner, uniform, outputs))
+    assert answers == list(codec.encode(owner, uniform.requests(), outputs))
     assert [ModelInferResponse.FromString(answer).id for answer in answers] == (
         ["a", "bcd", "ef"] if named else [""] * 3
     )
@@ -109,13 +109,12 @@ def test_a_request_may_have_as_many_rows_as_is_said(
 ) -> None:
     """What fits into a message, bounded by the setting: exactly so many are read, one more is refused with both."""
     signature = Signature(specs, (PREDICTION,))
-    one: Any = Mock(model="m", version="1", signature=signature, contract=Contract())
-    known = Routes({"m": Route("m", 1, one, {"1": one}, {})})
     codec = Codec(MESSAGE_MAX, rows_max)
+    fits, too_many = of_rows(specs, expected), of_rows(specs, expected + 1)
     assert codec.request_rows_max(signature) == expected
-    assert codec.decode(of_rows(specs, expected), known).rows == expected
+    assert codec.decode(fits, codec.open(fits), signature).rows == expected
     with pytest.raises(TooLargeError, match=rf"{expected + 1} rows, one request to model 'm' may have {expected}$"):
-        codec.decode(of_rows(specs, expected + 1), known)
+        codec.decode(too_many, codec.open(too_many), signature)
 
 
 def test_a_row_as_large_as_a_message_is_one_row() -> None:

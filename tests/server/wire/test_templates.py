@@ -2,7 +2,6 @@
 
 import struct
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -12,11 +11,11 @@ from hypothesis import strategies as st
 
 from onnxpress.packages.errors import OnnxpressError
 from onnxpress.protos.inference_pb2 import ModelInferRequest
-from onnxpress.server.serving.contract import Contract
-from onnxpress.server.serving.request import Request
-from onnxpress.server.serving.routing import Route, Routes
-from onnxpress.server.serving.tensors import Signature, TensorSpec
-from onnxpress.server.wire.codec import Codec, bind, parse
+from onnxpress.server.errors import UnknownModelError
+from onnxpress.server.serving.request import Parsed, UniformBatch
+from onnxpress.server.serving.tensors import Signature, TensorSpec, interned
+from onnxpress.server.wire.codec import Codec, check, parse
+from onnxpress.server.wire.templates import BY_LENGTH_MAX, FLEXIBLE_MAX, Learned, learn
 
 SIGNATURES = {
     "matrix": Signature((TensorSpec("input", "FP32", (-1, 3)),), (TensorSpec("prediction", "FP32", (-1, 1)),)),
@@ -37,15 +36,38 @@ SIGNATURES = {
 SIZES = {"FP32": 4, "FP64": 8, "INT64": 8}
 
 
-def routes() -> Routes:
-    """Two models with a lane each; nothing is ever run."""
-    models = {}
-    for name, signature in SIGNATURES.items():
-        lane: Any = Mock(
-            model=name, version="1", signature=signature, contract=Contract(), cost=SimpleNamespace(batch_rows=64)
-        )
-        models[name] = Route(name, 1, lane, {"1": lane}, {})
-    return Routes(models)
+# What `matrix` is in another version, which calls its answer something else.
+RENAMED = interned(Signature(SIGNATURES["matrix"].inputs, (TensorSpec("score", "FP32", (-1, 1)),)))
+
+
+def read(codec: Codec, payload: bytes, signature: Signature | None = None) -> Parsed:
+    """As a binder does it: the header says the model, and the model's version the signature."""
+    header = codec.open(payload)
+    if header.model not in SIGNATURES:
+        raise UnknownModelError(header.model)
+    wanted = signature or interned(SIGNATURES[header.model])
+    if isinstance(header, Parsed) and header.signature is wanted:
+        return header
+    return codec.decode(payload, header, wanted)
+
+
+def known(codec: Codec, payload: bytes) -> Parsed | None:
+    """What is read without a parser."""
+    header = codec.open(payload)
+    return header if isinstance(header, Parsed) else None
+
+
+def in_full(payload: bytes) -> Parsed:
+    """What a codec reads that knows nothing yet."""
+    return read(Codec(1 << 20), payload)
+
+
+def together(codec: Codec, payloads: Any) -> UniformBatch | None:
+    uniform = next(codec.uniform(payloads), None)
+    if uniform is not None:
+        uniform.front, uniform.calls, uniform.arrival = Mock(), range(len(payloads)), 0
+        uniform.details = [None] * len(payloads)
+    return uniform
 
 
 @st.composite
@@ -74,15 +96,14 @@ def requests(draw: st.DrawFn) -> ModelInferRequest:
 def outcome(decode: Any) -> object:
     """What a decoder makes of a payload: the request's facts, or the kind of refusal."""
     try:
-        request = decode()
+        parsed = decode()
     except OnnxpressError as error:
         return type(error)
-    return *facts(request), request.size
+    return *facts(parsed), parsed.size
 
 
-def facts(request: Request) -> tuple[object, ...]:
-    live = request.route is not None
-    return request.lane.model, live, request.rows, list(request.tensors), request.outputs, request.id
+def facts(one: Parsed) -> tuple[object, ...]:
+    return one.model, one.version, one.signature, one.rows, list(one.tensors), one.outputs, one.id, one.key
 
 
 def mutate(payload: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
@@ -103,30 +124,29 @@ def mutate(payload: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
 EDITS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400), st.binary(min_size=1, max_size=4)), max_size=2)
 
 
-def check(examples: list[tuple[ModelInferRequest, list[tuple[int, int, bytes]]]]) -> None:
+def check_all(examples: list[tuple[ModelInferRequest, list[tuple[int, int, bytes]]]]) -> None:
     """Decodes every payload twice with one memory: the second time it may be remembered."""
-    known, codec = routes(), Codec(1 << 20)
-    payloads = []
+    codec, payloads = Codec(1 << 20), []
     for message, edits in examples:
         for payload in (message.SerializeToString(), mutate(message.SerializeToString(), edits)):
-            expected = outcome(lambda payload=payload: bind(parse(payload), len(payload), known)[0])
+            expected = outcome(lambda payload=payload: in_full(payload))
             for _ in range(2):
-                assert outcome(lambda payload=payload: codec.decode(payload, known)) == expected, payload
+                assert outcome(lambda payload=payload: read(codec, payload)) == expected, payload
             payloads.append(payload)
-    for together in product(payloads, repeat=2):
-        bunch = codec.bunch(together, known)
-        if bunch is not None:
-            bunch.front, bunch.calls, bunch.arrival = Mock(), together, 0
-            alone = [bind(parse(payload), len(payload), known)[0] for payload in together]
-            assert list(map(facts, bunch.requests())) == list(map(facts, alone)), together
-            assert bunch.size == sum(request.size for request in alone)
+    for pair in product(payloads, repeat=2):
+        uniform = together(codec, pair)
+        if uniform is not None:
+            alone = [in_full(payload) for payload in pair]
+            # Two calls of one batch may differ in length by their ids only; each is told an equal part of the size.
+            assert [facts(request.parsed) for request in uniform.requests()] == list(map(facts, alone)), pair
+            assert uniform.size == sum(one.size for one in alone)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(requests(), EDITS), min_size=1, max_size=6))
 def test_templates_agree_with_the_full_path(examples: list[tuple[ModelInferRequest, list[Any]]]) -> None:
     """On generated and mutated bytes both paths give the same request or the same refusal."""
-    check(examples)
+    check_all(examples)
 
 
 @pytest.mark.long
@@ -134,7 +154,7 @@ def test_templates_agree_with_the_full_path(examples: list[tuple[ModelInferReque
 @given(st.lists(st.tuples(requests(), EDITS), min_size=1, max_size=6))
 def test_templates_agree_with_the_full_path_for_long(examples: list[tuple[ModelInferRequest, list[Any]]]) -> None:
     """The same with many more examples."""
-    check(examples)
+    check_all(examples)
 
 
 def matrix(id_: str = "", rows: int = 1, fill: bytes = b"\1") -> bytes:
@@ -147,34 +167,54 @@ def matrix(id_: str = "", rows: int = 1, fill: bytes = b"\1") -> bytes:
 @pytest.mark.parametrize("ids", [("", ""), ("a", "b"), ("a", "longer-id-0001"), ("1", "1" * 127)])
 def test_a_repeated_header_is_recognised(ids: tuple[str, str]) -> None:
     """A second request with the same header and other rows needs no parser, whatever its id."""
-    known, codec = routes(), Codec(1 << 20)
-    codec.decode(matrix(ids[0]), known)
-    request = known.learned.match(matrix(ids[1], fill=b"\2"))
-    assert request is not None
-    assert (request.id, request.rows, list(request.tensors)) == (ids[1], 1, [b"\2" * 12])
+    codec = Codec(1 << 20)
+    read(codec, matrix(ids[0]))
+    parsed = known(codec, matrix(ids[1], fill=b"\2"))
+    assert parsed is not None
+    assert (parsed.id, parsed.rows, list(parsed.tensors)) == (ids[1], 1, [b"\2" * 12])
+
+
+@pytest.mark.parametrize("id_", ["", "a"])
+def test_one_header_is_known_with_each_signature(id_: str) -> None:
+    """Versions that take the same request and answer otherwise share its header, and none gets the other's reading."""
+    codec, own = Codec(1 << 20), interned(SIGNATURES["matrix"])
+    for signature in (own, RENAMED, own):
+        assert read(codec, matrix(id_), signature).signature is signature
+    learned = {uniform.signature for uniform in codec.uniform([matrix(id_)])}
+    assert learned == {own, RENAMED}
+
+
+def test_route_keys_teach_nothing() -> None:
+    """A key of its own in every request is read in full: it would push out the headers that come again."""
+    codec = Codec(1 << 20)
+    for number in range(2 * FLEXIBLE_MAX):
+        message = ModelInferRequest.FromString(matrix())
+        message.parameters["route_key"].string_param = f"cust-{number}"
+        assert read(codec, message.SerializeToString()).key == f"cust-{number}"
+        assert known(codec, message.SerializeToString()) is None
 
 
 @pytest.mark.parametrize("ids", [("", "", ""), ("a", "b", "longer-id-0001"), ("1" * 127, "1", "2")])
-def test_calls_with_one_header_are_a_bunch(ids: tuple[str, ...]) -> None:
+def test_calls_with_one_header_are_uniform(ids: tuple[str, ...]) -> None:
     """Whatever their ids, they are read without an object for each."""
-    known, codec = routes(), Codec(1 << 20)
+    codec = Codec(1 << 20)
     payloads = [matrix(id_, fill=bytes([number])) for number, id_ in enumerate(ids)]
-    assert codec.bunch(payloads, known) is None  # nothing is known yet
-    codec.decode(payloads[0], known)
-    bunch = codec.bunch(payloads, known)
-    assert bunch is not None
-    assert bunch.tensors == [bytes([number]) * 12 for number in range(3)]
-    assert (bunch.rows, bunch.size) == (1, sum(map(len, payloads)))
+    assert together(codec, payloads) is None  # nothing is known yet
+    read(codec, payloads[0])
+    uniform = together(codec, payloads)
+    assert uniform is not None
+    assert uniform.tensors == [bytes([number]) * 12 for number in range(3)]
+    assert (uniform.rows, uniform.size) == (1, sum(map(len, payloads)))
 
 
 @pytest.mark.parametrize("model", ["nothing", "text"])
-def test_answers_of_no_fixed_size_make_no_bunch(model: str) -> None:
+def test_answers_of_no_fixed_size_are_not_uniform(model: str) -> None:
     """Text, and outputs without elements, are written one answer after the other."""
-    known, codec = routes(), Codec(1 << 20)
+    codec = Codec(1 << 20)
     payload = matrix().replace(b"\x06matrix", bytes([len(model)]) + model.encode())
-    codec.decode(payload, known)
-    assert known.learned.match(payload) is not None
-    assert codec.bunch([payload], known) is None
+    read(codec, payload)
+    assert known(codec, payload) is not None
+    assert together(codec, [payload]) is None
 
 
 STRANGERS = {
@@ -188,19 +228,19 @@ STRANGERS = {
 
 @pytest.mark.parametrize("usual", [matrix(), matrix("y")], ids=["no id", "id"])
 @pytest.mark.parametrize("kind", STRANGERS)
-def test_one_stranger_and_it_is_no_bunch(usual: bytes, kind: str) -> None:
+def test_one_stranger_and_they_are_not_uniform(usual: bytes, kind: str) -> None:
     """One call that is not alike, and each is decoded for itself."""
     for stranger in STRANGERS[kind]:
-        known, codec = routes(), Codec(1 << 20)
-        codec.decode(usual, known)
-        assert codec.bunch([usual, usual], known) is not None
-        assert codec.bunch([usual, stranger], known) is None
-        assert codec.bunch([stranger, usual], known) is None
+        codec = Codec(1 << 20)
+        read(codec, usual)
+        assert together(codec, [usual, usual]) is not None
+        assert together(codec, [usual, stranger]) is None
+        assert together(codec, [stranger, usual]) is None
 
 
 def test_strings_of_other_lengths_are_recognised() -> None:
     """A text column's length differs from request to request; the header is still the same."""
-    known, codec = routes(), Codec(1 << 20)
+    codec = Codec(1 << 20)
 
     def columns(text: str) -> bytes:
         message = ModelInferRequest(model_name="columns")
@@ -213,32 +253,39 @@ def test_strings_of_other_lengths_are_recognised() -> None:
             message.raw_input_contents.append(raw)
         return message.SerializeToString()
 
-    codec.decode(columns("Köln"), known)
-    request = known.learned.match(columns("a longer street"))
-    assert request is not None
-    assert list(request.tensors) == [["a longer street"], b"\0" * 8, b"\1" * 8]
+    read(codec, columns("Köln"))
+    parsed = known(codec, columns("a longer street"))
+    assert parsed is not None
+    assert list(parsed.tensors) == [["a longer street"], b"\0" * 8, b"\1" * 8]
 
 
 def test_a_field_that_swallows_the_tensor_is_not_learned() -> None:
     """Raw contents first and an unknown field whose content looks like them: the cut cannot be proved."""
-    known, codec = routes(), Codec(1 << 20)
+    codec = Codec(1 << 20)
     message = ModelInferRequest(model_name="matrix")
     message.inputs.add(name="input", datatype="FP32", shape=[1, 3])
     raw = b"\x3a\x0c" + b"\1" * 12
     tricky = message.SerializeToString() + raw + b"\x9a\x06" + bytes([len(raw)]) + raw
-    expected = list(codec.decode(tricky, known).tensors)
+    expected = list(read(codec, tricky).tensors)
     other = tricky[: -len(raw)] + b"\x3a\x0c" + b"\2" * 12
-    assert list(codec.decode(other, known).tensors) == expected == [b"\1" * 12]
+    assert list(read(codec, other).tensors) == expected == [b"\1" * 12]
 
 
 def test_what_is_remembered_is_bounded() -> None:
     """A client whose every header is new costs no memory for long."""
-    known, codec = routes(), Codec(1 << 20)
+    learned, signature = Learned(), interned(SIGNATURES["matrix"])
     for rows in range(1, 6000):
-        codec.decode(matrix(rows=rows), known)
+        remember(learned, matrix(rows=rows), signature)
     for number in range(200):
         message = ModelInferRequest.FromString(matrix(id_="x"))
         message.parameters[f"key{number}"].int64_param = number
-        codec.decode(message.SerializeToString(), known)
-    assert len(known.learned.by_length) <= 4096
-    assert len(known.learned.flexible) <= 33
+        remember(learned, message.SerializeToString(), signature)
+    assert len(learned.by_length) <= BY_LENGTH_MAX
+    assert len(learned.flexible) <= FLEXIBLE_MAX + 1
+
+
+def remember(learned: Learned, payload: bytes, signature: Signature) -> None:
+    message = parse(payload)
+    template = learn(payload, message, *check(message, len(payload), signature))
+    assert template is not None
+    learned.add(template, len(payload))

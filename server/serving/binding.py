@@ -1,0 +1,161 @@
+"""From the events of a front to calls that are bound to the lanes which will answer them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple, Protocol
+
+from onnxpress.server.serving.front import Details, Event, Front
+from onnxpress.server.serving.lane import Lane
+from onnxpress.server.serving.request import Parsed, Request, UniformBatch, route_key
+from onnxpress.server.serving.routing import NAMED, Route, Routes, Target
+from onnxpress.server.serving.tensors import Signature
+
+SECOND_NS = 1_000_000_000
+
+
+class Header(Protocol):
+    """What a payload says of who is to answer it."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def version(self) -> str:
+        """Empty where the deployment decides."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """The parameter `route_key`, or empty."""
+        ...
+
+
+class Decoder(Protocol):
+    """How requests are read; see wire/codec.py. Errors are OnnxpressErrors that say what is wrong."""
+
+    def open(self, payload: bytes) -> Header:
+        """The header; a Parsed, checked against the signature that it names, where the header is a known one."""
+        ...
+
+    def decode(self, payload: bytes, header: Header, signature: Signature) -> Parsed:
+        """The request checked against `signature`; `header` is what `open` made of the payload."""
+        ...
+
+    def uniform(self, payloads: Sequence[bytes]) -> Iterator[UniformBatch]:
+        """All of them in one object, once for each signature that their header is known with."""
+        ...
+
+
+class Together(NamedTuple):
+    """A uniform batch for one lane, and the events whose calls have other targets, by their places."""
+
+    lane: Lane
+    uniform: UniformBatch
+    others: list[int]
+
+
+class Binder:
+    """Holds no state of its own. `draws`, of every method: a random number from 0 up to 1 for each event.
+
+    It is filled here where it is empty and needed, so that a call which is bound again goes where it went before.
+    """
+
+    def __init__(self, decoder: Decoder, draw: Callable[[], float]) -> None:
+        self._decoder = decoder
+        self._draw = draw
+
+    def together(
+        self, front: Front, events: list[Event], routes: Routes, now: int, draws: list[float]
+    ) -> Together | None:
+        """The events, or as many of them as one lane answers, as one uniform batch; None where they are not alike."""
+        if not events:
+            return None
+        kinds, calls, _, payloads, _, details = zip(*events, strict=True)
+        if any(kinds):
+            return None  # a cancellation
+        for uniform in self._decoder.uniform(payloads):
+            uniform.front, uniform.calls, uniform.details, uniform.arrival = front, calls, details, now
+            route = routes.models.get(uniform.model)
+            if route is None:
+                return None
+            together = self._grouped(uniform, route, draws)
+            # Known with another signature than its version has now: it may be known with that one too.
+            if together is not None and together.lane.signature is uniform.signature:
+                return None if together.lane.contract.columns else together
+        return None
+
+    def _grouped(self, uniform: UniformBatch, route: Route, draws: list[float]) -> Together | None:
+        """The largest group of calls that have one target; all of them where nobody shares the calls."""
+        if uniform.version:
+            lane = route.lanes.get(uniform.version)
+            uniform.variant = NAMED
+            return Together(lane, uniform, []) if lane is not None else None
+        if route.live is None:
+            return None
+        target, others = route.only, []
+        if target is None:
+            self._fill(draws, len(uniform.calls))
+            groups: dict[Target, list[int]] = {}
+            for number, details in enumerate(uniform.details):
+                target = route.choose(route_key(details[0]) if details is not None else "", draws[number])
+                groups.setdefault(target, []).append(number)
+            target = max(groups, key=lambda one: len(groups[one]))
+            if len(groups) > 1:
+                uniform = uniform.select(groups.pop(target))
+                others = sorted(chain.from_iterable(groups.values()))
+        uniform.route, uniform.variant = route, target.variant
+        return Together(target.lane, uniform, others)
+
+    def requests(
+        self, front: Front, events: list[Event], routes: Routes, now: int, draws: list[float]
+    ) -> tuple[dict[Lane, list[Request]], list[tuple[Any, Exception]]]:
+        """Requests by the lane that will answer them, and the calls that none will, with why."""
+        bind = self._bind
+        bound: dict[Lane, list[Request]] = {}
+        refused: list[tuple[Any, Exception]] = []
+        number = -1
+        for _, call, _, payload, _, details in events:
+            number += 1
+            if payload is None:
+                continue  # a cancellation
+            try:
+                target, route, parsed = bind(payload, details, routes, number, draws)
+            except Exception as error:  # noqa: BLE001 -- `fail` knows what each means to the caller
+                refused.append((call, error))
+                continue
+            request = Request(parsed, route, target.variant, front, call, now)
+            if details is not None:
+                request.metadata, _, left_s = details
+                if left_s is not None:
+                    request.deadline = now + int(left_s * SECOND_NS)
+            group = bound.get(target.lane)
+            if group is None:
+                bound[target.lane] = [request]
+            else:
+                group.append(request)
+        return bound, refused
+
+    def _bind(
+        self, payload: bytes, details: Details | None, routes: Routes, number: int, draws: list[float]
+    ) -> tuple[Target, Route | None, Parsed]:
+        """Target, the route that chose it, and the request as the target's version reads it."""
+        header = self._decoder.open(payload)
+        route = routes.route(header.model)
+        target = route.only
+        if header.version:
+            target = route.named(header.version)
+        elif target is None:
+            self._fill(draws, number + 1)
+            target = route.choose(route_key(details[0] if details is not None else (), header.key), draws[number])
+        lane = target.lane
+        if type(header) is Parsed and header.signature is lane.signature:
+            parsed = header
+        else:
+            parsed = self._decoder.decode(payload, header, lane.signature)
+        if lane.contract.columns:
+            lane.contract.check(parsed.tensors)
+        return target, None if header.version else route, parsed
+
+    def _fill(self, draws: list[float], count: int) -> None:
+        while len(draws) < count:
+            draws.append(self._draw())
