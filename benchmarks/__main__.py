@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -14,7 +15,7 @@ from benchmarks.figures import as_json
 from benchmarks.generator import Generator, GeneratorError
 from benchmarks.packages import LIGHT
 from benchmarks.rounds import FULL, QUICK, USUAL, cell_name
-from benchmarks.scenarios import PARTS, Bench, Results
+from benchmarks.scenarios import PARTS, Bench, Results, against
 
 WORK = ROOT / "build" / "benchmarks"
 DOCS = ROOT / "docs" / "benchmarks"
@@ -26,6 +27,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds side by side (default {FULL.rounds})")
     parser.add_argument("--seconds", type=float, metavar="S", help=f"of one run (default {FULL.seconds})")
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument(
+        "--against", type=Path, metavar="COMMAND",
+        help="only compare with another build: the `onnxpress` command of the environment that it is installed in",
+    )  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit 1 when a promise is not kept")
     parser.add_argument(
         "--out", type=Path, help=f"folder for page, plot and figures (default docs/benchmarks; {WORK} for a part)"
@@ -36,18 +41,22 @@ def main(argv: list[str] | None = None) -> int:
     plan = replace(plan, **given)
     if plan.rounds < 1 or plan.seconds <= 0:
         parser.error("rounds and seconds must be positive")
-    partial = bool(arguments.quick or arguments.only)
+    parts = {"against": against} if arguments.against else {name: PARTS[name] for name in arguments.only or PARTS}
+    partial = bool(arguments.quick or arguments.only or arguments.against)
     start, results = monotonic(), Results()
     try:
-        bench = Bench(WORK, packages.build(WORK / "models", say), Generator(WORK), plan, results, say)
+        bench = Bench(
+            WORK, packages.build(WORK / "models", say), Generator(WORK), plan, results, say, arguments.against
+        )
     except GeneratorError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    failed = [name for name in arguments.only or PARTS if not measured(name, bench, monotonic() - start)]
+    failed = [name for name, part in parts.items() if not measured(name, part, bench, monotonic() - start)]
     kept = promises(results.cells, results.figures)
     say("\n" + report.aligned(report.table(results.cells)))
     say("\n" + "\n".join(results.notes))
-    say("\n" + report.aligned(report.verdicts(kept)))
+    if not arguments.against:
+        say("\n" + report.aligned(report.verdicts(kept)))
     lasted = f"{plan.rounds} rounds side by side of {plan.seconds:g} s each; cells that no promise hangs on: half."
     publish(arguments.out or (WORK if partial or failed else DOCS), results, lasted)
     say(f"\n{monotonic() - start:.0f} s")
@@ -56,11 +65,11 @@ def main(argv: list[str] | None = None) -> int:
     return int(arguments.strict and any(promise.kept is False for promise in kept))
 
 
-def measured(name: str, bench: Bench, seconds: float) -> bool:
+def measured(name: str, part: Callable[[Bench], None], bench: Bench, seconds: float) -> bool:
     """Runs a part; what fails is told and noted, and costs the other parts nothing."""
-    say(f"{name}: {PARTS[name].__doc__} [{seconds:.0f} s]")
+    say(f"{name}: {part.__doc__} [{seconds:.0f} s]")
     try:
-        PARTS[name](bench)
+        part(bench)
     except (GeneratorError, ChildError) as error:
         print(f"bench: {name} failed: {error}", file=sys.stderr)
         bench.results.notes.append(f"{name}: the measurement failed ({str(error).splitlines()[0]}).")

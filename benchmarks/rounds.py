@@ -9,7 +9,7 @@ from benchmarks.generator import Generator, Shape
 from benchmarks.targets import Target, measure
 
 SHAPES = ALONE, _, USUAL, MOST = (Shape(1, 1), Shape(8, 1), Shape(8, 16), Shape(64, 16))
-OWN_IDS, ONE_BODY = "own ids", "one body repeated"
+OWN_IDS, ONE_BODY, BESIDE_BEFORE = "own ids", "one body repeated", "beside another build"
 # A client that does not saturate: its latency is what a neighbour can spoil.
 PACED = Shape(4, 4, 100)
 
@@ -52,7 +52,7 @@ class Cell:
 def cell_name(model: str, rows: int, shape: Shape, kind: str = "", *, peers: bool = False) -> str:
     """The key of a cell's figures. Runs of other rounds have another key: ratios hold within a round only.
 
-    `kind`: what is special about the requests, OWN_IDS or ONE_BODY.
+    `kind`: what is special about the requests or the contenders.
     """
     special, others = f", {kind}" if kind else "", ", beside other servers" if peers else ""
     return f"{model}, {rows} row{'s' if rows > 1 else ''}{special}, {shape}{others}"

@@ -1,5 +1,6 @@
 """What is measured, part by part. Each part starts what it needs, fills in its figures and stops it."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,7 +16,20 @@ from benchmarks.bodies import Bodies
 from benchmarks.figures import Run, middle, ratio
 from benchmarks.generator import Generator, GeneratorError
 from benchmarks.packages import CHURN, HEAVY, LIGHT, Packages
-from benchmarks.rounds import ALONE, MOST, ONE_BODY, OWN_IDS, PACED, SHAPES, USUAL, Cell, Plan, cell_name, side_by_side
+from benchmarks.rounds import (
+    ALONE,
+    BESIDE_BEFORE,
+    MOST,
+    ONE_BODY,
+    OWN_IDS,
+    PACED,
+    SHAPES,
+    USUAL,
+    Cell,
+    Plan,
+    cell_name,
+    side_by_side,
+)
 from benchmarks.targets import Echo, Served, Target, measure
 from examples.churn import calls, train
 
@@ -42,6 +56,7 @@ class Bench:
     plan: Plan
     results: Results
     tell: Callable[[str], None]
+    before: Path | None = None  # the `onnxpress` command of another environment, to compare with
 
     def served(self) -> Served:
         return Served(self.folder, self.packages.repository)
@@ -225,6 +240,22 @@ def watched(bench: Bench) -> None:
         "metrics cannot be switched off; their cost is telling and folding, done alone in a process and timed, as a "
         "share of the server's CPU per request."
     )
+
+
+def against(bench: Bench) -> None:
+    """This tree's server beside the one of another build, in the same rounds."""
+    single = bench.numeric(LIGHT, 1)
+    # Its own repository: servers of one repository are replicas, and share their deployment's file.
+    repository = bench.folder / "before"
+    shutil.rmtree(repository, ignore_errors=True)
+    shutil.copytree(bench.packages.repository, repository)
+    with bench.served() as served, Served(bench.folder, repository, command=bench.before) as before:
+        for shape in (ALONE, USUAL):
+            runs = bench.run(Cell(LIGHT, 1, shape, [(before, single), (served, single)], BESIDE_BEFORE))
+            ratios = [ours.rate / its.rate for ours, its in zip(runs[served.name], runs[before.name], strict=True)]
+            bench.results.notes.append(
+                f"onnxpress / before, {shape}: {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+            )
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {

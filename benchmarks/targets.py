@@ -67,18 +67,21 @@ class Echo(Target):
 
 
 class Served(Target):
-    """`onnxpress serve` as it is by default."""
+    """`onnxpress serve` as it is by default; of another environment where its `onnxpress` command is given."""
 
     name = "onnxpress"
 
-    def __init__(self, logs: Path, repository: Path, *flags: str) -> None:
+    def __init__(self, logs: Path, repository: Path, *flags: str, command: Path | None = None) -> None:
+        name = "before" if command is not None else self.name
         child = Child(
             [
-                sys.executable, "-m", "onnxpress", "serve", "--repository", str(repository), "--host", "127.0.0.1",
+                *([str(command)] if command is not None else [sys.executable, "-m", "onnxpress"]), "serve",
+                "--repository", str(repository), "--host", "127.0.0.1",
                 "--grpc-port", "0", "--http-port", "0", "--admin-address", "127.0.0.1:0", *flags,
             ],
-            logs / "onnxpress.log",
+            logs / f"{name}.log",
         )  # fmt: skip
+        self.name = name
         ports = _or_stop(child, r"listening: grpc (\d+), http (\d+)")
         super().__init__(child, int(ports[1]))
         self._metrics = f"http://127.0.0.1:{ports[2]}/metrics"

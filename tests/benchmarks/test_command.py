@@ -63,6 +63,16 @@ def test_part_of_a_bench_never_becomes_the_docs(
     assert not (tmp_path / "docs").exists()
 
 
+def test_another_build_is_compared_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`--against` runs no other part, hands over the command, and never becomes the docs."""
+    asked: list[Path | None] = []
+    monkeypatch.setattr(command, "PARTS", {"broken": broken})
+    monkeypatch.setattr(command, "against", lambda bench: asked.append(bench.before))
+    assert command.main(["--against", "other/bin/onnxpress"]) == 0
+    assert asked == [Path("other/bin/onnxpress")]
+    assert not (tmp_path / "docs").exists()
+
+
 @pytest.mark.parametrize("flags", [["--rounds", "0"], ["--seconds", "-2"], ["--only", "nothing"]])
 def test_wrong_flags_are_usage_errors(flags: list[str]) -> None:
     """Exit code 2 and no measurement."""
