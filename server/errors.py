@@ -6,8 +6,6 @@ Messages name field, expected and got, and never a path of the server's disk.
 
 from onnxpress.packages.errors import OnnxpressError
 
-DRAINING_MESSAGE = "the server is draining"
-
 
 class UsageError(OnnxpressError):
     """A command or a setting is not as it must be."""
@@ -50,6 +48,9 @@ class ExpiredError(OnnxpressError):
 
 class DrainingError(OnnxpressError):
     """The server is going away and takes no new work."""
+
+    def __init__(self, message: str = "the server is draining") -> None:
+        super().__init__(message)
 
 
 class EpochConflictError(OnnxpressError):

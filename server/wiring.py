@@ -6,20 +6,19 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from onnxpress.server import logs
-from onnxpress.server.front.calls import FutureFront
+from onnxpress.server.front.calls import Calls
 from onnxpress.server.front.control_socket import control_socket
-from onnxpress.server.front.native import NativeFront
 from onnxpress.server.http.app import build_app
 from onnxpress.server.http.server import HttpServer
 from onnxpress.server.rpc.admin import Admin, Gate
@@ -39,6 +38,9 @@ from onnxpress.server.versions.loader import Loader
 from onnxpress.server.versions.preflight import Trials
 from onnxpress.server.versions.status import ModelStatus
 from onnxpress.server.wire.codec import Codec
+
+if TYPE_CHECKING:
+    from onnxpress.server.front.native import NativeFront
 
 # Often, because nobody else has the interpreter meanwhile: 0.2 ms each time at full load, not 3 ms now and then.
 FOLD_S = 0.05
@@ -106,24 +108,24 @@ class Server:
     async def _serve(self, loop: asyncio.AbstractEventLoop, socket: Path) -> None:
         settings = self._settings
         health = Health()
-        futures = FutureFront(loop)
+        calls = Calls(loop, settings.queue_mib_max * MIB)
         version = distribution_version("onnxpress")
         rows_max, scheduler, metrics = self._codec.request_rows_max, self._scheduler, self._metrics
-        inference = Inference(version, rows_max, scheduler, metrics, health, self._pump, futures, self._pool)
+        inference = Inference(version, rows_max, scheduler, metrics, health, calls)
         admin = Admin(self._deployer, self._audit, self._gate, self._pool)
         self._deployer.on_change = partial(self._changed, loop, admin)
         metrics.lanes = self._lanes
         metrics.epochs = lambda: [(r.model, r.epoch) for r in self._scheduler.routes.models.values()]
 
-        native = NativeFront(settings, str(socket)) if settings.front == "native" else None
+        native = _native_front(settings, socket) if settings.front == "native" else None
         data = DataServer(settings, health, inference, str(socket) if native else "")
         http = HttpServer(settings.host, settings.http_port, build_app(self._registry, lambda: health.serving))
         admin_server = AdminServer(settings, admin)
         http.start()
         await data.start()
         await admin_server.start()
-        front = native or futures
-        pumps = start_pumps(self._pump, front, self._slots + 1)
+        fronts: Sequence[NativeFront | Calls] = (native, calls) if native else (calls,)
+        pumps = [thread for front in fronts for thread in start_pumps(self._pump, front, self._slots + 1)]
         if native:
             native.start()
         folding = asyncio.create_task(self._fold())
@@ -132,12 +134,13 @@ class Server:
 
         await self._until_stopped(loop, health)
 
-        await self._drain(loop, health, front, futures)
+        await self._drain(loop, health, fronts, calls)
         admin.wake_watchers(closing=True)
         await health.close()
         # At once: until then clients that do not watch health see a connection that is ready, and try it again.
         await asyncio.sleep(FLUSH_S)
-        front.close()
+        for front in fronts:
+            front.close()
         await asyncio.gather(data.stop(), admin_server.stop(), http.close())
         folding.cancel()
         for pump in pumps:
@@ -146,21 +149,21 @@ class Server:
         logger.info("stopped")
 
     async def _drain(
-        self, loop: asyncio.AbstractEventLoop, health: Health, front: NativeFront | FutureFront, futures: FutureFront
+        self, loop: asyncio.AbstractEventLoop, health: Health, fronts: "Sequence[NativeFront | Calls]", calls: Calls
     ) -> None:
         """Tells that this server goes, then takes no new calls; returns when the held ones are answered, or too late.
 
-        `futures` holds the calls of streams, and with the front `grpcio` is the front.
+        `calls` is one of `fronts`: what coroutines wait for may not have reached the scheduler yet.
         """
         settings = self._settings
         await health.set(serving=False)
         self._trials.stop()
         logger.info("stopping: not serving, %.1f s for balancers to notice", settings.drain_wait_s)
         await asyncio.sleep(settings.drain_wait_s)
-        futures.drain()
-        front.drain()
+        for front in fronts:
+            front.drain()
         idle = loop.run_in_executor(None, self._scheduler.wait_idle, settings.drain_finish_s)
-        streamed = asyncio.create_task(futures.wait_idle())
+        streamed = asyncio.create_task(calls.wait_idle())
         await asyncio.wait((idle, streamed), timeout=settings.drain_finish_s)
         finished = await idle and streamed.done()
         streamed.cancel()
@@ -223,6 +226,13 @@ class Server:
     def _unloaded(self, lane: Lane) -> None:
         self._codec.forget(lane)
         self._metrics.forget(lane.model, lane.version)
+
+
+def _native_front(settings: Settings, socket: Path) -> "NativeFront":
+    """Imported here: without it the server needs no pygrpc-native."""
+    from onnxpress.server.front.native import NativeFront  # noqa: PLC0415
+
+    return NativeFront(settings, str(socket))
 
 
 def _registry(metrics: Metrics) -> CollectorRegistry:

@@ -1,50 +1,57 @@
-"""Answers to calls that an asyncio loop holds: the call *is* the future that its coroutine awaits."""
+"""The one way in for callers inside the process: streams, ModelInfer of the front `grpcio`, whatever comes next."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from queue import SimpleQueue
 
-from onnxpress.server.errors import DRAINING_MESSAGE, DrainingError
-from onnxpress.server.serving.front import CALL, CANCEL, Event
+from onnxpress.server.errors import DrainingError, OverloadedError
+from onnxpress.server.serving.front import CALL, CANCEL, Event, Metadata
 from onnxpress.server.wire.status import status_of
 
+RETRY_MS = 100
 Call = asyncio.Future[bytes]
 
 
-class FutureFront:
-    """Front of calls that come through grpc.aio: streams always, ModelInfer too where the front is `grpcio`.
+class Calls:
+    """Front of calls that coroutines make: the call *is* the future that its coroutine awaits.
 
-    `_waiting` is a thread-safe queue; futures, and the count of those that are open, are touched on their loop only.
+    `_waiting` is a thread-safe queue; futures are touched on their loop only. `_put_bytes`, `_open` and `_draining` are
+    written on the loop only, `_taken_bytes` by the pumps under `_lock`.
     """
 
-    refuses = False  # `open` refuses, before a call waits
+    refuses = False  # `ask` refuses, before a call waits
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, bytes_max: int) -> None:
+        """`bytes_max`: of payloads that no pump has received yet."""
         self._loop = loop
+        self._bytes_max = bytes_max
         self._waiting: SimpleQueue[Event | None] = SimpleQueue()
+        self._put_bytes = self._taken_bytes = 0
+        self._lock = threading.Lock()
         self._draining = False
         self._open = 0
         self._idle = asyncio.Event()  # draining, and no call is open
 
-    async def ask(self, payload: bytes, time_remaining: float | None, peer: str) -> bytes:
-        """Queues a request and waits for its answer. Raises the OnnxpressError that `fail` was called with."""
-        with self.open() as call:
-            self._waiting.put((CALL, call, 0, payload, None, ((), peer, time_remaining)))
-            try:
-                return await call
-            except asyncio.CancelledError:
-                self._waiting.put((CANCEL, call, 0, None, None, None))
-                raise
+    async def ask(self, payload: bytes, metadata: Metadata, deadline_s: float | None, peer: str = "") -> bytes:
+        """The ModelInferResponse to a ModelInferRequest. A drain waits for it; cancelling the coroutine cancels it.
 
-    @contextmanager
-    def open(self) -> Iterator[Call]:
-        """A call that whoever asks awaits inside; a drain waits for it. Raises DrainingError."""
+        `deadline_s`: seconds until nobody waits any more, or None. Raises the OnnxpressError that the call ends with.
+        """
         if self._draining:
-            raise DrainingError(DRAINING_MESSAGE)
+            raise DrainingError
+        waiting = self._put_bytes - self._taken_bytes
+        if waiting and waiting + len(payload) > self._bytes_max:
+            raise OverloadedError(f"{waiting} bytes wait already, the limit is {self._bytes_max}", RETRY_MS)
+        call: Call = self._loop.create_future()
+        self._put_bytes += len(payload)
         self._open += 1
+        self._waiting.put((CALL, call, 0, payload, None, (metadata, peer, deadline_s)))
         try:
-            yield self._loop.create_future()
+            return await call
+        except asyncio.CancelledError:
+            self._waiting.put((CANCEL, call, 0, None, None, None))
+            raise
         finally:
             self._open -= 1
             self._note_idle()
@@ -69,6 +76,8 @@ class FutureFront:
                 self._waiting.put(None)
                 break
             events.append(event)
+        with self._lock:
+            self._taken_bytes += sum(len(event[3] or b"") for event in events)
         return events
 
     def answer(self, call: Call, payload: bytes) -> bool:

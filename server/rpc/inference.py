@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor
 from typing import Any, TypeAlias
 
 import grpc
@@ -12,11 +11,9 @@ from onnxpress.packages.errors import OnnxpressError
 from onnxpress.packages.names import VERSION_RULE, is_version
 from onnxpress.protos import inference_pb2 as pb
 from onnxpress.server.errors import InvalidRequestError
-from onnxpress.server.front.calls import FutureFront
+from onnxpress.server.front.calls import Calls
 from onnxpress.server.rpc.health import Health
-from onnxpress.server.serving.front import CALL, Event
 from onnxpress.server.serving.lane import Lane
-from onnxpress.server.serving.pump import Pump
 from onnxpress.server.serving.routing import Route
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.serving.tensors import Signature, TensorSpec
@@ -44,19 +41,15 @@ class Inference:
         scheduler: Scheduler,
         metrics: Metrics,
         health: Health,
-        pump: Pump,
-        front: FutureFront,
-        pool: Executor,
+        calls: Calls,
     ) -> None:
-        """`rows_max`: of one request; `front` is where streamed requests wait; `pool` runs their batches."""
+        """`rows_max`: of one request; `calls` answers streamed requests, and ModelInfer where the front leaves it."""
         self._version = version
         self._rows_max = rows_max
         self._scheduler = scheduler
         self._metrics = metrics
         self._health = health
-        self._pump = pump
-        self._front = front
-        self._pool = pool
+        self._calls = calls
 
     def handlers(self, *, infer: bool) -> "grpc.GenericRpcHandler[Any, Any]":
         """`infer`: also ModelInfer, for a front that leaves it to grpc.aio. Bytes in and out there."""
@@ -154,7 +147,11 @@ class Inference:
         )
 
     async def model_infer(self, payload: bytes, context: Context) -> bytes:
-        return await self._front.ask(payload, context.time_remaining(), context.peer())
+        return await self._ask(payload, context)
+
+    async def _ask(self, payload: bytes, context: Context) -> bytes:
+        metadata = tuple((str(name), value) for name, value in context.invocation_metadata() or ())
+        return await self._calls.ask(payload, metadata, context.time_remaining(), context.peer())
 
     async def model_stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Answers in the order of the requests; an error is told in its place and the stream goes on."""
@@ -179,13 +176,8 @@ class Inference:
                     left.cancel()
 
     async def _streamed(self, payload: bytes, context: Context) -> bytes:
-        loop = asyncio.get_running_loop()
-        details = ((), context.peer(), context.time_remaining())
         try:
-            with self._front.open() as call:
-                event: Event = (CALL, call, 0, payload, None, details)
-                await loop.run_in_executor(self._pool, self._pump.handle, self._front, [event])
-                answer = await call
+            answer = await self._ask(payload, context)
         except Exception as error:  # noqa: BLE001 -- a stream tells errors, it does not end with them
             response = pb.ModelStreamInferResponse(error_message=status_of(error)[1])
             try:

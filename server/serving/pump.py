@@ -9,11 +9,7 @@ from time import monotonic_ns
 from typing import Any, Protocol
 
 from onnxpress.packages.errors import OnnxpressError
-from onnxpress.server.errors import (
-    DRAINING_MESSAGE,
-    DrainingError,
-    ExpiredError,
-)
+from onnxpress.server.errors import DrainingError, ExpiredError
 from onnxpress.server.facts import BatchFacts, Telemetry
 from onnxpress.server.serving.admission import Admission, stale
 from onnxpress.server.serving.assemble import assemble, assemble_uniform, run
@@ -76,14 +72,16 @@ class Pump:
         """Until the front closes. Run by one thread more than there are run slots."""
         held = False
         while True:
-            batch = self._scheduler.turn(held=held)
+            batch = self._scheduler.turn(front, held=held)
             held = False
             if batch is not None:
                 self._run(batch)
                 continue
-            events = front.receive(RECEIVE_MAX)
-            held = bool(events)
-            self._scheduler.end_turn(held=held)
+            try:
+                events = front.receive(RECEIVE_MAX)
+                held = bool(events)
+            finally:
+                self._scheduler.end_turn(front, held=held)
             if events is None:
                 self._scheduler.close()
                 return
@@ -103,7 +101,7 @@ class Pump:
         """Refuses the calls among `events`; the rest are cancellations, which still count."""
         for event in events:
             if event[0] == CALL:
-                self._refuse(front, event[1], DrainingError(DRAINING_MESSAGE))
+                self._refuse(front, event[1], DrainingError())
         return [event for event in events if event[0] != CALL]
 
     def _run(self, batch: Batch | None) -> None:
@@ -259,7 +257,10 @@ class Pump:
 
 def start_pumps(pump: Pump, front: Front, count: int) -> list[threading.Thread]:
     """Threads that end when the front closes."""
-    threads = [threading.Thread(target=pump.serve, args=(front,), name=f"pump-{n}", daemon=True) for n in range(count)]
+    kind = type(front).__name__
+    threads = [
+        threading.Thread(target=pump.serve, args=(front,), name=f"pump-{kind}-{n}", daemon=True) for n in range(count)
+    ]
     for thread in threads:
         thread.start()
     return threads

@@ -27,6 +27,9 @@ RECEIVER_ABSENCE_MAX_US = 1_000
 # pumps, which would crowd them further.
 RECEIVER_ABSENCE_CALL_US = 12
 RECEIVER_ABSENCE_BYTES_MAX = 65_536
+# A pump that runs one batch after the other for this long, as when another front's callers keep the queue filled, is
+# away too.
+RECEIVER_ABSENCE_IN_ALL_NS = 5_000_000
 
 
 class StaleRoutesError(Exception):
@@ -40,15 +43,16 @@ class Batch:
     lane: Lane
     taken: Taken
     at: int  # when it was taken, monotonic ns
+    since: int  # when its pump took the first batch of those that it runs without receiving in between
     aborted: bool = False  # the part's request has failed; its other rows will not run
 
 
 class Scheduler:
     """Owns, under its one lock: the current routes, every lane's queue and counts, the run slots, cancelled calls.
 
-    There are never more batches running than slots, and the pumps are one more than the slots, so one pump can always
-    receive. While runs are short only one does, since two would split what arrives into smaller batches; the others are
-    parked.
+    There are never more batches running than slots, and each front's pumps are one more than the slots, so one can
+    always receive. While runs are short only one does, since two would split what arrives into smaller batches; the
+    others are parked.
     """
 
     def __init__(self, slots: int, admission: Admission) -> None:
@@ -61,7 +65,7 @@ class Scheduler:
         self._lock = threading.Lock()
         self._released = threading.Condition(self._lock)
         self._watched = 0  # threads that wait for leases
-        self._receiving = 0  # pumps whose turn it is
+        self._receiving: dict[object, int] = {}  # by front, the pumps whose turn it is
         self._in_hand = 0  # pumps that have received and not yet come back to `turn`
         self._long_at = -ACTIVE_NS  # monotonic ns of the newest long batch
         self._wanted = threading.Condition(self._lock)  # parked pumps wait on it
@@ -105,8 +109,8 @@ class Scheduler:
             _hold(lane, uniform.route, len(uniform.calls))
             return self._begin(lane, taken, now)
 
-    def turn(self, *, held: bool) -> Batch | None:
-        """What a pump with empty hands does next: a batch, or None: it receives, and then calls `end_turn`.
+    def turn(self, front: object, *, held: bool) -> Batch | None:
+        """What a pump of `front` with empty hands does next: a batch, or None: it receives, and then calls `end_turn`.
 
         Parks it while there is neither. `held`: its `end_turn` said so, and what it had is queued or answered now.
         """
@@ -116,23 +120,27 @@ class Scheduler:
                 if self._watched:
                     self._released.notify_all()
             now = monotonic_ns()
-            while (batch := self._claim(now)) is None and self._receiving and now - self._long_at > ACTIVE_NS:
+            while (batch := self._claim(now)) is None and self._receiving.get(front) and not self.all_receive(now):
                 if self._closed:
                     break
                 self._wanted.wait()
                 now = monotonic_ns()
             if batch is None:
-                self._receiving += 1
+                self._receiving[front] = self._receiving.get(front, 0) + 1
             return batch
 
-    def end_turn(self, *, held: bool) -> None:
+    def end_turn(self, front: object, *, held: bool) -> None:
         """The pump has received. `held`: it has events in hand, which `wait_idle` waits for until its next `turn`."""
         with self._lock:
-            self._receiving -= 1
+            self._receiving[front] -= 1
             self._in_hand += held
 
+    def all_receive(self, now: int) -> bool:
+        """Whether every pump without a batch receives, since one that runs may be away for too long."""
+        return now - self._long_at <= ACTIVE_NS
+
     def close(self) -> None:
-        """Parks no pump any more: the front is closed, and each will see that."""
+        """Parks no pump any more: a front is closed, and each of its pumps will see that."""
         with self._lock:
             self._closed = True
             self._wanted.notify_all()
@@ -159,7 +167,12 @@ class Scheduler:
                 lane.queue.put_back(part.request)
             if self._watched:
                 self._released.notify_all()
-            return self._claim(now)
+            following = self._claim(now)
+            if following is not None:
+                following.since = batch.since
+                if now - batch.since > RECEIVER_ABSENCE_IN_ALL_NS:
+                    self._let_all_receive(now)
+            return following
 
     def replace_route(self, route: Route) -> Route | None:
         """Makes `route` its model's; what is submitted from now on is bound by it. Returns the former one."""
@@ -222,9 +235,12 @@ class Scheduler:
         self._running += 1
         lane.running += 1
         if self._long(lane, taken):
-            self._long_at = now
-            self._wanted.notify_all()
-        return Batch(lane, taken, now)
+            self._let_all_receive(now)
+        return Batch(lane, taken, now, now)
+
+    def _let_all_receive(self, now: int) -> None:
+        self._long_at = now
+        self._wanted.notify_all()
 
     def _long(self, lane: Lane, taken: Taken) -> bool:
         """Whether a pump that runs `taken`, and then what waits, would be away for too long."""

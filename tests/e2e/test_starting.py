@@ -96,3 +96,19 @@ def test_every_line_of_a_json_log_is_json(front: str, models: Models, tmp_path: 
     assert [record["message"].split(":")[0] for record in records][:2] == ["settings", "listening"]
     assert records[0]["settings"]["log"] == {"format": "json", "level": "info"}
     assert records[-1]["message"] == "stopped"
+
+
+def test_front_grpcio_needs_no_pygrpc_native(models: Models, tmp_path: Path) -> None:
+    """Where pygrpc-native cannot be imported, the front grpcio serves calls and streams; the native one says so."""
+    repository = models.copy(tmp_path / "repository", "numbers/1")
+    command = (sys.executable, "-m", "tests.e2e.planted_server", "no pygrpc-native")
+    message = request({"input": number_rows(1)})
+    with ServerProcess(repository, front="grpcio", command=command) as server:
+        server.ready()
+        with connected(server.grpc) as stub:
+            assert stub.ModelInfer(message, timeout=DEADLINE_S).model_version == "1"
+            (answer,) = stub.ModelStreamInfer(iter([message]), timeout=DEADLINE_S)
+            assert answer.infer_response.model_version == "1"
+        assert server.stop() == 0, server.log
+    with ServerProcess(repository, front="native", command=command) as server:
+        server.wait_for("pygrpc_native")

@@ -1,40 +1,133 @@
-"""Calls that wait on the control loop, and a drain that waits for them."""
+"""In-process callers, on a loop of the test's own: what a pump receives for them, and how each call ends."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from onnxpress.server.errors import DrainingError
-from onnxpress.server.front.calls import FutureFront
+from onnxpress.server.errors import DrainingError, InvalidRequestError, OverloadedError
+from onnxpress.server.front.calls import Calls
+from onnxpress.server.serving.front import CALL, CANCEL
+
+METADATA = (("x-onnxpress-priority", "critical"),)
+BYTES_MAX = 10
+
+
+async def asked(calls: Calls, payload: bytes = b"rows", **named: Any) -> "asyncio.Task[bytes]":
+    """A call that waits for a pump."""
+    task = asyncio.create_task(calls.ask(payload, METADATA, 1.5, **named))
+    await asyncio.sleep(0)
+    return task
+
+
+def test_a_pump_receives_all_that_the_caller_said() -> None:
+    """Payload, metadata, peer and deadline arrive, and the answer goes to the caller."""
+
+    async def scenario() -> None:
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        task = await asked(calls, peer="ipv4:1")
+        ((kind, call, _, payload, _, details),) = calls.receive(256) or []
+        assert (kind, payload, details) == (CALL, b"rows", (METADATA, "ipv4:1", 1.5))
+        assert calls.answer(call, b"answer")
+        assert await task == b"answer"
+        assert not calls.answer(call, b"again"), "an answered call takes no other answer"
+
+    asyncio.run(scenario())
+
+
+def test_a_failure_is_raised_where_it_was_asked() -> None:
+    """The error that a call ends with is the caller's, and its status is told to the pump."""
+
+    async def scenario() -> None:
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        task = await asked(calls)
+        ((_, call, *_),) = calls.receive(256) or []
+        assert calls.fail(call, InvalidRequestError("wrong")) == "INVALID_ARGUMENT"
+        with pytest.raises(InvalidRequestError, match="wrong"):
+            await task
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_who_leaves_cancels_the_call() -> None:
+    """Whether a pump has the call already or not; a late answer changes nothing."""
+
+    async def scenario() -> None:
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        task = await asked(calls)
+        ((_, call, *_),) = calls.receive(256) or []
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert [(event[0], event[1]) for event in calls.receive(256) or []] == [(CANCEL, call)]
+        assert not calls.answer(call, b"late")
+        early = await asked(calls)
+        early.cancel()
+        await asyncio.gather(early, return_exceptions=True)
+        assert [event[0] for event in calls.receive(256) or []] == [CALL, CANCEL]
+
+    asyncio.run(scenario())
+
+
+def test_what_no_pump_has_received_is_bounded() -> None:
+    """More bytes than may wait are refused with a time to come back, and welcome again once a pump has taken some."""
+
+    async def scenario() -> None:
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        whole = await asked(calls, bytes(BYTES_MAX + 1))  # alone it may be as large as the codec takes
+        with pytest.raises(OverloadedError, match="11 bytes wait"):
+            await calls.ask(b"1", (), None)
+        calls.receive(256)
+        later = await asked(calls, b"12345")
+        assert not later.done()
+        for task in (whole, later):
+            task.cancel()
+        await asyncio.gather(whole, later, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_draining_and_closing() -> None:
+    """A drained front takes no new call; a closed one tells every pump."""
+
+    async def scenario() -> None:
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        calls.drain()
+        with pytest.raises(DrainingError):
+            await calls.ask(b"", (), None)
+        calls.close()
+        assert [calls.receive(256), calls.receive(256)] == [None, None]
+
+    asyncio.run(scenario())
 
 
 def test_a_drain_waits_for_open_calls_and_refuses_new_ones() -> None:
-    """A call that was taken is answered, however far it had come; the next is refused; then the front is idle."""
+    """A call that was taken is answered, however far it had come; the next is refused; then the calls is idle."""
 
-    async def run() -> None:
-        front = FutureFront(asyncio.get_running_loop())
-        asked = asyncio.create_task(front.ask(b"question", None, "peer"))
-        events = await asyncio.get_running_loop().run_in_executor(None, front.receive, 1)
+    async def scenario() -> None:
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        asked = asyncio.create_task(calls.ask(b"question", (), None))
+        events = await asyncio.get_running_loop().run_in_executor(None, calls.receive, 1)
         assert events is not None
-        front.drain()
+        calls.drain()
         with pytest.raises(DrainingError):
-            await front.ask(b"late", None, "peer")
-        idle = asyncio.create_task(front.wait_idle())
+            await calls.ask(b"late", (), None)
+        idle = asyncio.create_task(calls.wait_idle())
         await asyncio.sleep(0)
         assert not idle.done()
-        front.answer(events[0][1], b"answer")
+        calls.answer(events[0][1], b"answer")
         assert await asked == b"answer"
         await idle
 
-    asyncio.run(run())
+    asyncio.run(scenario())
 
 
 def test_a_drain_of_nothing_is_done() -> None:
     """Where no call is open there is nothing to wait for."""
 
-    async def run() -> None:
-        front = FutureFront(asyncio.get_running_loop())
-        front.drain()
-        await front.wait_idle()
+    async def scenario() -> None:
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        calls.drain()
+        await calls.wait_idle()
 
-    asyncio.run(run())
+    asyncio.run(scenario())

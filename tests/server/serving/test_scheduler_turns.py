@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+from time import monotonic_ns
 from typing import Any
 
 import pytest
@@ -118,7 +119,7 @@ def test_many_short_calls_are_no_reason_to_wake_others(calls: int, away: bool, s
     bench.lane.cost.batch_rows, bench.lane.cost.scale = 200, scale
     bench.handle(*(call(number, number) for number in range(calls)))
     assert [len(batch) for batch in bench.session.batches] == [calls]
-    assert (bench.scheduler._long_at > 0) == away
+    assert bench.scheduler.all_receive(monotonic_ns()) == away
 
 
 def test_a_bug_costs_no_turn(serving: Any) -> None:
@@ -140,14 +141,14 @@ def test_a_bug_costs_no_turn(serving: Any) -> None:
 
 def test_idle_waits_for_events_in_hand() -> None:
     """What a pump has received and not yet queued is waited for; what it receives next is not."""
-    scheduler = Bench().scheduler
-    assert scheduler.turn(held=False) is None
+    scheduler, front = Bench().scheduler, FakeFront()
+    assert scheduler.turn(front, held=False) is None
     assert scheduler.wait_idle(0)
-    scheduler.end_turn(held=True)
+    scheduler.end_turn(front, held=True)
     assert not scheduler.wait_idle(0)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(scheduler.wait_idle, PATIENCE_S)
-        assert scheduler.turn(held=True) is None
+        assert scheduler.turn(front, held=True) is None
         assert waiting.result(PATIENCE_S)
 
 
