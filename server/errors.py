@@ -53,6 +53,10 @@ class DrainingError(OnnxpressError):
         super().__init__(message)
 
 
+class BrokenServerError(OnnxpressError):
+    """The server cannot go on and has stopped; another process may."""
+
+
 class EpochConflictError(OnnxpressError):
     """Somebody else changed the deployment first."""
 

@@ -29,6 +29,10 @@ class Telemetry(Protocol):
         """`count` requests were answered with `code`, the gRPC name; model and version empty where unknown."""
         ...
 
+    def pump_died(self, front: str) -> None:
+        """A pump of the front of that name ended with an error."""
+        ...
+
 
 @dataclass(frozen=True)
 class AdminFact:

@@ -17,6 +17,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from onnxpress.server import logs
+from onnxpress.server.errors import BrokenServerError
 from onnxpress.server.front.calls import Calls
 from onnxpress.server.front.control_socket import control_socket
 from onnxpress.server.http.app import build_app
@@ -27,7 +28,8 @@ from onnxpress.server.rpc.inference import Inference
 from onnxpress.server.rpc.servers import AdminServer, DataServer
 from onnxpress.server.serving.admission import Admission
 from onnxpress.server.serving.lane import Lane
-from onnxpress.server.serving.pump import Pump, start_pumps
+from onnxpress.server.serving.pump import Pump
+from onnxpress.server.serving.pump_threads import PumpThreads
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.settings import MIB, Settings
 from onnxpress.server.sources.folder import Repository
@@ -57,7 +59,7 @@ logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, watch: Watch | None = None, handler: logging.Handler | None = None) -> None:
-    """Until SIGTERM or SIGINT. Raises OnnxpressError when it cannot start.
+    """Until SIGTERM or SIGINT. Raises OnnxpressError when it cannot start, or had to stop.
 
     `watch` is called from any thread with a model whose versions have changed their states; `handler` writes the log.
     """
@@ -65,6 +67,8 @@ def serve(settings: Settings, watch: Watch | None = None, handler: logging.Handl
     server = Server(settings, watch)
     uvloop.run(server.run())
     server.leave()
+    if server.broken:
+        raise BrokenServerError("the server stopped because its pump threads kept dying; the log has the traces")
 
 
 class Server:
@@ -95,6 +99,7 @@ class Server:
             self._unloaded,
         )
         self._stop = asyncio.Event()
+        self.broken = False  # its pumps died; written on the control loop
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -124,8 +129,11 @@ class Server:
         http.start()
         await data.start()
         await admin_server.start()
-        fronts: Sequence[NativeFront | Calls] = (native, calls) if native else (calls,)
-        pumps = [thread for front in fronts for thread in start_pumps(self._pump, front, self._slots + 1)]
+        fronts: dict[str, NativeFront | Calls] = {"calls": calls, **({"native": native} if native else {})}
+        lost = partial(loop.call_soon_threadsafe, self._lose_pumps)
+        pumps = [PumpThreads(self._pump, front, name, self._slots + 1, metrics, lost) for name, front in fronts.items()]
+        for threads in pumps:
+            threads.start()
         if native:
             native.start()
         folding = asyncio.create_task(self._fold())
@@ -134,17 +142,17 @@ class Server:
 
         await self._until_stopped(loop, health)
 
-        await self._drain(loop, health, fronts, calls)
+        await self._drain(loop, health, list(fronts.values()), calls)
         admin.wake_watchers(closing=True)
         await health.close()
         # At once: until then clients that do not watch health see a connection that is ready, and try it again.
         await asyncio.sleep(FLUSH_S)
-        for front in fronts:
+        for front in fronts.values():
             front.close()
         await asyncio.gather(data.stop(), admin_server.stop(), http.close())
         folding.cancel()
-        for pump in pumps:
-            await loop.run_in_executor(None, pump.join, STOP_MARGIN_S / len(pumps))
+        for threads in pumps:
+            await loop.run_in_executor(None, threads.join, STOP_MARGIN_S / len(pumps))
         self._pool.shutdown(wait=False, cancel_futures=True)
         logger.info("stopped")
 
@@ -168,6 +176,12 @@ class Server:
         finished = await idle and streamed.done()
         streamed.cancel()
         logger.info("stopping: held work %s", "is finished" if finished else "did not finish in time")
+
+    def _lose_pumps(self) -> None:
+        """Pumps die again and again: stops as a signal would, which begins with NOT_SERVING. A new process may do."""
+        self.broken = True
+        self._scheduler.close()  # pumps that are parked see for themselves: who still can answers
+        self._stop.set()
 
     def _signalled(self, number: int) -> None:
         """The first signal stops the server, the second ends the process at once, whatever it holds."""
@@ -206,7 +220,7 @@ class Server:
         if any(thread.is_alive() for thread in threads):
             logger.warning("stopped in the middle of a load")
             logging.shutdown()
-            os._exit(0)
+            os._exit(int(self.broken))
 
     def _changed(self, loop: asyncio.AbstractEventLoop, admin: Admin, model: str) -> None:
         """A version of `model` is in another state now; called in the thread that changed it."""

@@ -5,10 +5,10 @@ from typing import Any
 import click
 
 from onnxpress.cli.live import LiveLine
-from onnxpress.cli.options import DeclaredOptions, RefusedError
+from onnxpress.cli.options import DeclaredOptions, FailedError, RefusedError
 from onnxpress.packages.errors import OnnxpressError
 from onnxpress.server.cli.loading import LoadingDisplay
-from onnxpress.server.errors import UsageError
+from onnxpress.server.errors import BrokenServerError, UsageError
 from onnxpress.server.settings import add_flags, resolve
 
 
@@ -42,6 +42,8 @@ def serve(folder: str | None, **flags: Any) -> None:
         run(settings, *((display.watch, display) if display.alive else ()))
     except UsageError as error:
         raise click.UsageError(str(error)) from error
+    except BrokenServerError as error:
+        raise FailedError(str(error)) from error
     except OnnxpressError as error:
         raise RefusedError(str(error)) from error
     finally:

@@ -1,7 +1,6 @@
 """The data plane's threads: receive what waits, bind it, run a batch, answer, again."""
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from random import random
@@ -69,7 +68,10 @@ class Pump:
         self._admission = admission
 
     def serve(self, front: Front) -> None:
-        """Until the front closes. Run by one thread more than there are run slots."""
+        """Until the front closes. Run by one thread more than there are run slots; see PumpThreads.
+
+        What raises here is an error of the front or of the scheduler. Nothing is left in this pump's hands.
+        """
         held = False
         while True:
             batch = self._scheduler.turn(front, held=held)
@@ -85,12 +87,18 @@ class Pump:
             if events is None:
                 self._scheduler.close()
                 return
-            try:
-                # After `end_turn`: whoever reads False here is waited for by the drain that sets it.
-                self.handle(front, self._refuse_calls(front, events) if front.refuses else events)
-            except Exception:
-                # A bug of ours must not take a pump with it; the batch's callers have been told by `_run`.
-                logger.exception("a pump survived an error")
+            # After `end_turn`: whoever reads False here is waited for by the drain that sets it.
+            self._handle_or_refuse(front, self._refuse_calls(front, events) if front.refuses else events)
+
+    def _handle_or_refuse(self, front: Front, events: list[Event]) -> None:
+        """Never raises: a bug of ours must not take a pump with it, and no caller waits for nothing."""
+        try:
+            self.handle(front, events)
+        except BaseException as error:
+            logger.exception("a pump survived an error")
+            for event in events:
+                if event[0] == CALL:
+                    self._refuse(front, event[1], error)
 
     def handle(self, front: Front, events: list[Event]) -> None:
         """Binds and queues `events`, then runs batches for as long as this thread gets one."""
@@ -108,7 +116,7 @@ class Pump:
         while batch is not None:
             try:
                 self._process(batch)
-            except Exception as error:  # noqa: BLE001 -- whatever it was, every caller gets an answer
+            except BaseException as error:  # noqa: BLE001 -- whatever it was, every caller gets an answer
                 self._fail_all(batch, error)
             batch = self._scheduler.finish(batch, monotonic_ns())
 
@@ -234,7 +242,7 @@ class Pump:
                 batch.aborted = True
                 self._fail(lane, taken.part.request, error)
 
-    def _fail_all(self, batch: Batch, error: Exception) -> None:
+    def _fail_all(self, batch: Batch, error: BaseException) -> None:
         batch.aborted = True
         taken = batch.taken
         for request in taken.uniform.requests() if taken.uniform else taken.requests:
@@ -242,25 +250,14 @@ class Pump:
         if taken.part is not None:
             self._fail(batch.lane, taken.part.request, error)
 
-    def _fail(self, lane: Lane, request: Request, error: Exception) -> None:
+    def _fail(self, lane: Lane, request: Request, error: BaseException) -> None:
         if not isinstance(error, OnnxpressError):
             logger.error("request to %r failed", lane, exc_info=error)
         self._refuse(request.front, request.call, error, lane.model, lane.version)
 
-    def _refuse(self, front: Front, call: Any, error: Exception, model: str = "", version: str = "") -> None:
+    def _refuse(self, front: Front, call: Any, error: BaseException, model: str = "", version: str = "") -> None:
         """Tells the caller. Never raises: the slot and the batch in our hands must not be lost for one call."""
         try:
             self._telemetry.refused(model, version, front.fail(call, error), 1)
         except Exception:
             logger.exception("a call could not be refused")
-
-
-def start_pumps(pump: Pump, front: Front, count: int) -> list[threading.Thread]:
-    """Threads that end when the front closes."""
-    kind = type(front).__name__
-    threads = [
-        threading.Thread(target=pump.serve, args=(front,), name=f"pump-{kind}-{n}", daemon=True) for n in range(count)
-    ]
-    for thread in threads:
-        thread.start()
-    return threads

@@ -80,6 +80,7 @@ class Metrics:
         self._refusals: deque[tuple[str, str, str, int]] = deque()  # model, version, code, count
         self._counts: dict[Key, VersionCounts] = defaultdict(VersionCounts)
         self._refused: Counter[str] = Counter()  # by code, of requests that never reached a version
+        self._pump_deaths: Counter[str] = Counter()  # by front
         self._lock = threading.Lock()
         self._started = time.time()
         self.lanes: Callable[[], Iterable[tuple[str, str, int]]] = lambda: ()  # model, version, queued rows
@@ -94,6 +95,10 @@ class Metrics:
         self._refusals.append((model, version, code, count))
         if len(self._refusals) > FACTS_MAX:
             self.fold()
+
+    def pump_died(self, front: str) -> None:
+        with self._lock:
+            self._pump_deaths[front] += 1
 
     def fold(self) -> None:
         """Works off what pumps have told since the last time."""
@@ -138,6 +143,12 @@ class Metrics:
             requests.add_metric(["", "", code], count)
         yield requests
         yield rows
+        deaths = CounterMetricFamily(
+            "onnxpress_pump_deaths", "Pump threads that ended with an error and were replaced", labels=["front"]
+        )
+        for front, count in self._pump_deaths.copy().items():
+            deaths.add_metric([front], count)
+        yield deaths
         queue = GaugeMetricFamily("onnxpress_queue_rows", "Rows that wait now", labels=["model", "version"])
         for model, version, waiting in self.lanes():
             queue.add_metric([model, version], waiting)

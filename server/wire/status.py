@@ -23,6 +23,7 @@ STATUS: dict[type[OnnxpressError], grpc.StatusCode] = {
     errors.TooLargeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ExpiredError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.DrainingError: grpc.StatusCode.UNAVAILABLE,
+    errors.BrokenServerError: grpc.StatusCode.UNAVAILABLE,
     RefusedPackageError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.EpochConflictError: grpc.StatusCode.ABORTED,
     errors.NothingToRollBackError: grpc.StatusCode.FAILED_PRECONDITION,

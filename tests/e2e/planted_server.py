@@ -1,16 +1,19 @@
 """A server with something planted before it starts: `python -m tests.e2e.planted_server WHAT FLAGS…`.
 
 shares: of every model with two versions the one that is not live has a tenth of the calls. stuck deploys: a deploy
-never ends. no pygrpc-native: it cannot be imported.
+never ends. no pygrpc-native: it cannot be imported. dying
+pumps: a call to the model `die-once` kills the pump that receives it, one to `die-always` every pump from then on.
 """
 
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
 from onnxpress.__main__ import main
+from onnxpress.server.front.calls import Calls
 from onnxpress.server.serving.routing import CANARY, PLACES, Route, Share, Target
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.versions.deployer import Deployer
@@ -46,7 +49,33 @@ def plant_no_pygrpc_native() -> None:
     sys.modules["pygrpc_native"] = None  # type: ignore[assignment]  # so Python refuses to import it
 
 
-PLANTS = {
+def plant_dying_pumps() -> None:
+    from onnxpress.server.front.native import NativeFront  # here, since another plant must not import it
+
+    for front in (NativeFront, Calls):
+        plant_dying_receiver(front)
+
+
+def plant_dying_receiver(front: type[Any]) -> None:
+    original = front.receive
+    dying = threading.Event()
+
+    def receive(self: Any, most: int) -> Any:
+        if dying.is_set():
+            raise SystemExit("planted")
+        events = original(self, most)
+        payloads = b"".join(event[3] or b"" for event in events or ())
+        if b"die-always" in payloads:
+            dying.set()
+        if b"die-" in payloads:
+            raise SystemExit("planted")
+        return events
+
+    front.receive = receive
+
+
+PLANTS: dict[str, Callable[[], None]] = {
+    "dying pumps": plant_dying_pumps,
     "shares": plant_shares,
     "stuck deploys": plant_stuck_deploys,
     "no pygrpc-native": plant_no_pygrpc_native,

@@ -119,12 +119,16 @@ class FakeTelemetry:
     def __init__(self) -> None:
         self.batches: list[BatchFacts] = []
         self.refusals: dict[str, int] = {}
+        self.deaths: list[str] = []
 
     def batch_done(self, facts: BatchFacts) -> None:
         self.batches.append(facts)
 
     def refused(self, _model: str, _version: str, code: str, count: int) -> None:
         self.refusals[code] = self.refusals.get(code, 0) + count
+
+    def pump_died(self, front: str) -> None:
+        self.deaths.append(front)
 
 
 class Bench:
@@ -226,6 +230,19 @@ def test_too_few_rows_back_is_an_error(bench: Bench) -> None:
     told = bench.handle(call(1, 1), call(2, 2))
     assert all(isinstance(error, RunError) for error in told.values())
     assert "shape [0, 1] for 1 rows" in str(told[1])
+    assert bench.settled()
+
+
+def test_a_panic_in_a_run_is_told(bench: Bench) -> None:
+    """Native code that panics raises a BaseException: every caller of the batch is told, and the slot comes back."""
+
+    def panic() -> None:
+        raise SystemExit
+
+    bench.session.meanwhile = panic
+    told = bench.handle(call(1, 1), call(2, 2))
+    assert [type(error) for error in told.values()] == [SystemExit, SystemExit]
+    assert bench.handle(call(3, 3))[3] == [6]
     assert bench.settled()
 
 

@@ -12,7 +12,7 @@ import pytest
 from onnxpress.server.errors import DrainingError
 from onnxpress.server.serving.cost import CostModel
 from onnxpress.server.serving.front import Event
-from onnxpress.server.serving.pump import start_pumps
+from onnxpress.server.serving.pump_threads import PumpThreads
 from tests.server.serving.test_pump import Bench, FakeFront, call
 
 PATIENCE_S = 30.0
@@ -45,6 +45,12 @@ class QueueFront(FakeFront):
             self._told.notify_all()
         return True
 
+    def fail(self, call: int, error: BaseException) -> str:
+        with self._told:
+            name = super().fail(call, error)
+            self._told.notify_all()
+        return name
+
     def ask(self, number: int, row: float) -> None:
         """Sends one row and waits for its answer."""
         self.events.put(call(number, row))
@@ -67,21 +73,21 @@ class QueueFront(FakeFront):
 def serving() -> Iterator[Callable[[float], tuple[Bench, QueueFront]]]:
     """`serving(micros)`: three pumps for a model whose runs are said to take that long."""
     fronts: list[QueueFront] = []
-    pumps: list[threading.Thread] = []
+    pumps: list[PumpThreads] = []
 
     def starting(micros: float) -> tuple[Bench, QueueFront]:
         bench, front = Bench(), QueueFront()
         bench.lane.cost = CostModel({1: micros}, 1e9)
         fronts.append(front)
-        pumps.extend(start_pumps(bench.pump, front, PUMPS))
+        pumps.append(PumpThreads(bench.pump, front, "fake", PUMPS, bench.telemetry, lambda: None))
+        pumps[-1].start()
         return bench, front
 
     yield starting
     for front in fronts:
         front.close()
-    for pump in pumps:
-        pump.join(PATIENCE_S)
-        assert not pump.is_alive(), "a pump did not end with its front"
+    for threads in pumps:
+        assert threads.join(PATIENCE_S), "a pump did not end with its front"
 
 
 def test_short_runs_are_served_by_one_pump(serving: Any) -> None:
@@ -122,11 +128,12 @@ def test_many_short_calls_are_no_reason_to_wake_others(calls: int, away: bool, s
     assert bench.scheduler.all_receive(monotonic_ns()) == away
 
 
-def test_a_bug_costs_no_turn(serving: Any) -> None:
-    """Where what was received cannot even be submitted, the next is received all the same."""
+@pytest.mark.parametrize("bug", [ZeroDivisionError, SystemExit])
+def test_a_bug_costs_no_turn(serving: Any, bug: type[BaseException]) -> None:
+    """Where what was received cannot even be submitted, its caller is told, and the same pump receives the next."""
     bench, front = serving(10.0)
     submit = bench.scheduler.submit
-    failures = iter([ZeroDivisionError])
+    failures = iter([bug])
 
     def failing(*arguments: Any, **named: Any) -> Any:
         for failure in failures:
@@ -134,9 +141,12 @@ def test_a_bug_costs_no_turn(serving: Any) -> None:
         return submit(*arguments, **named)
 
     bench.scheduler.submit = failing
-    front.events.put(call(1, 1))
+    front.ask(1, 1)
     front.ask(2, 2)
-    assert 1 not in front.told
+    assert isinstance(front.told[1], bug)
+    assert front.told[2] == [4]
+    assert bench.telemetry.deaths == []
+    assert bench.scheduler.wait_idle(PATIENCE_S)
 
 
 def test_idle_waits_for_events_in_hand() -> None:

@@ -1,0 +1,128 @@
+"""Pump threads that die: replaced, counted, logged, and given up when it goes on. The fronts are the test's own."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from onnxpress.server.serving.front import Event
+from onnxpress.server.serving.pump_threads import DEATHS_MAX, WINDOW_S, PumpThreads
+from tests.server.serving.test_pump import Bench, FakeFront, FakeTelemetry, call
+from tests.server.serving.test_scheduler_turns import PATIENCE_S, QueueFront
+
+ERRORS = [RuntimeError, MemoryError, SystemExit, BaseException]
+
+
+class DyingFront(QueueFront):
+    """`receive` raises the next of `errors` instead of waiting."""
+
+    def __init__(self, *errors: type[BaseException]) -> None:
+        super().__init__()
+        self.errors = iter(errors)
+
+    def receive(self, most: int) -> list[Event] | None:
+        for error in self.errors:
+            raise error("below the front")
+        return super().receive(most)
+
+
+class Pump:
+    """Raises as often as it is told to, and then ends as if the front had closed; `before` is called each time."""
+
+    def __init__(self, deaths: int, before: Callable[[], object]) -> None:
+        self._deaths = deaths
+        self._before = before
+
+    def serve(self, _front: Any) -> None:
+        self._before()
+        self._deaths -= 1
+        if self._deaths >= 0:
+            raise SystemExit
+
+
+def run_to_the_end(deaths: int, apart_s: float) -> tuple[FakeTelemetry, int]:
+    """What telemetry was told and how often the pumps were lost, when one pump dies that often, so far apart."""
+    telemetry, losses, now = FakeTelemetry(), [], [0.0]
+
+    def wait() -> None:
+        now[0] += apart_s
+
+    def lose() -> None:
+        losses.append(True)
+
+    threads = PumpThreads(Pump(deaths, wait), FakeFront(), "f", 1, telemetry, lose, lambda: now[0])
+    threads.start()
+    assert threads.join(PATIENCE_S)
+    return telemetry, len(losses)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_dead_pump_is_replaced(error: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
+    """A front that raises, whatever it raises, costs a pump; the next serves, and the log and telemetry know."""
+    bench, front = Bench(), DyingFront(error)
+    lost = threading.Event()
+    threads = PumpThreads(bench.pump, front, "dying", 1, bench.telemetry, lost.set)
+    with caplog.at_level(logging.CRITICAL):
+        threads.start()
+        front.ask(1, 1)
+    assert front.told == {1: [2]}
+    assert bench.telemetry.deaths == ["dying"]
+    (record,) = caplog.records
+    assert "front dying died: it is replaced" in record.getMessage()
+    assert record.exc_info is not None
+    assert record.exc_info[0] is error
+    front.close()
+    assert threads.join(PATIENCE_S)
+    assert not lost.is_set()
+
+
+def test_a_scheduler_that_raises_costs_a_pump_only() -> None:
+    """The replacement takes the turn that the dead pump did not get."""
+    bench, front = Bench(), QueueFront()
+    turn, failures = bench.scheduler.turn, iter([SystemExit])
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return turn(*arguments, **named)
+
+    bench.scheduler.turn = failing  # type: ignore[method-assign]
+    threads = PumpThreads(bench.pump, front, "f", 2, bench.telemetry, lambda: None)
+    threads.start()
+    front.events.put(call(1, 1))
+    front.wait(1)
+    assert bench.telemetry.deaths == ["f"]
+    front.close()
+    assert threads.join(PATIENCE_S)
+    assert bench.scheduler.wait_idle(0)
+
+
+def test_pumps_that_keep_dying_are_given_up() -> None:
+    """One death too many within the window, and the pump is not replaced but told to be lost."""
+    telemetry, losses = run_to_the_end(DEATHS_MAX, 0.0)
+    assert (len(telemetry.deaths), losses) == (DEATHS_MAX, 0)
+    telemetry, losses = run_to_the_end(1_000, 0.0)
+    assert (len(telemetry.deaths), losses) == (DEATHS_MAX + 1, 1)
+
+
+def test_deaths_of_long_ago_do_not_count() -> None:
+    """A pump that dies now and then is replaced for as long as the server runs."""
+    telemetry, losses = run_to_the_end(50, WINDOW_S / DEATHS_MAX * 1.01)
+    assert (len(telemetry.deaths), losses) == (50, 0)
+    assert run_to_the_end(50, WINDOW_S / DEATHS_MAX * 0.99)[1] == 1
+
+
+def test_the_loss_is_told_even_where_counting_fails() -> None:
+    """A pump thread never ends in silence while its front is open."""
+    lost = threading.Event()
+    telemetry: Any = object()  # it cannot count
+    silence, threading.excepthook = threading.excepthook, lambda _: None
+    try:
+        threads = PumpThreads(Pump(1, lambda: None), FakeFront(), "f", 1, telemetry, lost.set)
+        threads.start()
+        assert threads.join(PATIENCE_S)
+    finally:
+        threading.excepthook = silence
+    assert lost.is_set()
