@@ -1,4 +1,4 @@
-"""Two answers on the same rows: which rows differ by more than a faithful copy may, and by how much."""
+"""Compares two answers on the same rows: which rows differ by more than the tolerance, and by how much."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from onnxpress.packages.errors import ConversionRefused
 from onnxpress.packages.golden import Scores, labels_off, values_off
 
 FLOATS = ("probabilities", "prediction")
-# What float32 rounding may take from the sum of a row of probabilities, whatever the model.
+# Float32 rounding of the sum of a row of probabilities, for every model.
 SUM_ERROR_BOUND = 1e-6
 
 
@@ -59,14 +59,15 @@ def float_difference(answer: Answer, compiled: Tensors) -> Difference:
     name = next(name for name in FLOATS if name in answer.outputs)
     original = answer.outputs[name].astype(np.float64)
     tolerance = np.broadcast_to(answer.tolerance[name], original.shape).astype(np.float64)
-    copy = compiled[name].astype(np.float64)
-    outside = values_off(copy, original, tolerance)
+    actual = compiled[name].astype(np.float64)
+    outside = values_off(actual, original, tolerance)
     with np.errstate(invalid="ignore"):
-        size = np.abs(copy - original)
-    # Infinite or NaN where one of the two is: no distance where that is right, any distance where it is not.
-    size = np.where(np.isfinite(size), size, np.where(outside, np.inf, 0.0))
-    # The entry to report is the one farthest beyond its tolerance.
-    worst = np.argmax(np.where(outside, 1.0, 0.0) * 1e300 + np.minimum(size, 1e200), axis=1)
+        size = np.abs(actual - original)
+        # Infinite or NaN where one of the two is: no difference where that is right, an infinite one where it is not.
+        size = np.where(np.isfinite(size), size, np.where(outside, np.inf, 0.0))
+        excess = np.nan_to_num(size - tolerance, nan=np.inf)
+    # The entry to report is the one farthest beyond its tolerance; of a row without any, the largest difference.
+    worst = np.argmax(np.where(outside.any(axis=1, keepdims=True), np.where(outside, excess, -np.inf), size), axis=1)
     index = np.arange(len(worst))
     return Difference(name, np.asarray(outside.any(axis=1)), size[index, worst], tolerance[index, worst])
 
@@ -85,11 +86,11 @@ def label_difference(answer: Answer, compiled: Tensors, schema: Schema) -> Diffe
 
 def sum_difference(answer: Answer, compiled: Tensors) -> Difference:
     """How far each row of probabilities is from the sum of the original's, where that is 1."""
-    original, copy = answer.outputs["probabilities"], compiled["probabilities"].astype(np.float64)
+    original, actual = answer.outputs["probabilities"], compiled["probabilities"].astype(np.float64)
     allowed = np.broadcast_to(answer.tolerance["probabilities"], original.shape).sum(axis=1)
     with np.errstate(invalid="ignore"):
         normal = np.abs(original.astype(np.float64).sum(axis=1) - 1) <= SUM_ERROR_BOUND
-        size = np.where(normal, np.abs(copy.sum(axis=1) - 1), 0.0)
+        size = np.where(normal, np.abs(actual.sum(axis=1) - 1), 0.0)
     # Where a family's arithmetic overflowed there is no tolerance to add.
     tolerance = np.nan_to_num(allowed, nan=0.0, posinf=np.inf) + SUM_ERROR_BOUND
     return Difference("probabilities", ~(size <= tolerance), size, tolerance)

@@ -1,0 +1,97 @@
+"""Comparing two answers: tolerances, NaN and infinity, labels that tie, sums, and shapes."""
+
+import numpy as np
+import pytest
+
+from onnxpress.converters.family import Answer, Schema
+from onnxpress.converters.gate import compare
+from onnxpress.packages.errors import ConversionRefused
+from onnxpress.protos.package_pb2 import Layout, Task
+
+REGRESSOR = Schema((), Layout.MATRIX, Task.REGRESSOR, targets=2)
+CLASSIFIER = Schema((), Layout.MATRIX, Task.CLASSIFIER, classes=("no", "yes"))
+
+
+def predicted(values: list[list[float]], tolerance: float = 0.1) -> Answer:
+    array = np.array(values)
+    return Answer({"prediction": array}, {"prediction": np.full(array.shape, tolerance)})
+
+
+def classified(labels: list[str], probabilities: list[list[float]], tolerance: float = 0.01) -> Answer:
+    array = np.array(probabilities)
+    return Answer(
+        {"label": np.array(labels, object), "probabilities": array}, {"probabilities": np.full(array.shape, tolerance)}
+    )
+
+
+def test_a_row_is_outside_where_any_entry_exceeds_its_tolerance() -> None:
+    """The entry reported for a row is the one farthest beyond its tolerance."""
+    found = compare.float_difference(
+        predicted([[1.0, 2.0], [1.0, 2.0]]), {"prediction": np.array([[1.05, 2.0], [1.15, 2.5]])}
+    )
+    assert found.outside.tolist() == [False, True]
+    assert found.size[1] == pytest.approx(0.5)
+
+
+def test_nan_equals_nan_only() -> None:
+    """NaN on one side alone is an infinite difference."""
+    nan = float("nan")
+    found = compare.float_difference(
+        predicted([[nan], [nan], [1.0]]), {"prediction": np.array([[nan], [1.0], [nan]], np.float32)}
+    )
+    assert found.outside.tolist() == [False, True, True]
+    assert found.size.tolist() == [0.0, np.inf, np.inf]
+
+
+def test_what_float32_cannot_hold_may_be_infinite_of_the_same_sign() -> None:
+    """1e300 becomes infinity in a float32 output, and never minus infinity."""
+    found = compare.float_difference(
+        predicted([[1e300], [1e300]]), {"prediction": np.array([[np.inf], [-np.inf]], np.float32)}
+    )
+    assert found.outside.tolist() == [False, True]
+
+
+def test_labels_may_differ_where_their_probabilities_tie_within_the_tolerance() -> None:
+    """Not where the two probabilities are apart, and not where both models tie exactly."""
+    answer = classified(["no"] * 3, [[0.501, 0.499], [0.9, 0.1], [0.5, 0.5]])
+    compiled = {
+        "label": np.array(["yes"] * 3, object),
+        "probabilities": np.array([[0.499, 0.501], [0.1, 0.9], [0.5, 0.5]], np.float32),
+    }
+    assert compare.label_difference(answer, compiled, CLASSIFIER).outside.tolist() == [False, True, True]
+
+
+def test_a_label_that_is_no_class_is_outside() -> None:
+    """A label without a probability column cannot tie."""
+    answer = classified(["no"], [[0.5, 0.5]], tolerance=1.0)
+    compiled = {"label": np.array(["maybe"], object), "probabilities": np.array([[0.4, 0.6]])}
+    assert compare.label_difference(answer, compiled, CLASSIFIER).outside.tolist() == [True]
+
+
+def test_probabilities_must_sum_to_one_where_the_originals_do() -> None:
+    """A row whose original does not sum to 1 is not held to it."""
+    answer = classified(["no"] * 3, [[0.5, 0.5], [0.5, 0.5], [0.7, 0.7]], tolerance=1e-3)
+    compiled = {"probabilities": np.array([[0.5, 0.5], [0.5, 0.51], [0.7, 0.7]])}
+    assert compare.sum_difference(answer, compiled).outside.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "reason"),
+    [
+        ({"prediction": np.zeros((3, 1), np.float32)}, "shape"),
+        ({"prediction": np.zeros((3, 2), np.int64)}, "int64"),
+        ({"score": np.zeros((3, 2), np.float32)}, "score"),
+    ],
+)
+def test_compiled_outputs_have_the_names_shapes_and_types_of_the_schema(outputs: dict, reason: str) -> None:
+    """Anything else is refused by the name of the output."""
+    compare.check_compiled({"prediction": np.zeros((3, 2), np.float32)}, REGRESSOR, 3)
+    with pytest.raises(ConversionRefused, match=reason):
+        compare.check_compiled(outputs, REGRESSOR, 3)
+
+
+def test_original_outputs_have_the_shapes_of_the_schema() -> None:
+    """One target where the schema has two is refused."""
+    compare.check_answer(predicted([[1.0, 2.0]]), REGRESSOR, 1)
+    with pytest.raises(ConversionRefused, match="shapes"):
+        compare.check_answer(predicted([[1.0]]), REGRESSOR, 1)
