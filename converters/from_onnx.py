@@ -15,9 +15,9 @@ from onnxpress.converters.family import (
     Column,
     Schema,
 )
-from onnxpress.converters.runtime import FAILURES, Port, Session
+from onnxpress.converters.runtime import Port, Session
 from onnxpress.packages.datatypes import COLUMN_DATATYPES, DATATYPES
-from onnxpress.packages.errors import ConversionRefused
+from onnxpress.packages.errors import ConversionRefused, RunError
 from onnxpress.protos.package_pb2 import Layout, Task
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -79,7 +79,7 @@ def _schema(model: onnx.ModelProto, session: Session, sample: pd.DataFrame, layo
     rows = samples.typed(samples.select(sample, [column.name for column in columns]).head(2), probe)
     try:
         answers = session.run(samples.feeds(rows, probe))
-    except FAILURES as failure:
+    except RunError as failure:
         raise ConversionRefused(f"the model does not run on the sample: {failure}") from failure
     if "label" not in answers:
         return Schema(columns, found, Task.REGRESSOR, targets=answers["prediction"].shape[1], notes=NOTES)

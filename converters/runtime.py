@@ -2,12 +2,10 @@
 
 from onnxpress.converters.family import Tensors
 from onnxpress.packages import runtime
-from onnxpress.packages.errors import ConversionRefused, RefusedPackageError, RunError
+from onnxpress.packages.errors import ConversionRefused, RefusedPackageError
 from onnxpress.packages.runtime import VERSION, Port
 
-__all__ = ["FAILURES", "VERSION", "Port", "Session"]
-
-FAILURES = (RunError,)
+__all__ = ["VERSION", "Port", "Session"]
 
 
 class Session:
@@ -23,5 +21,5 @@ class Session:
         self.outputs = self._session.outputs
 
     def run(self, feeds: Tensors, names: tuple[str, ...] = ()) -> Tensors:
-        """The named outputs, or all; raises one of FAILURES."""
+        """The named outputs, or all of them; raises RunError."""
         return self._session.answers(feeds, names)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.converters.family import Tensors
-from onnxpress.converters.runtime import FAILURES, Session
+from onnxpress.converters.runtime import Session
+from onnxpress.packages.errors import RunError
 
 SIZES = (1, 2, 49, 50, 51, 128, 129)
 
@@ -61,6 +62,6 @@ def odd_inputs(session: Session, inputs: Tensors) -> list[str]:
 def _answers(session: Session, feeds: Tensors) -> bool:
     try:
         session.run(feeds)
-    except FAILURES:
+    except RunError:
         return False
     return True

@@ -21,9 +21,9 @@ from onnxpress.converters.gate.original import Original, joined_answer, taken
 from onnxpress.converters.gate.probe_rows import Plan, ProbeRows
 from onnxpress.converters.gate.split_paths import ensemble_inputs
 from onnxpress.converters.progress import Progress, Step, silent
-from onnxpress.converters.runtime import FAILURES, Session
+from onnxpress.converters.runtime import Session
 from onnxpress.converters.sample import feeds, sent
-from onnxpress.packages.errors import ConversionRefused
+from onnxpress.packages.errors import ConversionRefused, RunError
 from onnxpress.protos.package_pb2 import ParityReport
 
 # Seconds that each generator may take; the sum bounds the gate. What did not fit is said in `sampled`.
@@ -127,7 +127,7 @@ class Gate:
     def _compare(self, found: Findings, rows: pd.DataFrame, answer: Answer) -> None:
         try:
             copy = self.session.run(feeds(rows, self.schema))
-        except FAILURES as failure:
+        except RunError as failure:
             raise ConversionRefused(
                 f"the compiled model fails on rows that the original answers ({found.generator}, "
                 f"{generators.DESCRIPTIONS[found.generator]}): {failure}"
