@@ -32,7 +32,7 @@ FAMILIES = (
 LAYOUTS = ("auto", "matrix", "columns")
 FORMAT = 1
 UNFORESEEN = "unexpected error"
-# Distribution -> module: those that are loaded took part.
+# Distribution -> module: the manifest lists those whose module is loaded.
 LIBRARIES = {
     "lightgbm": "lightgbm",
     "numpy": "numpy",
@@ -130,8 +130,8 @@ def family_of(model: Any) -> Family:
             return family
     kind = type(model)
     raise ConversionRefused(
-        f"{kind.__module__}.{kind.__qualname__} is no model that onnxpress knows: "
-        "bring a scikit-learn, XGBoost or LightGBM model, or an ONNX one"
+        f"{kind.__module__}.{kind.__qualname__} is not a supported model: "
+        "give a scikit-learn, XGBoost or LightGBM model, or an ONNX one"
     )
 
 
@@ -162,7 +162,7 @@ def _manifest(name: str, source: Source, schema: Schema, compiled: onnx.ModelPro
 
 
 def label_datatype(schema: Schema) -> str:
-    """BYTES, INT64, or nothing for others than classifiers."""
+    """BYTES or INT64; the empty string for models other than classifiers."""
     if not schema.classes:
         return ""
     return "BYTES" if isinstance(schema.classes[0], str) else "INT64"

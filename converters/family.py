@@ -29,7 +29,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """What the compiled model takes and gives."""
+    """The inputs and outputs of a compiled model."""
 
     columns: tuple[Column, ...]  # in the order the original model was trained on
     layout: Layout

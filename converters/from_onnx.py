@@ -74,7 +74,7 @@ FAMILY = OnnxFamily()
 def _schema(model: onnx.ModelProto, session: Session, sample: pd.DataFrame, layout: str) -> Schema:
     columns, found = _columns(session.inputs, sample)
     if layout not in ("auto", "matrix" if found == Layout.MATRIX else "columns"):
-        raise ConversionRefused(f"the inputs of an ONNX model are what they are: layout {layout} cannot be had")
+        raise ConversionRefused(f"the inputs of an ONNX model are fixed: layout {layout} is not available")
     probe = Schema(columns, found, Task.REGRESSOR)
     rows = samples.typed(samples.select(sample, [column.name for column in columns]).head(2), probe)
     try:

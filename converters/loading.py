@@ -1,4 +1,4 @@
-"""From a model file to the model: by its suffix, and never by running code that nobody vouched for."""
+"""Loads a model file according to its suffix, without running code that the caller has not trusted."""
 
 import hashlib
 import importlib
@@ -21,7 +21,7 @@ LIGHTGBM_TRIAL = "import sys, lightgbm; lightgbm.Booster(model_str=sys.stdin.buf
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with the SHA-256 of the very bytes it was read from, and what its library warned of meanwhile."""
+    """A model, the SHA-256 of the bytes that it was read from, and the warnings of its library."""
 
     model: Any
     digest: str
@@ -30,7 +30,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Trust:
-    """What the caller vouches for: pickles (they run code), and types by name inside a .skops file."""
+    """What the caller trusts: pickles, which run code, and named types inside a .skops file."""
 
     pickle: bool = False
     types: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ def load(path: Path, trust: Trust) -> Loaded:
 
 
 def _try_in_child(script: str, content: bytes) -> None:
-    """Refuses a file that kills its own library: native parsers abort on some broken files, and that is a signal."""
+    """Refuses a file that crashes its own library: native parsers abort the process on some broken files."""
     try:
         child = subprocess.run(  # noqa: S603 -- this interpreter, a constant script, the file on its standard input
             [sys.executable, "-c", script], input=content, capture_output=True, timeout=TRIAL_SECONDS, check=False

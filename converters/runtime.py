@@ -1,4 +1,4 @@
-"""ONNX Runtime as the converters use it: answers by name, and a graph that does not load is a refused conversion."""
+"""The converters' ONNX Runtime session: outputs by name; a graph that does not load is a refused conversion."""
 
 from onnxpress.converters.family import Tensors
 from onnxpress.packages import runtime
@@ -9,7 +9,7 @@ __all__ = ["VERSION", "Port", "Session"]
 
 
 class Session:
-    """A compiled model in the session that will serve it, so that the gate proves what clients get."""
+    """A compiled model in a session with the options of the server, so that the gate proves what clients receive."""
 
     def __init__(self, model: bytes) -> None:
         """Raises ConversionRefused with ONNX Runtime's reason."""

@@ -1,4 +1,4 @@
-"""The training rows: from an array, a frame or a file to typed columns, and from those to what a client sends."""
+"""The training rows: from an array, a frame or a file to typed columns, and to the tensors that a client sends."""
 
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ def _typed(values: "pd.Series[Any]", column: Column) -> NDArray[Any]:
 
 
 def sent(rows: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """The rows with what is lost on the wire lost: doubles of FP32 columns rounded to float32."""
+    """The rows as a server receives them: doubles of FP32 columns rounded to float32."""
     narrow = [column.name for column in schema.columns if column.datatype == "FP32"]
     with np.errstate(over="ignore"):
         if len(narrow) == rows.shape[1]:
@@ -157,7 +157,7 @@ def sent(rows: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 
 def feeds(rows: pd.DataFrame, schema: Schema) -> Tensors:
-    """What a client sends for these rows: the inputs of the compiled model by name."""
+    """The tensors that a client sends for these rows: the inputs of the compiled model by name."""
     with np.errstate(over="ignore"):
         if schema.layout == Layout.MATRIX:
             return {"input": np.ascontiguousarray(rows.to_numpy(dtype=np.float64).astype(np.float32))}

@@ -1,4 +1,4 @@
-"""How long a compiled model takes, for the table at the end of a conversion."""
+"""Times a compiled model, for the table at the end of a conversion."""
 
 import time
 from statistics import median

@@ -1,6 +1,6 @@
 """LightGBM models: the graph is emitted from the booster's own model text.
 
-Thresholds are float64 and compare `<=`: float32 inputs meet them rounded down, float64 inputs meet them as they are.
+Thresholds are float64 and compare `<=`: they are rounded down for float32 inputs and unchanged for float64 inputs.
 Leaves are added tree by tree; averaging, links and labels follow as explicit nodes.
 """
 
@@ -38,14 +38,14 @@ _IDENTITY = ("", "regression", "regression_l1", "huber", "fair", "quantile", "ma
 
 @dataclass(frozen=True)
 class Reading:
-    """A booster's text, and what the object around it adds."""
+    """A booster's parsed text, with what the estimator object adds to it."""
 
     booster: Booster
     task: "Task"
     classes: tuple[int, ...] | tuple[str, ...]
     # Values of each pandas category column in the order of their codes; empty: trained on numbers.
     categories: tuple[tuple[Any, ...], ...]
-    # Features that were trained as categories, by the booster's own account.
+    # Features that were trained as categories, according to the booster.
     categorical: frozenset[int]
     link: links.Link
 
@@ -89,7 +89,7 @@ def _parameters(model: Any) -> dict[str, Any]:
 def _task(model: Any, file: Booster) -> "Task":
     library = sys.modules["lightgbm"]
     if isinstance(model, library.LGBMClassifier):
-        # With a custom objective its predict says raw scores, as a regressor's.
+        # With a custom objective its predict returns raw scores, like a regressor's.
         return Task.REGRESSOR if callable(model._objective) else Task.CLASSIFIER  # noqa: SLF001 -- has no public name
     if isinstance(model, library.LGBMRanker) or file.objective in ("lambdarank", "rank_xendcg"):
         return Task.RANKER if _is_raw(model) or isinstance(model, library.LGBMRanker) else Task.REGRESSOR
@@ -244,7 +244,7 @@ class LightGBMModel:
         probabilities = said if file.groups > 1 else np.concatenate([1 - said, said], axis=1)
         index = probabilities.argmax(axis=1)
         return Answer(
-            # Its predict says the class of the largest probability, the first of equals.
+            # Its predict returns the class of the largest probability, the first of equals.
             {"label": np.array(reading.classes)[index], "probabilities": probabilities},
             # The complement of a small probability is rounded where it is large: near one.
             {"probabilities": tolerance + links.EPSILON * np.abs(probabilities)},
@@ -339,7 +339,7 @@ def _values(name: str, values: tuple[Any, ...]) -> Codes:
 
 
 def _frame(rows: pd.DataFrame, schema: Schema, codes: dict[int, Codes]) -> pd.DataFrame:
-    """The rows as the original takes them: category columns as the training rows had them."""
+    """The rows in the original's own format: category columns as the training rows had them."""
     columns: dict[str, Any] = {}
     for index, column in enumerate(schema.columns):
         values = rows[column.name]

@@ -28,7 +28,7 @@ CELLS_MAX = 20_000
 def add_linear_trees(graph: Graph, file: Booster, features: str, add_forest: AddForest, *, double: bool) -> str:
     """The sums of the trees' leaves, float32 [rows, groups], computed in float64 as LightGBM does.
 
-    One ensemble says which leaf each tree chose; then the leaves' terms are looked up and added one by one.
+    One ensemble returns the leaf that each tree selects; the leaves' terms are then looked up and added one by one.
     """
     count, terms = len(file.trees), _terms(file)
     if terms * count > CELLS_MAX:
@@ -70,7 +70,7 @@ def _sums(graph: Graph, file: Booster, leaves: str) -> str:
     by_round = graph.add("Reshape", leaves, graph.int64(0, file.rounds, file.groups))
     total = graph.add("ReduceSum", graph.add("Transpose", by_round, perm=[1, 0, 2]), graph.int64(0), keepdims=0)
     if file.objective == "multiclass":
-        # Linear leaves may outgrow float32: a softmax sees the distances to the largest only.
+        # Linear leaves may outgrow float32: a softmax depends on the distances to the largest only.
         # (NaN is kept out of the maximum, whose answer to it depends on the batch.)
         numbers = graph.add("Where", graph.add("IsNaN", total), _number(graph, -np.inf), total)
         total = graph.add("Sub", total, graph.add("ReduceMax", numbers, graph.int64(1), keepdims=1))
@@ -83,7 +83,7 @@ def _terms(file: Booster) -> int:
 
 @dataclass(frozen=True)
 class _Tables:
-    """The leaves of all trees side by side: term by term their features and slopes, and what stands alone."""
+    """The leaves of all trees side by side: features and slopes term by term, constants and plain values."""
 
     features: NDArray[np.int64]  # [terms, leaves]; the number of features: no term
     slopes: Floats  # [terms, leaves]

@@ -1,4 +1,4 @@
-"""What a LightGBM booster says, read from its model text: trees, objective, categories.
+"""A LightGBM booster, parsed from its model text: trees, objective, categories.
 
 The format is that of `Booster.save_model`; decisions are as LightGBM's `Tree::NumericalDecision` and
 `Tree::CategoricalDecision` (include/LightGBM/tree.h) take them.
@@ -16,7 +16,7 @@ from onnxpress.packages.errors import ConversionRefused
 
 Floats = NDArray[np.float64]
 
-# Values this close to zero are zero to LightGBM, before any tree sees them (meta.h: a float32 literal).
+# LightGBM replaces values this close to zero by zero before any tree reads them (meta.h: a float32 literal).
 ZERO = float(np.float32(1e-35))
 CATEGORICAL, DEFAULT_LEFT = 1, 2
 ZERO_IS_MISSING, NAN_IS_MISSING = 1, 2

@@ -21,7 +21,7 @@ EMITTERS = Registry()
 
 @EMITTERS.classifier("AdaBoostClassifier", checks_rows=False)
 def adaboost_classifier(g: Emission, model: Any, value: Value) -> Scores:
-    """Each estimator's vote: its weight for its class, -weight / (classes - 1) for the others."""
+    """Each estimator adds its weight to its class and -weight / (classes - 1) to the others."""
     classes = len(model.classes_)
     if getattr(model, "algorithm", "SAMME") == "SAMME.R":
         raise g.refused("its algorithm SAMME.R is gone from scikit-learn: train with SAMME")
@@ -44,7 +44,7 @@ def adaboost_classifier(g: Emission, model: Any, value: Value) -> Scores:
 
 @EMITTERS.error_bound("AdaBoostClassifier")
 def adaboost_classifier_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """Any answer will do where rounding alone changes an estimator's vote; else sums in float64."""
+    """1 (any output is accepted) where rounding may change an estimator's class; elsewhere that of float64 sums."""
     doubt = [
         unsure(bounds, estimator, rows).max(axis=1, keepdims=True) + np.zeros((rows.shape[0], 1))
         for estimator in model.estimators_
@@ -56,8 +56,8 @@ def adaboost_classifier_error_bound(bounds: ErrorBounds, model: Any, rows: Any) 
 def adaboost_regressor(g: Emission, model: Any, value: Value) -> str:
     """The weighted median of the estimators' answers.
 
-    The answer of estimator i is the median when the weights of those that say at most as much reach half of all, and
-    no smaller answer's do: found by comparing each answer with each other, without sorting.
+    The output of estimator i is the median when the weights of the outputs not above it reach half of the total, and
+    those of no smaller output do: found by comparing all pairs of outputs, without sorting.
     """
     with g.in_float64():
         said = g.concat(
@@ -74,7 +74,7 @@ def adaboost_regressor(g: Emission, model: Any, value: Value) -> str:
 
 @EMITTERS.error_bound("AdaBoostRegressor")
 def adaboost_regressor_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """The largest error of an estimator; where the weights below are half within rounding, the next answer will do."""
+    """The largest error of an estimator, or the distance to the next output where the weights tie within rounding."""
     said = np.stack([dense(estimator.predict(rows)).ravel() for estimator in model.estimators_], axis=1)
     lost = np.max([np.max(bounds.of(e, rows)) if not hasattr(e, "tree_") else 0.0 for e in model.estimators_])
     weights = np.asarray(model.estimator_weights_)[: said.shape[1]]

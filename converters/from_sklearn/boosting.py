@@ -41,7 +41,7 @@ def trees_of(model: Any) -> list[Tree]:
 
 
 def initial(g: Emission, model: Any, value: Value) -> str:
-    """What each row starts from: nothing, a constant, or the link of what another estimator says of float32 rows."""
+    """The initial margin of each row: zero, a constant, or the link of another estimator's output on float32 rows."""
     if isinstance(model.init_, str):  # "zero"
         return g.double(np.zeros((1, model.n_trees_per_iteration_)))
     if type(model.init_).__name__ in CONSTANT:

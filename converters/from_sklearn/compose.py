@@ -1,4 +1,4 @@
-"""Estimators behind and beside each other: Pipeline, ColumnTransformer, FeatureUnion, and searches for the best."""
+"""Compositions of estimators: Pipeline, ColumnTransformer, FeatureUnion, and hyperparameter searches."""
 
 from typing import Any
 
@@ -108,7 +108,7 @@ def transformed_target(g: Emission, model: Any, value: Value) -> str:
 
 
 def _inverse(g: Emission, model: Any, made: str) -> str:
-    """What a transformer of targets undoes after the prediction."""
+    """The inverse transform of the targets, applied to the prediction."""
     kind = type(model).__name__
     if kind == "FunctionTransformer":
         return called(g, model.inverse_func, model.inv_kw_args, made)
@@ -128,7 +128,7 @@ def _inverse(g: Emission, model: Any, made: str) -> str:
 
 @EMITTERS.error_bound("TransformedTargetRegressor")
 def transformed_target_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """The regressor's own error, carried through the inverse by what moving its answer that far changes."""
+    """The regressor's own error carried through the inverse: how far moving its output that far moves the result."""
     made = np.asarray(model.regressor_.predict(rows), np.float64).reshape(len(rows), -1)
     lost = bounds.of(model.regressor_, rows) + 4 * EPS64 * np.abs(made)
     undone = [model.transformer_.inverse_transform(made + sign * lost) for sign in (-1, 0, 1)]

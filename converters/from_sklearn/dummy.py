@@ -1,4 +1,4 @@
-"""Dummy estimators: what they would say of any row."""
+"""Dummy estimators, whose outputs do not depend on the row."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ EMITTERS = Registry()
 
 
 def every_row(g: Emission, value: Value, constant: Any) -> str:
-    """The constant [1, outputs] for each row, whatever is in it: DOUBLE [rows, outputs]."""
+    """The constant [1, outputs] repeated for each row: DOUBLE [rows, outputs]."""
     rows = g.add("Gather", g.add("Shape", value.parts[0].tensor), g.int64(0))
     shape = g.add("Concat", rows, g.int64(1), axis=0)
     return g.add("Expand", g.double(np.asarray(constant, np.float64).reshape(1, -1)), shape)

@@ -1,7 +1,7 @@
-"""The graph while it grows, and what flows through it: the columns between two steps of a scikit-learn model.
+"""The graph under construction, the values between two steps of a scikit-learn model, and the registry of emitters.
 
 Numbers flow as DOUBLE, [rows, columns], because scikit-learn computes in float64: adding, multiplying and comparing
-doubles in the same order gives the same bits, so that a split behind a scaler falls on the original's side.
+doubles in the same order gives the same bits, so that a split behind a scaler takes the original's branch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +19,9 @@ from onnxpress.packages.errors import ConversionRefused
 Doubles = NDArray[np.float64]
 F = TypeVar("F")
 R = TypeVar("R")
-# What a cell of text becomes when a client has nothing to say: a BYTES element cannot be None.
+# A missing cell of text on the wire: a BYTES element cannot be None.
 MISSING_TEXT = ""
-# Thresholds are looked for between plus and minus this.
+# The range of the search for thresholds: plus and minus this.
 EDGE = 1e300
 
 
@@ -52,7 +52,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Value:
-    """What one step hands to the next: the columns of a frame or of an array, in order."""
+    """The output of one step and input of the next: the columns of a frame or of an array, in order."""
 
     parts: tuple[Part, ...]
     names: tuple[str, ...] = ()  # of a frame's columns
@@ -80,8 +80,8 @@ class Scores:
 Transform = Callable[["Emission", Any, Value], Value]
 Classify = Callable[["Emission", Any, Value], Scores]
 Regress = Callable[["Emission", Any, Value], str]
-# (bounds, model, the rows as this step sees them) -> the absolute error that arithmetic may add to each output, besides
-# the rounding of the output itself.
+# (bounds, model, the rows that this step receives) -> the absolute error that arithmetic may add to each output,
+# besides the rounding of the output itself.
 ErrorBound = Callable[["ErrorBounds", Any, Any], Any]
 
 
@@ -197,12 +197,12 @@ class Emission(Graph):
         super().__init__()
         self.registry = registry or Registry()
         self.readings = readings or Readings()
-        # Column -> thresholds in the client's units; column -> categories; column -> how the original spells "missing".
+        # Column -> thresholds in the client's units; column -> categories; column -> marker of missing text.
         self.splits: dict[str, list[Doubles]] = {}
         self.categories: dict[str, list[Any]] = {}
         self.missing: dict[str, Any] = dict(missing or {})
         self.path: list[str] = []
-        # Another estimator's thresholds stand behind this one's answers: sums of leaves must not be rounded to float32.
+        # Another estimator compares this one's outputs with thresholds: sums of leaves must not be rounded to float32.
         self.keeps_float64 = False
         self._memory: dict[tuple[Any, ...], str] = {}
 
@@ -266,20 +266,20 @@ class Emission(Graph):
         return Value((Part(tensor, (None,) * width),))
 
     def split(self, origin: Origin | None, thresholds: Doubles) -> None:
-        """Records where a step changes its mind, carried back to the client's column."""
+        """Records the thresholds of a step, carried back to the client's column."""
         if origin is not None and len(thresholds):
             found = carried_back(origin, np.unique(thresholds))
             self.splits.setdefault(origin.column, []).append(found[np.isfinite(found)])
 
     def known(self, origin: Origin | None, categories: Sequence[Any]) -> None:
-        """Records the values that a step knows as categories of a client's column."""
+        """Records the categories that a step has for a client's column."""
         if origin is not None:
             self.categories.setdefault(origin.column, []).extend(categories)
 
     def is_missing_marker(self, origin: Origin | None, mark: Any) -> bool:
-        """Whether `mark`, None or NaN, is how a missing text of this column reaches the original.
+        """Whether `mark`, None or NaN, is the marker of missing text that the original receives in this column.
 
-        The sample says so; where it has no missing cell, the first step that cares does.
+        The sample decides; where it has no missing cell, the first step that distinguishes them does.
         """
         if origin is None:
             return True
@@ -287,7 +287,7 @@ class Emission(Graph):
 
     @contextmanager
     def step(self, name: str, estimator: object) -> Iterator[None]:
-        """Names the step that is being emitted; whatever it cannot do is refused under this name."""
+        """Emits inside a named step: refusals, and any error of the emitter, carry this name."""
         self.path.append(f"{name} ({type(estimator).__name__})" if name else type(estimator).__name__)
         try:
             yield
@@ -300,7 +300,7 @@ class Emission(Graph):
 
     @contextmanager
     def in_float64(self) -> Iterator[None]:
-        """What is emitted meanwhile is not rounded to float32 on its way."""
+        """Within this context nothing that is emitted is rounded to float32."""
         before, self.keeps_float64 = self.keeps_float64, True
         try:
             yield
@@ -330,7 +330,7 @@ class Emission(Graph):
 def carried_back(origin: Origin, thresholds: Doubles) -> Doubles:
     """The largest x with forward(x) <= threshold (smallest, where forward falls), by bisection over all doubles.
 
-    Infinite where no x, or every x, is below. Where forward says NaN, left of its domain, x counts as below.
+    Infinite where no x, or every x, is below. Where forward returns NaN, left of its domain, x counts as below.
     """
     low, high = (np.full(len(thresholds), _ordered(np.array([edge]))[0]) for edge in (-EDGE, EDGE))
     with np.errstate(all="ignore"):

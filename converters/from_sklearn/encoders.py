@@ -79,12 +79,12 @@ def _text_code(g: Emission, tensor: str, categories: Sequence[Any], missing: Seq
     places: list[int] = []
     for place, category in enumerate(categories):
         if is_missing(category) and place not in missing:
-            continue  # None where missing cells are NaN, or the other way round: no client can say it
+            continue  # None where missing cells are NaN, or the reverse: a client cannot send it
         key = MISSING_TEXT if is_missing(category) else category
         if not isinstance(key, str):
-            raise g.refused(f"it knows the category {category!r} in a column of text: give it text only")
+            raise g.refused(f"it has the category {category!r} in a column of text: train it on text only")
         if key in keys and is_missing(category):
-            continue  # the empty text is a category of its own: a missing cell cannot be said on the wire
+            continue  # the empty text is a category of its own: a missing cell cannot be sent
         keys.append(key)
         places.append(place)
     return str(
@@ -133,7 +133,7 @@ def _answers(model: Any, rows: list[list[Any]]) -> Doubles:
     kinds = {np.asarray(categories).dtype.kind for categories in model.categories_}
     dtype: Any = np.float64 if kinds <= set("iufb") else object
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of categories that it does not know
+        warnings.simplefilter("ignore", UserWarning)  # of unknown categories
         made = model.transform(_framed(model, np.array(rows, dtype=dtype)))
     return np.asarray(made.toarray() if hasattr(made, "toarray") else made, np.float64)
 

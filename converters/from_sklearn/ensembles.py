@@ -1,4 +1,4 @@
-"""Estimators that ask several others: Voting*, Stacking*, Bagging*."""
+"""Estimators that combine others: Voting*, Stacking*, Bagging*."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def winner(g: Emission, scores: Scores) -> str:
 
 
 def unsure(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """[rows, 1]: 1 where rounding alone may change which class `model` answers, else 0."""
+    """[rows, 1]: 1 where rounding alone may change the class that `model` returns, else 0."""
     lost = np.atleast_2d(bounds.of(model, rows))
     if not gives_probabilities(model):
         return lost
@@ -62,7 +62,7 @@ def voting_classifier(g: Emission, model: Any, value: Value) -> Scores:
 
 @EMITTERS.error_bound("VotingClassifier")
 def voting_classifier_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """Soft: the voters' mean error. Hard: any answer will do in rows where rounding may change a voter's."""
+    """Soft: the voters' mean error. Hard: 1 in rows where rounding may change a voter's class."""
     if model.voting == "hard":
         return np.max(
             [unsure(bounds, voter, rows).max(axis=1, keepdims=True) + _nothing(rows) for voter in model.estimators_],
@@ -105,7 +105,7 @@ def stacking_regressor(g: Emission, model: Any, value: Value) -> str:
 
 
 def stacked(g: Emission, model: Any, value: Value) -> Value:
-    """What the estimators say, in float64 throughout, beside the rows themselves where they are passed through."""
+    """The estimators' outputs in float64, followed by the rows themselves with `passthrough`."""
     binary = len(getattr(model, "classes_", ())) == 2
     names = [name for name, estimator in model.estimators if not isinstance(estimator, str)]
     parts: list[Part] = []
@@ -119,7 +119,7 @@ def stacked(g: Emission, model: Any, value: Value) -> Value:
 
 
 def _response(g: Emission, estimator: Any, value: Value, name: str, method: str) -> tuple[str, int]:
-    """The tensor that a method of an estimator answers, and its width."""
+    """The output tensor of a method of an estimator, and its width."""
     if not hasattr(estimator, "classes_"):
         return regress(g, estimator, value, name), 1
     scores, classes = classify(g, estimator, value, name), len(estimator.classes_)

@@ -132,7 +132,7 @@ class SklearnFamily:
 
 @dataclass(frozen=True)
 class Learned:
-    """What emitting a model collects beside its graph; keys are column names."""
+    """What is collected while a model is emitted, besides its graph; keys are column names."""
 
     splits: dict[str, Doubles]
     categories: dict[str, tuple[Any, ...]]
@@ -223,7 +223,7 @@ class SklearnModel:
                 return int(_original(self.model, self._original_rows(row)).shape[1])
             except ConversionRefused:
                 raise
-            except Exception as raised:  # noqa: BLE001 -- estimators raise anything for a row they do not like
+            except Exception as raised:  # noqa: BLE001 -- estimators raise arbitrary exceptions for rows they refuse
                 failure = raised
         raise ConversionRefused(
             f"the model answers none of the first {PROBES} rows of the sample: {failure}. "
@@ -231,7 +231,7 @@ class SklearnModel:
         )
 
     def _original_rows(self, rows: pd.DataFrame) -> Any:
-        """The rows as the original takes them: a frame if it was trained on one, else an array.
+        """The rows in the original's own format: a frame if it was trained on one, else an array.
 
         A missing cell of text is None in `rows`; the original's encoders may know it as NaN.
         """
@@ -251,14 +251,14 @@ class SklearnModel:
                 f"{type(broken).__name__}: {broken}"
             ) from broken
         whole = np.broadcast_to(EPS32 * np.abs(made) + np.finfo(np.float32).tiny + steps, made.shape)
-        return np.where(np.isnan(whole), 0.0, whole)  # of answers beyond every number: they must be equal
+        return np.where(np.isnan(whole), 0.0, whole)  # of infinite outputs, which must be equal
 
 
 FAMILY = SklearnFamily()
 
 
-# ONNX Runtime computes a few rows of these, and the last ones of many, by other code than the rest: NaN gets another
-# sign there, and answers must be the same bits in every batch.
+# ONNX Runtime computes small batches, and the tail of large ones, by other code than the rest: there NaN has another
+# sign, and outputs must have the same bits in every batch.
 UNEVEN = {"Exp", "Log", "Tanh", "Pow"}
 
 
@@ -302,7 +302,7 @@ def _with_missing_marker(values: "pd.Series[Any]", learned: Learned, name: str) 
     empty_is_text = "" in learned.categories.get(name, ()) or name not in learned.missing
     cells = values.to_numpy(dtype=object)
     absent = pd.isna(cells) | ((cells == "") & (not empty_is_text))
-    # A Series: pandas would make a column of its own text type of an array, and spell None its own way.
+    # A Series: from an array pandas would make a column of its own text type, with its own missing value.
     return pd.Series(np.where(absent, mark, cells), index=values.index, dtype=object)
 
 
@@ -318,7 +318,7 @@ def classes_of(model: Any) -> tuple[int, ...] | tuple[str, ...]:
 
 
 def last_step(model: Any, given: Any) -> tuple[Any, Any]:
-    """A Pipeline's last step and the rows as the others hand them to it: every question is asked behind them."""
+    """A Pipeline's last step, and the rows after all other steps."""
     while isinstance(model, Pipeline) or hasattr(model, "best_estimator_"):
         if not isinstance(model, Pipeline):
             model = model.best_estimator_

@@ -9,7 +9,7 @@ from onnxpress.converters.from_sklearn.steps import row_sum
 
 EMITTERS = Registry()
 
-# Of a sparse matrix these make a sparse one; the others are only known from dense rows.
+# Given a sparse matrix these return one; the others are supported on dense rows only.
 SPARSE_SELECTORS = ("SelectKBest", "SelectPercentile", "SelectFromModel", "VarianceThreshold")
 SELECTORS = (
     "SelectFpr",
@@ -40,7 +40,7 @@ def normalizer(g: Emission, model: Any, value: Value) -> Value:
         norm = g.add("Sqrt", row_sum(g, g.add("Mul", tensor, tensor)))
     else:
         norm = g.add("ReduceMax", g.add("Abs", tensor), g.int64(1), keepdims=1)
-    # scikit-learn divides by 1 where a norm is next to nothing.
+    # scikit-learn divides by 1 where a norm is almost 0.
     tiny = g.add("Less", norm, g.double(10 * float(np.finfo(np.float64).eps)))
     return g.opaque(g.add("Div", tensor, g.add("Where", tiny, g.double(1.0), norm)), value.width)
 

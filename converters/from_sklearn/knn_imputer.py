@@ -26,7 +26,7 @@ def nearest(g: Emission, model: Any, value: Value) -> Value:
         )
     if model.metric != "nan_euclidean" or model.weights != "uniform":
         raise g.refused(
-            "weights by distance depend on how scikit-learn rounds a distance of nothing, and other metrics are not "
+            "weights by distance depend on how scikit-learn rounds a distance of 0, and other metrics are not "
             "supported: use nan_euclidean and uniform"
         )
     if not (isinstance(model.missing_values, float) and np.isnan(model.missing_values)):

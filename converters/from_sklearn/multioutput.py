@@ -41,7 +41,7 @@ def multi_output_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
 
 @EMITTERS.regressor("RegressorChain", checks_rows=False)
 def chain(g: Emission, model: Any, value: Value) -> str:
-    """Each estimator sees the rows and what those before it predicted, in float64 throughout."""
+    """Each estimator receives the rows and the predictions of those before it, in float64 throughout."""
     made: list[str] = []
     for index, estimator in enumerate(model.estimators_):
         seen = Value((*value.parts, *(Part(tensor, (None,)) for tensor in made)))
@@ -143,7 +143,7 @@ def one_vs_one(g: Emission, model: Any, value: Value) -> Scores:
 
 @EMITTERS.error_bound("OneVsOneClassifier")
 def one_vs_one_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """Any answer will do where rounding changes a pair's vote, or the votes and confidences tie."""
+    """1 (any class is accepted) where rounding may change a pair's vote, or the votes and confidences tie."""
     decision = dense(model.decision_function(rows)).reshape(rows.shape[0], -1)
     pairs = [
         unsure(bounds, estimator, rows).max(axis=1, keepdims=True) + np.zeros((len(decision), 1))

@@ -77,7 +77,7 @@ def interpolated(g: Emission, x: str, points: Any, heights: Any) -> str:
 
 
 def _first(points: Doubles, heights: Doubles) -> float:
-    """What numpy.interp says at the first point: the height of the last one that equals it."""
+    """The value of numpy.interp at the first point: the height of the last one that equals it."""
     return float(heights[np.flatnonzero(points == points[0])[-1]])
 
 

@@ -1,7 +1,7 @@
 """Decision trees and what averages them: DecisionTree*, ExtraTree*, RandomForest*, ExtraTrees*.
 
 scikit-learn casts a row to float32 and compares it with float64 thresholds. The node here does the same: it compares
-doubles that hold float32 values with the thresholds as they are, so nothing is rounded and no row changes its side.
+doubles that hold float32 values with the thresholds as they are, so nothing is rounded and the branches are the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ TREES = ("DecisionTreeClassifier", "ExtraTreeClassifier")
 
 
 def tree_of(tree: Any, values: Doubles) -> Tree:
-    """scikit-learn's `tree_` as a table whose leaves say `values` [nodes, targets]."""
+    """scikit-learn's `tree_` as a table with the leaf values `values` [nodes, targets]."""
     return Tree(
         feature=tree.feature.astype(np.int64),
         threshold=tree.threshold.astype(np.float64),
@@ -45,20 +45,20 @@ def tree_of(tree: Any, values: Doubles) -> Tree:
 
 
 def rounded(origin: Origin | None) -> Origin | None:
-    """An origin as trees see it that cast their rows to float32."""
+    """The origin followed by a cast to float32, for trees that cast their rows."""
     return origin and origin.then(lambda values: values.astype(np.float32).astype(np.float64))
 
 
 def unchanged(origin: Origin | None) -> Origin | None:
-    """An origin as trees see it that compare float64 as it is."""
+    """The origin unchanged, for trees that compare float64."""
     return origin
 
 
 def summed(g: Emission, tensor: str, trees: Sequence[Tree], value: Value, seen: Seen = rounded) -> str:
     """The sum over trees of the leaf that each row reaches: DOUBLE [rows, targets], rounded to float32 once.
 
-    `tensor` is DOUBLE [rows, features] as the trees compare it; `value` says where its columns come from, `seen` what
-    the trees do to them first.
+    `tensor` is DOUBLE [rows, features] as the trees compare it; `value` has the origins of its columns, and `seen`
+    maps an origin to the numbers that the trees compare.
     """
     features = np.concatenate([tree.feature[~tree.leaf] for tree in trees])
     thresholds = np.concatenate([tree.threshold[~tree.leaf] for tree in trees])
@@ -74,10 +74,10 @@ def summed(g: Emission, tensor: str, trees: Sequence[Tree], value: Value, seen: 
 def _untransformed(
     g: Emission, tensor: str, trees: Sequence[Tree], value: Value, seen: Seen
 ) -> tuple[str, Sequence[Tree]]:
-    """Trees that compare the client's own numbers where the way from them is a logarithm or the like.
+    """Trees that compare the client's own numbers where those pass a function that is not bitwise reproducible.
 
-    The graph's logarithm may differ from numpy's in its last bit, and a split would notice. So the thresholds are
-    carried back through numpy's own function, and the column before it is compared with them: the same side always.
+    The graph's logarithm may differ from numpy's in its last bit, which can change a branch. So the thresholds are
+    carried back through numpy's own function, and the column before it is compared with them.
     """
     columns = [tensor]
     thresholds = [tree.threshold.copy() for tree in trees]
@@ -113,7 +113,7 @@ def numbered(g: Emission, tensor: str, trees: Sequence[Tree]) -> tuple[str, NDAr
 
 
 def _added(g: Emission, tensor: str, trees: Sequence[Tree], targets: int) -> str:
-    """The sums of leaves in float64 throughout: the numbers of the leaves, then a table of what they say."""
+    """The sums of leaves in float64 throughout: the leaf numbers, then a lookup of their values."""
     places, _ = numbered(g, tensor, trees)
     said = []
     for tree in trees:
@@ -124,7 +124,7 @@ def _added(g: Emission, tensor: str, trees: Sequence[Tree], targets: int) -> str
 
 
 def as_float32(g: Emission, tensor: str) -> str:
-    """The doubles rounded to float32, as scikit-learn's trees see a row; NaN where it raises: beyond float32."""
+    """The doubles rounded to float32, as scikit-learn's trees cast a row; NaN beyond float32, where it raises."""
     return g.cast(g.cast(tensor, FLOAT), DOUBLE)
 
 
@@ -135,7 +135,7 @@ def unless_infinite(g: Emission, tensor: str, output: str) -> str:
 
 
 def leaves(model: Any) -> Doubles:
-    """What the leaves of one fitted tree say: shares of the classes, or targets: [nodes, outputs]."""
+    """The leaf values of one fitted tree: shares of the classes, or targets: [nodes, outputs]."""
     value = model.tree_.value
     return np.asarray(value[:, :, 0] if value.shape[2] == 1 else value[:, 0, :], np.float64)
 

@@ -141,7 +141,7 @@ def vectors_classifier(g: Emission, model: Any, value: Value) -> Scores:
 
 @EMITTERS.error_bound(*REGRESSORS, *CLASSIFIERS, "OneClassSVM")
 def vectors_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """Kernels and their sum in float64; a label is free where a pair's decision is within that of 0."""
+    """Kernels and their sum in float64; 1 (either label is accepted) where a pair's decision is within that of 0."""
     lost, decision = _lost(model, dense(rows))
     if type(model).__name__ in REGRESSORS:
         return lost

@@ -1,4 +1,4 @@
-"""What XGBoost itself says about rows, and how far a faithful copy may be from it."""
+"""XGBoost's own outputs, and how far an exact compiled model may be from them."""
 
 import sys
 from typing import Any
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 def answer(model: Any, reading: Reading, schema: Schema, rows: pd.DataFrame) -> Answer:
-    """As `Family.answer`; raises what XGBoost raises, and ValueError for a category never seen."""
+    """As `Subject.answer`; raises what XGBoost raises, and ValueError for a category never seen."""
     frame = _frame(model, reading.booster, schema, rows)
     margins = _predict(model, frame, reading, margin=True).reshape(len(rows), -1).astype(np.float64)
     lost = np.broadcast_to(links.SUMMATION * _scale(reading.booster, rows), margins.shape)
@@ -36,7 +36,7 @@ def answer(model: Any, reading: Reading, schema: Schema, rows: pd.DataFrame) -> 
 
 
 def _frame(model: Any, file: Booster, schema: Schema, rows: pd.DataFrame) -> Any:
-    """The rows as the original takes them: an array, or a frame with its names and category columns."""
+    """The rows in the original's own format: an array, or a frame with its names and category columns."""
     codes = codes_of(file)
     names = booster_of(model).feature_names
     if not codes and not names:
@@ -51,7 +51,7 @@ def _frame(model: Any, file: Booster, schema: Schema, rows: pd.DataFrame) -> Any
 
 
 def _categorical(column: Column, values: "pd.Series[Any]", codes: Codes) -> Any:
-    """Raises ValueError for a category never seen: XGBoost 3.4 does; older ones take the next in sort order."""
+    """Raises ValueError for a category never seen: XGBoost 3.4 does; older ones use the next category in sort order."""
     blank = codes.text and "" not in codes.categories
     absent = values.isna() | (values == "") if blank else values.isna()
     unseen = ~absent & ~values.isin(codes.categories)
@@ -82,7 +82,7 @@ def _classified(model: Any, frame: Any, reading: Reading) -> tuple[Floats, NDArr
     if not is_raw(model):
         probabilities = np.asarray(model.predict_proba(frame), np.float64)
         label = np.asarray(model.predict(frame))
-        if label.ndim > 1:  # two classes by softmax: XGBoost's predict says one column per class
+        if label.ndim > 1:  # two classes by softmax: XGBoost's predict returns one column per class
             label = probabilities.argmax(axis=1)
         return probabilities, label.astype(np.int64)
     said = _predict(model, frame, reading, margin=False)

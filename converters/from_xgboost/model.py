@@ -1,4 +1,4 @@
-"""What a saved XGBoost booster says, read from its documented JSON: trees, intercepts, objective, categories.
+"""An XGBoost booster, parsed from its documented JSON: trees, intercepts, objective, categories.
 
 https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html and `doc/model.schema` of its repository.
 """
@@ -44,7 +44,7 @@ class Booster:
     category_splits: tuple[CategorySplit, ...]
     linear: Floats | None  # a gblinear booster's weights [features, groups]: margins are x @ weights + intercepts
     # Per feature the names of its categories in the order of their codes; None for a numeric feature, and for
-    # one whose names the booster was never told.
+    # one whose names the booster does not store.
     categories: tuple[tuple[bytes | int | float, ...] | None, ...]
 
 

@@ -11,7 +11,7 @@ from onnxpress.converters.graph.inputs import REFUSED, Codes
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Task
 
-# Objective -> the link from margins to what `predict` says. Others are refused until we know theirs.
+# Objective -> the link from margins to the output of `predict`. Other objectives are refused.
 LINKS: dict[str, links.Link] = {
     **dict.fromkeys(("binary:logistic", "reg:logistic"), links.sigmoid()),
     **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft"), links.exponential()),
@@ -49,7 +49,7 @@ def _link(file: Booster) -> links.Link:
 
 @dataclass(frozen=True)
 class Reading:
-    """A booster's file, and what the object around it adds."""
+    """A booster's parsed file, with what the estimator object adds to it."""
 
     booster: Booster
     task: "Task"
@@ -83,7 +83,7 @@ def is_raw(model: Any) -> bool:
 def _rounds(model: Any, booster: Any) -> int | None:
     """The rounds that the model's own `predict` uses: a Booster all, an estimator those up to its best one."""
     if is_raw(model):
-        # A file saved by an estimator says so, and its predict stops at the best round.
+        # A file saved by an estimator is marked as such, and its predict stops at the best round.
         best = booster.attr("best_iteration") if booster.attr("scikit_learn") else None
         return None if best is None else int(best) + 1
     try:
@@ -128,7 +128,7 @@ def booster_of(model: Any) -> Any:
 
 
 def codes_of(file: Booster) -> dict[int, Codes]:
-    """Feature -> its categories, of features whose names the booster knows."""
+    """Feature -> its categories, of features whose category names the booster stores."""
     found: dict[int, Codes] = {}
     for index, names in enumerate(file.categories):
         if names is None:

@@ -1,4 +1,4 @@
-"""Which columns take known values only: learned from what the original refused, for a server to refuse as well."""
+"""The columns that accept known values only, derived from the original's refusals, so that a server refuses too."""
 
 from collections.abc import Container
 from typing import Any
@@ -10,11 +10,11 @@ from onnxpress.converters.gate.probe_rows import ProbeRows, no_value
 def accepted_values(
     known: dict[str, tuple[Any, ...]], probe: ProbeRows, refused_kinds: Container[str]
 ) -> dict[str, tuple[str, ...]]:
-    """Column -> the values it takes, numbers in decimal; only of columns where every other value was refused.
+    """Column -> the accepted values, numbers in decimal; only of columns where every other value was refused.
 
-    `known` is what `Family.categories` says. A column that takes an unseen value, other than a missing one, is open.
+    `known` is `Subject.categories()`. A column that accepts an unknown value, other than a missing one, is left out.
     """
-    closed = {}
+    accepted = {}
     for index, name in enumerate(probe.names):
         seen, unseen = seen_and_unseen(known.get(name, ()), probe, index)
         refused = [value for value in unseen if unseen_kind(name, value) in refused_kinds]
@@ -23,10 +23,10 @@ def accepted_values(
             continue
         if probe.datatypes[index] == "BYTES":
             missing = any(value is None for value in probe.column(index)) and no_value(name) not in refused_kinds
-            closed[name] = tuple(dict.fromkeys([*map(str, seen), *taken, *([""] if missing else [])]))
+            accepted[name] = tuple(dict.fromkeys([*map(str, seen), *taken, *([""] if missing else [])]))
         elif not probe.floats(index) or no_value(name) in refused_kinds:
-            closed[name] = tuple(map(_decimal, seen))
-    return closed
+            accepted[name] = tuple(map(_decimal, seen))
+    return accepted
 
 
 def _decimal(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What the compiled model must do with any rows: the same bits in every batch, and an error for odd inputs."""
+"""Checks of the compiled model alone: the same bits in every batch, and an error for malformed inputs."""
 
 import time
 from typing import Any
@@ -14,25 +14,25 @@ SIZES = (1, 2, 49, 50, 51, 128, 129)
 
 
 def batch_differences(session: Session, inputs: Tensors, seconds: float) -> tuple[int, int, str]:
-    """Rows asked, rows whose bits depend on the batch they were in, and what did not fit into `seconds`."""
+    """Rows run, rows whose bits depend on their batch, and a note on the sizes not tried within `seconds`."""
     rows = len(next(iter(inputs.values())))
     whole = session.run(inputs)
     differs = np.zeros(rows, dtype=bool)
-    asked = rows
+    run = rows
     until = time.monotonic() + seconds
     for size in (rows, *SIZES):
         for first in range(0, rows, size):
             if time.monotonic() > until:
-                return asked, int(differs.sum()), f"batches of {size} not all tried in {seconds:.0f} s"
+                return run, int(differs.sum()), f"batches of {size} not all tried in {seconds:.0f} s"
             part = slice(first, min(first + size, rows))
             answers = session.run({name: values[part] for name, values in inputs.items()})
-            asked += part.stop - part.start
+            run += part.stop - part.start
             for name, values in answers.items():
                 if len(values) != part.stop - part.start:
                     differs[part] = True
                 else:
                     differs[part] |= ~_same_bits(values, whole[name][part])
-    return asked, int(differs.sum()), ""
+    return run, int(differs.sum()), ""
 
 
 def _same_bits(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
@@ -44,7 +44,7 @@ def _same_bits(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def odd_inputs(session: Session, inputs: Tensors) -> list[str]:
-    """The inputs of a wrong shape, type or name that were answered where an error is due."""
+    """Descriptions of the inputs of a wrong shape, type or name that did not raise an error."""
     row = {name: values[:1] for name, values in inputs.items()}
     first = next(iter(row))
     wide = np.concatenate([row[first], row[first]], axis=1)
@@ -56,10 +56,10 @@ def odd_inputs(session: Session, inputs: Tensors) -> list[str]:
         f"{'text' if numbers else 'numbers'} in {first!r}": row | {first: other},
         f"no {first!r}": {name: values for name, values in row.items() if name != first},
     }
-    return [f"{what}: answered, where an error is due" for what, feeds in tried.items() if _answers(session, feeds)]
+    return [f"{what}: no error was raised" for what, feeds in tried.items() if _runs(session, feeds)]
 
 
-def _answers(session: Session, feeds: Tensors) -> bool:
+def _runs(session: Session, feeds: Tensors) -> bool:
     try:
         session.run(feeds)
     except RunError:

@@ -1,4 +1,4 @@
-"""What a generator found: counts, the worst rows, and the sentence that a refusal is made of."""
+"""The findings of each generator: counts, the worst rows, and the sentence of a refusal."""
 
 from dataclasses import dataclass, field
 
@@ -28,7 +28,7 @@ ADVICE = {
 
 @dataclass
 class Findings:
-    """Of one generator; added to block by block."""
+    """The findings of one generator, accumulated block by block."""
 
     generator: str
     rows: int = 0
@@ -38,7 +38,7 @@ class Findings:
     largest_tolerance: float = 0.0
     notes: list[str] = field(default_factory=list)
 
-    def add(self, found: Difference, rows: pd.DataFrame, answer: Answer, copy: Tensors) -> None:
+    def add(self, found: Difference, rows: pd.DataFrame, answer: Answer, compiled: Tensors) -> None:
         """Counts one output's differences on a block; `rows` of a block are counted by the caller."""
         self.outside += int(found.outside.sum())
         if len(found.size):
@@ -49,12 +49,12 @@ class Findings:
         excess = found.size[places] - found.tolerance[places]
         for index in np.argsort(-excess)[:WORST_ROWS]:
             place = int(places[index])
-            row = worst_row(found, place, rows, answer, copy)
+            row = worst_row(found, place, rows, answer, compiled)
             self.worst.append((float(excess[index]), float(found.size[place]), row))
         self.worst = sorted(self.worst, key=lambda worst: -worst[0])[:WORST_ROWS]
 
     def fail(self, note: str, row: WorstRow | None = None) -> None:
-        """Counts one check that is no row, such as an input of the wrong shape that was answered."""
+        """Counts a failed check that is not a row, such as an input of the wrong shape that was not rejected."""
         self.rows += 1
         self.outside += 1
         self.notes.append(note)
@@ -73,15 +73,15 @@ class Findings:
         )
 
 
-def worst_row(found: Difference, place: int, rows: pd.DataFrame, answer: Answer, copy: Tensors) -> WorstRow:
-    """One row as the report shows it: what went in, both answers."""
+def worst_row(found: Difference, place: int, rows: pd.DataFrame, answer: Answer, compiled: Tensors) -> WorstRow:
+    """One row as the report shows it: its inputs and both outputs."""
     shown = [str(name) for name in rows.columns[:INPUTS_SHOWN]]
     inputs = {name: repr(np.asarray(rows[name].to_numpy(), dtype=object)[place]) for name in shown}
     return WorstRow(
         inputs=inputs,
         output=found.output,
         original=_texts(answer.outputs[found.output][place]),
-        compiled=_texts(copy[found.output][place]),
+        compiled=_texts(compiled[found.output][place]),
         tolerance=float(found.tolerance[place]),
     )
 
@@ -91,7 +91,7 @@ def _texts(values: object) -> list[str]:
 
 
 def sentence(report: GeneratorReport, schema: Schema) -> str:
-    """The cause, the worst row and what the user can do, for a refusal."""
+    """The refusal message: the cause, the worst row and what the user can do."""
     text = (
         f"{report.generator} ({report.description}) found {report.outside:,} of {report.rows:,} rows "
         "where the compiled model differs from the original"
@@ -102,7 +102,7 @@ def sentence(report: GeneratorReport, schema: Schema) -> str:
         shown = ", ".join(f"{name}={worst.inputs[name]}" for name in names[:INPUTS_IN_MESSAGE])
         more = f" and {len(names) - INPUTS_IN_MESSAGE} more" if len(names) > INPUTS_IN_MESSAGE else ""
         text += (
-            f"; worst row: {worst.output} is {' '.join(worst.compiled)} where the original says "
+            f"; worst row: {worst.output} is {' '.join(worst.compiled)} where the original returns "
             f"{' '.join(worst.original)} (tolerance {worst.tolerance:.1e}) at {shown}{more}"
         )
     return f"{text}. What you can do: {ADVICE[report.generator]}"

@@ -1,7 +1,7 @@
-"""The rows that the gate makes: each generator looks for one kind of fault.
+"""The rows that the gate evaluates: each generator targets one kind of fault.
 
 R the sample, T thresholds, N missing values, Z extreme numbers, C categories, D doubles, W exchanged columns. B
-(batches) and O (shape, labels, sums) look at the same rows differently and live in `converters/gate/parity.py`.
+(batches) and O (shape, labels, sums) check the same rows in another way, in `converters/gate/parity.py`.
 """
 
 import time
@@ -18,12 +18,12 @@ Doubles = NDArray[np.float64]
 
 DESCRIPTIONS = {
     "R": "rows of the sample",
-    "T": "each split's threshold and the numbers next to it",
+    "T": "each split's threshold and the adjacent representable numbers",
     "N": "missing values, alone and together",
     "Z": "zeros, infinities, denormals, huge numbers, integers beyond 2^24",
-    "C": "every category, and ones that were never seen",
-    "D": "doubles that float32 cannot hold: the original sees the double, the compiled model what a client sends",
-    "B": "the same rows in batches of 1, 2, 49, 50, 51, 128, 129 and all: equal bits",
+    "C": "known categories, and categories absent from training",
+    "D": "doubles that float32 cannot represent: the original receives the double, the compiled model its float32",
+    "B": "the same rows in batches of 1, 2, 49, 50, 51, 128, 129 and all: bitwise equal outputs",
     "W": "values exchanged between columns, and inputs of the wrong shape or type",
     "O": "labels, ties, and probabilities that sum to 1",
 }
@@ -31,7 +31,7 @@ DESCRIPTIONS = {
 SPLITS_MAX = 20_000  # paths to splits are looked up one by one, about 50 µs each
 SPLITS_SECONDS = 3.0
 THRESHOLDS_MAX = 50_000
-DENSE_ROWS = 4_000  # rows in which every column stands at one of its thresholds
+DENSE_ROWS = 4_000  # rows with every column at one of its thresholds
 NEAREST = 2
 RANDOM = 2
 MISSING_ROWS = 4_000  # over all columns
@@ -66,7 +66,7 @@ def from_graph(
 
 
 def at_values(splits: dict[str, Doubles], probe: ProbeRows, random: np.random.Generator) -> list[Plan]:
-    """T rows for the values a family names: each beside the nearest and some random rows, and all columns at once."""
+    """T rows for the thresholds of `Subject.splits`: in the nearest and in random rows, and in all columns at once."""
     found, tried = [], {}
     total = sum(len(values) for values in splits.values())
     for name, values in splits.items():
@@ -85,7 +85,7 @@ def at_values(splits: dict[str, Doubles], probe: ProbeRows, random: np.random.Ge
 
 
 def near(values: Doubles, step: int, datatype: str) -> Doubles:
-    """The value at (0), just below (-1) or just above (1), among what the datatype can say."""
+    """The values themselves (0), or the next representable ones of the datatype below (-1) or above (1)."""
     if datatype in ("INT64", "BOOL"):
         low, high = (0.0, 1.0) if datatype == "BOOL" else (-(2.0**62), 2.0**62)
         return np.asarray(np.clip(np.floor(values) + step, low, high), dtype=np.float64)
@@ -196,7 +196,7 @@ def _shown(value: float) -> str:
 
 
 def categories(known: dict[str, tuple[Any, ...]], probe: ProbeRows, random: np.random.Generator) -> list[Plan]:
-    """C rows: every category a step knows or the sample holds, and neighbours that none knows."""
+    """C rows: every category known to a step or present in the sample, and similar values that are unknown."""
     found = []
     for index, name in enumerate(probe.names):
         seen, unseen = seen_and_unseen(known.get(name, ()), probe, index)
@@ -212,12 +212,12 @@ def categories(known: dict[str, tuple[Any, ...]], probe: ProbeRows, random: np.r
 
 
 def unseen_kind(name: str, value: Any) -> str:
-    """The kind of rows with a value in a column that no step knows."""
+    """The kind of rows with an unknown category in a column."""
     return f"{UNSEEN_KIND} such as {value!r} in {name!r}"
 
 
 def seen_and_unseen(known: tuple[Any, ...], probe: ProbeRows, index: int) -> tuple[list[Any], list[Any]]:
-    """The categories of a column, and values beside them that are none; both empty where it has no categories."""
+    """The categories of a column, and similar values that are unknown; both empty where it has no categories."""
     seen = list(dict.fromkeys(known))
     if probe.datatypes[index] == "BYTES":
         held = sorted({value for value in probe.column(index) if value is not None})
@@ -247,7 +247,7 @@ def _codes(seen: list[Any], *, whole: bool) -> list[Any]:
 
 
 def exchanged(probe: ProbeRows, random: np.random.Generator, rows: int) -> list[Plan]:
-    """W rows: each value stands in another column of the same datatype."""
+    """W rows: values exchanged between columns of the same datatype."""
     base = random.integers(0, probe.rows, rows)
     row, column, value = [], [], []
     for datatype in sorted(set(probe.datatypes) - {"BYTES"}):
@@ -262,7 +262,7 @@ def exchanged(probe: ProbeRows, random: np.random.Generator, rows: int) -> list[
 
 
 def doubles(splits: dict[str, Doubles], probe: ProbeRows, random: np.random.Generator) -> list[Plan]:
-    """D rows: the sample as it is, and the doubles right beside each threshold in columns that clients send as FP32."""
+    """D rows: the sample as doubles, and the doubles next to each threshold in columns that clients send as FP32."""
     found = [Plan(np.arange(probe.rows))]
     for name, values in splits.items():
         index = probe.names.index(name)

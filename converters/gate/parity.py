@@ -1,4 +1,4 @@
-"""The gate: asks the original and the compiled model the same hard rows and counts where they part."""
+"""The gate: runs the original and the compiled model on the same hard rows and counts the differences."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ from onnxpress.converters.sample import feeds, sent
 from onnxpress.packages.errors import ConversionRefused, RunError
 from onnxpress.protos.package_pb2 import ParityReport
 
-# Seconds that each generator may take; the sum bounds the gate. What did not fit is said in `sampled`.
+# Time budget of each generator in seconds; the sum bounds the gate. `sampled` reports what did not fit.
 BUDGETS = {"R": 3.0, "T": 7.0, "N": 2.5, "Z": 1.5, "C": 2.5, "D": 2.5, "W": 1.0, "B": 1.5}
 # Of the golden rows, at most 256 in all.
 GOLDEN = {"R": 64, "T": 72, "N": 32, "Z": 16, "C": 48, "W": 16}
@@ -40,16 +40,16 @@ REASONS_SHOWN = 8
 
 @dataclass
 class Proof:
-    """What the gate found. `golden` is as `Package` wants it; `notes` are for the manifest."""
+    """The result of the gate. `golden` has the format of `Package.golden`; `notes` go into the manifest."""
 
     schema: Schema
     report: ParityReport
     golden: Tensors
     exact_datatype: str
     notes: list[str]
-    # Column -> the only values that the original takes, where it refuses every other that was tried.
+    # Column -> the only values that the original accepts, where it refuses every other value that was tried.
     accepts: dict[str, tuple[str, ...]]
-    # The original's answers on the rows of the sample that were asked: what the profile of outputs is made of.
+    # The original's answers on the evaluated rows of the sample, for the profile of the outputs.
     answers: Tensors
 
     def check(self) -> None:
@@ -66,7 +66,7 @@ class Proof:
 
 @dataclass
 class Gate:
-    """One run of the gate: the two models and what was found so far."""
+    """One run of the gate: the two models and the findings so far."""
 
     original: Original
     session: Session
@@ -126,24 +126,24 @@ class Gate:
 
     def _compare(self, found: Findings, rows: pd.DataFrame, answer: Answer) -> None:
         try:
-            copy = self.session.run(feeds(rows, self.schema))
+            compiled = self.session.run(feeds(rows, self.schema))
         except RunError as failure:
             raise ConversionRefused(
                 f"the compiled model fails on rows that the original answers ({found.generator}, "
                 f"{generators.DESCRIPTIONS[found.generator]}): {failure}"
             ) from failure
-        compare.check_compiled(copy, self.schema, len(rows))
+        compare.check_compiled(compiled, self.schema, len(rows))
         found.rows += len(rows)
-        found.add(compare.float_difference(answer, copy), rows, answer, copy)
+        found.add(compare.float_difference(answer, compiled), rows, answer, compiled)
         if self.schema.classes:
-            # What labels and sums do is O's to find, but for D: there a double alone may change the label.
+            # Labels and sums are counted for O, except on D rows, where the double itself may change the label.
             order = found if found.generator == "D" else self.findings("O")
             order.rows += 0 if order is found else len(rows)
             for difference in (
-                compare.label_difference(answer, copy, self.schema),
-                compare.sum_difference(answer, copy),
+                compare.label_difference(answer, compiled, self.schema),
+                compare.sum_difference(answer, compiled),
             ):
-                order.add(difference, rows, answer, copy)
+                order.add(difference, rows, answer, compiled)
 
 
 def prove(
@@ -195,7 +195,7 @@ def _nullable(rows: pd.DataFrame, schema: Schema) -> list[int]:
 
 
 def _other_checks(gate: Gate, rows: pd.DataFrame) -> None:
-    """What is seen on answers alone: batches, and inputs that must not be answered."""
+    """The checks of the compiled model alone: batches, and inputs that must be rejected."""
     hard = pd.concat([*(part for part, _ in gate.golden), rows.iloc[:BATCH_ROWS]], ignore_index=True)
     inputs = feeds(hard, gate.schema)
     batches = gate.findings("B")
@@ -234,7 +234,7 @@ def _as_listed(item: tuple[str, Findings]) -> int:
 
 
 def _refusal_notes(original: Original) -> list[str]:
-    """What the original does not take, kind by kind, so that its users know the contract."""
+    """What the original refuses, kind by kind: the limits of the contract, for its users."""
     columns: dict[str, list[str]] = {}
     for kind in original.refused_kinds:
         what, _, column = kind.rpartition(" in ")
@@ -251,7 +251,7 @@ def _refusal_notes(original: Original) -> list[str]:
 
 
 def _golden(gate: Gate, schema: Schema) -> Tensors:
-    """Stored rows and the original's answers, without pickled objects: text as numpy text."""
+    """The golden rows and the original's answers, without pickled objects: text as numpy text."""
     rows = pd.concat([part for part, _ in gate.golden], ignore_index=True)
     answer = joined_answer([part for _, part in gate.golden])
     assert answer is not None

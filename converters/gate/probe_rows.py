@@ -1,4 +1,4 @@
-"""Rows made of other rows: which row each begins as, and which of its values are replaced."""
+"""Rows derived from base rows: which base row each starts from, and which of its cells are replaced."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows to ask. `base` [rows] names the row each begins as; the changes have one entry a replaced value."""
+    """Rows to evaluate. `base` [rows] is the row each starts from; `row`, `column`, `value` list the replaced cells."""
 
     base: Integers
     row: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -30,7 +30,7 @@ class Plan:
         return len(self.base)
 
     def shuffled(self, random: np.random.Generator) -> "Plan":
-        """The same rows in a random order, so that any beginning of them is a fair sample of all."""
+        """The same rows in random order, so that every prefix is a uniform sample of all."""
         order = random.permutation(len(self.base))
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
@@ -41,12 +41,12 @@ class Plan:
 
 
 def no_value(column: str) -> str:
-    """The kind of rows without a value in a column."""
+    """The kind of rows with a missing value in a column."""
     return f"missing values in {column!r}"
 
 
 def joined(plans: list[Plan]) -> Plan:
-    """Plans one after the other; their kinds stay apart."""
+    """The plans concatenated; their kinds remain distinct."""
     rows, kinds, shift = 0, 0, []
     for plan in plans:
         shift.append((rows, kinds))
@@ -68,7 +68,7 @@ def joined(plans: list[Plan]) -> Plan:
 
 
 class ProbeRows:
-    """The base rows, ready to be repeated and changed quickly."""
+    """The base rows as arrays, from which the rows of a plan are built in blocks."""
 
     def __init__(self, rows: pd.DataFrame, schema: Schema) -> None:
         self.names = [column.name for column in schema.columns]

@@ -1,4 +1,4 @@
-"""Rows that reach chosen splits: the path from the root is read off the graph and each value on it set to fit.
+"""Rows that reach chosen splits: the path from the root is read from the graph and every value on it is set to fit.
 
 A random row misses most splits of a deep tree. Here every split gets a base row that satisfies as much of its path as
 a row can, and the client's columns that the tree reads as they are get values that satisfy the rest.
@@ -29,18 +29,18 @@ STEPS_SCALED = (-2, -1, 0, 1, 2)
 
 @dataclass(frozen=True)
 class EnsembleInput:
-    """What an ensemble reads: its tensor on the base rows, and which client column each of its columns is."""
+    """The input of one ensemble: its tensor on the base rows, and the client column behind each tensor column."""
 
     splits: Splits
     tensor: Doubles  # [base rows, tensor columns]
     dtype: type[np.floating]
-    column: Integers  # [tensor columns]: the client's column, -1 when it is no plain copy of one
+    column: Integers  # [tensor columns]: the client's column, -1 when it is no linear map of one
     slope: Doubles  # [tensor columns]: value = slope * column + offset
     offset: Doubles
 
 
 def ensemble_inputs(model: onnx.ModelProto, schema: Schema, rows: pd.DataFrame) -> list[EnsembleInput]:
-    """What each ensemble of the graph reads on the first BASE_ROWS of `rows`."""
+    """The input of each ensemble of the graph on the first BASE_ROWS of `rows`."""
     found = splits_of(model)
     sources = sorted({splits.source for splits in found})
     if not sources:
@@ -68,7 +68,7 @@ def _ensemble_input(
 
 
 def _links(tensor: NDArray[np.floating], probe: ProbeRows) -> tuple[Integers, Doubles, Doubles]:
-    """Which client column each column of a tensor is, as it stands or through a linear map."""
+    """The client column behind each column of a tensor, unchanged or through a linear map."""
     width = tensor.shape[1]
     column, slope, offset = np.full(width, -1), np.ones(width), np.zeros(width)
     numeric = [index for index in range(len(probe.names)) if probe.datatypes[index] != "BYTES"]
@@ -85,7 +85,7 @@ def _links(tensor: NDArray[np.floating], probe: ProbeRows) -> tuple[Integers, Do
 
 
 def _fit(client: Doubles, values: Doubles, dtype: np.dtype[np.floating]) -> tuple[float, float] | None:
-    """Slope and offset of `values` over `client`; None when it is no line. NaN on either side says nothing."""
+    """Slope and offset of `values` over `client`; None when it is not linear. Rows with NaN are ignored."""
     both = np.isfinite(client) & np.isfinite(values)
     x, y = client[both], values[both]
     if len(x) < 2 or x.min() == x.max():
@@ -104,7 +104,7 @@ def _fit(client: Doubles, values: Doubles, dtype: np.dtype[np.floating]) -> tupl
 def plans(ensemble: EnsembleInput, probe: ProbeRows, chosen: Integers, until: float) -> tuple[Plan, Plan, int]:
     """Rows at, just above and just below each chosen split's threshold, and rows with NaN at it, all on its path.
 
-    Stops looking up paths at `until` (monotonic seconds), and tells how many of the splits it came to.
+    Stops at `until` (monotonic seconds); the last result is the number of splits processed.
     """
     base: list[int] = []
     row: list[int] = []
@@ -135,12 +135,12 @@ def plans(ensemble: EnsembleInput, probe: ProbeRows, chosen: Integers, until: fl
     return _at_thresholds(ensemble, probe, path_rows, split), _at_missing(ensemble, probe, path_rows, split), done
 
 
-# Tensor column -> lowest and highest value, and the (split, branch) that ask for it.
+# Tensor column -> lowest and highest value, and the (split, branch) pairs that require it.
 SplitPath = dict[int, tuple[float, float, list[tuple[int, bool]]]]
 
 
 def _path(ensemble: EnsembleInput, split: int) -> SplitPath:
-    """What the splits above a split ask of a row."""
+    """The conditions that the splits above a split put on a row."""
     splits, found = ensemble.splits, SplitPath()
     while splits.parent[split] >= 0:
         branch, split = bool(splits.on_true[split]), int(splits.parent[split])
@@ -196,7 +196,7 @@ def _fitted(ensemble: EnsembleInput, path: SplitPath) -> tuple[int, list[tuple[i
 
 
 def _client(ensemble: EnsembleInput, probe: ProbeRows, place: int, wanted: float) -> float:
-    """The client's value that becomes `wanted` in the tensor, as near as its datatype allows."""
+    """The client's value that maps to `wanted` in the tensor, as near as its datatype allows."""
     value = (wanted - ensemble.offset[place]) / ensemble.slope[place]
     datatype = probe.datatypes[ensemble.column[place]]
     if datatype in ("INT64", "BOOL"):

@@ -1,4 +1,4 @@
-"""Tree ensembles as they stand in a compiled graph: every split, and the path from the root to it."""
+"""Reads the tree ensembles of a compiled graph: every split, and the path from the root to it."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""What clients send, as the one tensor [rows, features] that a booster was trained on."""
+"""The inputs of a compiled model, combined into the tensor [rows, features] that a booster was trained on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +136,7 @@ def add_memberships(
     """A column per set, which come sorted by feature: 1 where the row's code is in the set, else 0.
 
     A lookup per feature, so that load time and latency do not grow with the length of the sets. Codes are cut to
-    whole numbers; below zero they are in no set: `truncates` says that those above -1 count as 0.
+    whole numbers; below zero they are in no set: with `truncates` those above -1 count as 0.
     """
     kind = DOUBLE if double else FLOAT
     parts: list[str] = []

@@ -1,4 +1,4 @@
-"""From a sum of leaves to what a booster answers: each link as ONNX nodes and as arithmetic on tolerances."""
+"""The link functions of boosters: each as ONNX nodes and as arithmetic on tolerances."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class Link:
 
     emit: Callable[[Graph, str], str]
     apply: Callable[[Floats], Floats]
-    # How far answers move when margins move by as much as `lost`: (answers, lost) -> moved. None: each answer depends
-    # on its own margin only, and grows or falls with it throughout, so that trying both ends tells.
+    # How far answers move when margins move by up to `lost`: (answers, lost) -> moved. None: each answer depends
+    # on its own margin only and is monotone in it, so that the two ends bound the change.
     moved: Callable[[Floats, Floats], Floats] | None = None
     transforms: bool = True  # False: answers are the margins themselves
 
@@ -48,7 +48,7 @@ class Link:
                 ends = (np.abs(self.apply(margins + side * lost) - exact) for side in (1, -1))
                 moved = np.maximum(*ends)
             rounding = ROUNDING * np.abs(exact) + TINY
-        # Infinity of a finite margin is the same infinity in the copy.
+        # Where a finite margin overflows, the compiled model overflows to the same infinity.
         return np.where(np.isfinite(moved), moved, 0.0) + np.where(np.isfinite(rounding), rounding, 0.0)
 
 
@@ -86,7 +86,7 @@ def softplus(*, overflows: bool = False) -> Link:
     """Log(1 + exp(m)), in float64, with log(1 + u) = u - u²/2 for the smallest u.
 
     ONNX Runtime's own Softplus differs with the batch and loses small answers, and its Relu differs with the batch on
-    NaN. `overflows`: infinity where exp alone would be, as a library says that adds before it thinks.
+    NaN. `overflows`: infinity where exp alone overflows, for libraries that compute it as log(1 + exp(m)).
     """
 
     def emit(graph: Graph, margin: str) -> str:
@@ -169,7 +169,7 @@ def step() -> Link:
 
 
 def in_float32(answers: Floats) -> Floats:
-    """Answers as far as a FP32 output can say them."""
+    """Answers rounded to what an FP32 output can hold."""
     with np.errstate(over="ignore"):
         return answers.astype(np.float32).astype(np.float64)
 

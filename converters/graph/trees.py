@@ -42,7 +42,7 @@ class Tree:
         return self.left < 0
 
     def reachable(self) -> Integers:
-        """The nodes that a walk from the root can meet, the root first; pruned trees keep dead ones."""
+        """The nodes reachable from the root, the root first; pruned trees contain unreachable ones."""
         found, front = [np.zeros(1, np.int64)], np.zeros(1, np.int64)
         while len(front := front[~self.leaf[front]]):
             front = np.concatenate([self.left[front], self.right[front]])

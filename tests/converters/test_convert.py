@@ -117,7 +117,7 @@ def test_extra_columns_of_the_sample_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("model", "options", "reason"),
     [
-        (object(), {}, "is no model that onnxpress knows"),
+        (object(), {}, "is not a supported model"),
         (LinearRegression(), {}, "fitted|fit"),
         (LinearRegression().fit(ROWS, ROWS[:, 0]), {"layout": "rows"}, "no layout 'rows'"),
         (LinearRegression().fit(ROWS, ROWS[:, 0]), {"name": "a/b"}, "cannot be a model's name"),

@@ -63,7 +63,7 @@ def test_refusal_names_generator_row_answers_and_remedy() -> None:
     message = str(refusal.value)
     assert "missing values" in message
     assert "=nan" in message
-    assert "where the original says" in message
+    assert "where the original returns" in message
     assert "What you can do: fill missing values" in message
 
 

@@ -11,36 +11,41 @@ PATH = Path(__file__).parents[3] / "docs" / "conversion.md"
 HEAD = """\
 # What converts, exactly
 
-<!-- Written by `python -m tests.converters.matrix.document` from the test matrix; a test says whether it is fresh. -->
+<!-- Written by `python -m tests.converters.matrix.document` from the test matrix; a test checks that it is current. -->
 
-onnxpress converts a model exactly or refuses it with the reason: there is nothing in between. Every configuration
-below is trained, converted, put through the gate and then checked a second time by code that shares nothing with the
-gate. {total} configurations: {exact} convert exactly, {refused} are refused.
+onnxpress converts a model exactly or refuses it with the reason. Every configuration below is trained, converted,
+proved by the gate, and then checked a second time by independent code. Of {total} configurations {exact} convert
+exactly and {refused} are refused.
 {release}; later releases may convert more.
 
 ## What exact means
 
-- The original is asked with doubles that hold exactly the values a client sends (of a float32 column: the float32
+- The original is evaluated on doubles that hold exactly the values a client sends (for a float32 column: the float32
   values). A pipeline that was trained on float32 arrays computes its scalers in float32 when it is given such arrays;
-  the compiled model answers as it does for doubles.
-- No row on the wrong side of any split, tree by tree; sums may differ by float32 summation, and by nothing else.
-- The same bits in every batch.
-- `exact_datatype` in the manifest: FP64 when the answers are also those to doubles that float32 cannot hold, FP32 when
-  only float32 values are. Where float32 would change a decision on the training rows themselves, `--layout auto` takes
-  columns, and doubles travel as FP64.
+  the compiled model returns what the pipeline returns for doubles.
+- Every row takes the original's branch at every split of every tree. Sums may differ by float32 summation only.
+- Outputs are bitwise equal in batches of every size.
+- `exact_datatype` in the manifest: FP64 when outputs are exact for all doubles, FP32 when they are exact for float32
+  values only. Where rounding to float32 would change a decision on the training rows themselves, `--layout auto`
+  selects columns, and doubles are sent as FP64.
 - Rows that the original itself refuses (an unseen category, NaN or infinity for many scikit-learn models) are outside
   the contract; the manifest's notes name them.
-- A missing text value travels as the empty string in columns that had missing values in training.
+- A missing text value is sent as the empty string in columns that had missing values in training.
 
-## What the gate asks
+## What the gate evaluates
 
 | | rows |
 |---|---|
 {generators}
 
-Every generator has a time limit; `parity.json` says what was sampled when a model was too large for all of it, and
-keeps the worst rows with both answers and every library's version. Up to 256 of the rows, the hard ones among them,
-are stored in the package and asked again wherever it is loaded.
+Every generator has a time limit; `parity.json` reports what was sampled when a model was too large for all rows, and
+keeps the worst rows with both outputs and the version of every library. Up to 256 of the rows, hard ones included, are
+stored in the package as golden rows and replayed wherever the package is loaded.
+
+## Progress
+
+`convert(..., progress=callback)` calls `callback` with a `Step` (`converters/progress.py`) at each stage and after each
+block of rows: the stage, the generator's letter, its rows done of those planned, and its seconds so far.
 """
 
 
