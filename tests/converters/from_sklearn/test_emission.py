@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from onnxpress.converters.from_sklearn.emission import Emission, Origin, Part, Value, carried_back
+from onnxpress.converters.from_sklearn.emission import (
+    Emission,
+    ErrorBounds,
+    Origin,
+    Part,
+    Readings,
+    Registry,
+    Value,
+    carried_back,
+)
 from onnxpress.converters.graph.builder import DOUBLE
 from onnxpress.packages.errors import ConversionRefused
 from tests.converters.compiled import run
@@ -66,3 +75,39 @@ def test_equal_nodes_are_computed_once_and_unused_ones_left_out() -> None:
     g.add("Abs", x)
     g.output("output", g.cast(g.add("Neg", x), DOUBLE), "FP64", 1)
     assert [node.op_type for node in g.model().graph.node] == ["Neg", "Cast", "Identity"]
+
+
+def test_a_class_is_registered_once() -> None:
+    """A second emitter for a class is an error when it is registered, and when registries are joined."""
+    first, second = Registry(), Registry()
+    first.transformer("Scaler")(lambda _g, _model, value: value)
+    second.transformer("Scaler")(lambda _g, _model, value: value)
+    with pytest.raises(ValueError, match="registered twice: Scaler"):
+        first.transformer("Other", "Scaler")(lambda _g, _model, value: value)
+    with pytest.raises(ValueError, match="registered twice: Scaler"):
+        first.include(second)
+
+
+def test_a_booster_is_parsed_once_for_each_model() -> None:
+    """The same object is not parsed again; another one is."""
+    parsed: list[object] = []
+    readings, one, other = Readings(), object(), object()
+    for model in (one, one, other, one):
+        assert readings.of(model, lambda model: parsed.append(model) or model) is model
+    assert parsed == [one, other]
+
+
+def test_an_error_bound_is_zero_where_none_is_registered() -> None:
+    """Registered bounds receive the bounds themselves, so that a composed estimator can ask for its parts'."""
+
+    class Piece:
+        pass
+
+    class Whole:
+        part = Piece()
+
+    registry = Registry()
+    registry.error_bound("Whole")(lambda bounds, model, rows: bounds.of(model.part, rows) + 1.0)
+    bounds = ErrorBounds(registry)
+    assert bounds.of(Piece(), None).tolist() == [[0.0]]
+    assert bounds.of(Whole(), None).tolist() == [[1.0]]
