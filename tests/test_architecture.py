@@ -1,6 +1,7 @@
 """The rooms of design and ARCHITECTURE.md, held by reading the sources: what may import what, how large, what never."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -124,6 +125,40 @@ BANNED = {
 PRINTERS = ("server/versions/preflight.py", "loadtests/")
 UNPICKLERS = ("converters/loading.py",)  # behind --trust-pickle, in a child process
 SLEEPERS = ("loadtests/",)  # generators of load sleep until the next intended send
+# Test files of server and converters that are about a whole room and not about one module.
+SUITES = {"tests/converters/test_matrix.py"}
+# Modules of server and converters without a test file of their own -> the tests that cover them instead, and why those
+# suffice. This list only shrinks.
+MATRIX = "emitters of estimators, each converted and compared by tests/converters/test_matrix.py"
+EMITTERS = """adaboost bayes boosters boosting calibration compose dummy encoders ensembles features histogram imputers
+    knn_imputer linear multioutput neighbors neural outliers scalers splines trees vectors"""
+UNTESTED = {
+    **{f"converters/from_sklearn/{name}.py": MATRIX for name in EMITTERS.split()},
+    "converters/from_lightgbm/linear.py": "linear trees against predict: tests/converters/from_lightgbm/test_family.py",
+    "converters/from_lightgbm/model.py": "every kind of booster is read: tests/converters/from_lightgbm/test_family.py",
+    "converters/from_xgboost/answers.py": "original and compiled model: tests/converters/from_xgboost/test_family.py",
+    "converters/from_xgboost/model.py": "every kind of booster is read: tests/converters/from_xgboost/test_family.py",
+    "converters/from_xgboost/reading.py": "objectives, tasks, rounds: tests/converters/from_xgboost/test_family.py",
+    "converters/gate/generators.py": "each finds its planted fault: tests/converters/gate/test_parity.py",
+    "converters/progress.py": "a dataclass without logic, filled in tests/converters/test_convert.py",
+    "server/cli/admin_client.py": "the commands against a server: tests/conformance/test_admin.py",
+    "server/errors.py": "exceptions without logic; each has its status in tests/server/wire/test_status.py",
+    "server/facts.py": "dataclasses without logic, read in tests/server/telemetry/test_metrics.py",
+    "server/front/tls.py": "certificates that change while it serves: tests/e2e/test_tls.py",
+    "server/rpc/admin.py": "the service over a port: tests/conformance/test_admin.py",
+    "server/rpc/inference.py": "the service over a port: tests/conformance/test_tritonclient.py",
+    "server/rpc/servers.py": "both servers of a process: tests/conformance/test_one_process.py",
+    "server/serving/lane.py": "lanes with planted runs: tests/server/serving/test_pump.py",
+    "server/serving/request.py": "a record; split and joined by tests/server/serving/test_pump.py",
+    "server/serving/routing.py": "immutable snapshots: tests/server/wire/test_templates.py",
+    "server/serving/runtime.py": "a thin layer over packages: tests/packages/test_runtime.py",
+    "server/serving/tensors.py": "signatures: tests/server/serving/test_contract.py",
+    "server/versions/deployer.py": "under load: tests/e2e/test_swap.py; failing: tests/e2e/test_refused_deploys.py",
+    "server/versions/loader.py": "every way to fail: tests/e2e/test_refused_deploys.py, tests/e2e/test_starting.py",
+    "server/versions/status.py": "through status and history: tests/conformance/test_admin.py",
+    "server/wire/strings.py": "BYTES against the full parser: tests/server/wire/test_templates.py",
+    "server/wiring.py": "start, serve, drain, stop: tests/e2e/test_shutdown.py, tests/e2e/test_starting.py",
+}
 
 
 @cache
@@ -293,16 +328,36 @@ def test_every_test_says_what_it_holds() -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("top", ["server", "packages"])
+@cache
+def module_of(test: Path) -> Path | None:
+    """The module that tests/x/test_y_more.py is about: x/y_more.py, or else x/y.py; None where there is neither."""
+    folder = ROOT / test.parent.relative_to(ROOT / "tests")
+    words = test.stem.removeprefix("test_").split("_")
+    named = (folder / ("_".join(words[:count]) + ".py") for count in range(len(words), 0, -1))
+    return next((module for module in named if module.exists()), None)
+
+
+@pytest.mark.parametrize("top", ["server", "packages", "converters"])
 def test_tests_mirror_the_tree(top: str) -> None:
     """A file tests/server/x/test_y_more.py is about server/x/y.py, so that each is found from the other."""
-    lost = []
-    for path in (ROOT / "tests" / top).rglob("test_*.py"):
-        folder = ROOT / top / path.parent.relative_to(ROOT / "tests" / top)
-        words = path.stem.removeprefix("test_").split("_")
-        if not any((folder / ("_".join(words[:count]) + ".py")).exists() for count in range(1, len(words) + 1)):
-            lost.append(str(path.relative_to(ROOT)))
-    assert lost == []
+    lost = {str(test.relative_to(ROOT)) for test in (ROOT / "tests" / top).rglob("test_*.py") if not module_of(test)}
+    assert lost == {suite for suite in SUITES if suite.startswith(f"tests/{top}/")}
+
+
+@pytest.mark.parametrize("top", ["server", "converters"])
+def test_every_module_has_a_test_or_a_reason(top: str) -> None:
+    """A new module comes with its test; a module of UNTESTED that has got a test, or is gone, leaves that list."""
+    modules = {path for path in (ROOT / top).rglob("*.py") if path.name != "__init__.py"}
+    tested = {module_of(test) for test in (ROOT / "tests" / top).rglob("test_*.py")}
+    listed = {name for name in UNTESTED if name.startswith(f"{top}/")}
+    assert {str(module.relative_to(ROOT)) for module in modules - tested} == listed
+
+
+def test_reasons_name_tests_that_exist() -> None:
+    """What covers a module of UNTESTED instead is one or more test files, and they are still there."""
+    paths = {module: re.findall(r"tests/[\w/]+\.py", reason) for module, reason in UNTESTED.items()}
+    assert [module for module, found in paths.items() if not found] == []
+    assert [path for found in paths.values() for path in found if not (ROOT / path).is_file()] == []
 
 
 def test_domain_errors_know_no_transport() -> None:
