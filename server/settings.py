@@ -83,9 +83,19 @@ class Settings:
     poll_us: int = option("data", 200, "front native waits this long awake for a lone caller's next request; 0: never")
     reflection: bool = option("data", True, "the data and admin ports describe their services by gRPC reflection")
 
-    admin_address: str = option("admin", "127.0.0.1:8003", "admin gRPC; beyond loopback only with admin_token_file")
+    admin_address: str = option(
+        "admin", "127.0.0.1:8003", "admin gRPC; beyond loopback only with TLS and a token or client certificates"
+    )
     admin_token_file: Path = option(
-        "admin", Path(), "file with the bearer token that admin calls must carry; empty: none"
+        "admin", Path(), "file of bearer tokens, lines `name:token`, one of which calls must carry; empty: none"
+    )
+    admin_tls_cert_file: Path = option("admin", Path(), "PEM certificate chain of the admin port")
+    admin_tls_key_file: Path = option("admin", Path(), "PEM private key of the certificate")
+    admin_tls_client_ca_file: Path = option(
+        "admin", Path(), "PEM authorities that client certificates must come from (mTLS)"
+    )
+    admin_names: Names = option(
+        "admin", (), "names of tokens and of client certificates that may call; empty: all who can prove theirs"
     )
 
     http_port: int = option("http", 8002, "HTTP: /metrics, /healthz, /readyz; 0: a free one")
@@ -120,9 +130,7 @@ class Settings:
         for name in ("grpc_port", "http_port"):
             if not 0 <= getattr(self, name) <= PORT_MAX:
                 raise UsageError(f"{name} must be 0 to {PORT_MAX}, got {getattr(self, name)}")
-        host = self.admin_host_port()[0]
-        if host not in LOOPBACK and self.admin_token_file == Path():
-            raise UsageError(f"admin_address {self.admin_address} is not loopback: set admin_token_file too")
+        self._check_admin()
         self._check_tls()
         for setting in fields(self):
             value, least = getattr(self, setting.name), setting.metadata["least"]
@@ -132,12 +140,24 @@ class Settings:
                     f"{setting.name} must be {f'at least {least}' if least else 'not negative'}, got {value}"
                 )
 
+    def _check_admin(self) -> None:
+        proof = self.admin_token_file != Path() or self.admin_tls_client_ca_file != Path()
+        if self.admin_host_port()[0] not in LOOPBACK and (self.admin_tls_cert_file == Path() or not proof):
+            raise UsageError(
+                f"admin_address {self.admin_address} is not loopback: set admin_tls_cert_file and admin_tls_key_file, "
+                "and admin_token_file or admin_tls_client_ca_file"
+            )
+        if self.admin_names and not proof:
+            raise UsageError("admin_names needs admin_token_file or admin_tls_client_ca_file")
+
     def _check_tls(self) -> None:
-        tls, key = self.tls_cert_file != Path(), self.tls_key_file != Path()
-        if tls != key:
-            raise UsageError("tls_cert_file and tls_key_file go together")
-        if self.tls_client_ca_file != Path() and not tls:
-            raise UsageError("tls_client_ca_file needs tls_cert_file and tls_key_file")
+        for of in ("", "admin_"):
+            tls, key, authority = (getattr(self, f"{of}tls_{name}_file") for name in ("cert", "key", "client_ca"))
+            if (tls != Path()) != (key != Path()):
+                raise UsageError(f"{of}tls_cert_file and {of}tls_key_file go together")
+            if authority != Path() and tls == Path():
+                raise UsageError(f"{of}tls_client_ca_file needs {of}tls_cert_file and {of}tls_key_file")
+        tls = self.tls_cert_file != Path()
         if tls and self.front == "native":
             raise UsageError("front native speaks no TLS: take --front grpcio, or end TLS before this server")
         if self.connection_age_s and self.front == "native":

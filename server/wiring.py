@@ -22,7 +22,8 @@ from onnxpress.server.front.calls import Calls
 from onnxpress.server.front.control_socket import control_socket
 from onnxpress.server.http.app import build_app
 from onnxpress.server.http.server import HttpServer
-from onnxpress.server.rpc.admin import Admin, Gate
+from onnxpress.server.rpc.admin import Admin
+from onnxpress.server.rpc.gate import Gate
 from onnxpress.server.rpc.health import Health
 from onnxpress.server.rpc.inference import Inference
 from onnxpress.server.rpc.servers import AdminServer, DataServer
@@ -79,7 +80,7 @@ class Server:
         self._watch = watch
         self._slots = settings.run_slots or len(os.sched_getaffinity(0))
         self._audit = FileAuditLog(settings.state_dir / "audit")
-        self._gate = Gate(settings.admin_token_file)
+        self._gate = Gate(settings)
         self._metrics = Metrics()
         self._registry = _registry(self._metrics)
         self._codec = Codec(settings.message_mib_max * MIB, settings.queue_rows_max)

@@ -1,5 +1,6 @@
-"""TLS and mTLS of the grpcio front: certificates come from files and are read again when these change."""
+"""TLS and mTLS of the grpcio front and the admin port; certificates are read again when their files change."""
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import cast
 import grpc
 
 from onnxpress.server.errors import UsageError
-from onnxpress.server.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,19 @@ class Files:
         return grpc.ssl_server_certificate_configuration(
             [(contents[1], contents[0])], root_certificates=contents[2] if len(contents) > 2 else None
         )
+
+    def check(self) -> None:
+        """Whether OpenSSL can use them: gRPC would say that the port is taken. Raises OSError, UsageError."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self.certificate, self.key, password=_no_password)
+        except ssl.SSLError as error:
+            raise UsageError(f"{self.certificate} and {self.key} are not a PEM certificate and its key") from error
+        if self.client_ca != Path():
+            try:
+                context.load_verify_locations(self.client_ca)
+            except ssl.SSLError as error:
+                raise UsageError(f"{self.client_ca} holds no PEM certificates") from error
 
     def _paths(self) -> list[Path]:
         return [self.certificate, self.key, *([self.client_ca] if self.client_ca != Path() else [])]
@@ -56,13 +69,13 @@ class Reloader:
         return configuration
 
 
-def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """What the data port is secured with; None without TLS. Raises UsageError when a file cannot be read."""
-    if settings.tls_cert_file == Path():
+def server_credentials(files: Files) -> grpc.ServerCredentials | None:
+    """What a port is secured with; None without a certificate. Raises UsageError when a file cannot be used."""
+    if files.certificate == Path():
         return None
-    files = Files(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
     try:
         stamp, configuration = files.stamp(), files.read()
+        files.check()
     except OSError as error:
         raise UsageError(f"cannot read the TLS file {error.filename}: {error.strerror}") from error
     return grpc.dynamic_ssl_server_credentials(
@@ -70,3 +83,8 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
         cast("Callable[[], grpc.ServerCertificateConfiguration]", Reloader(files, stamp)),  # None is fine, says grpc
         require_client_authentication=files.client_ca != Path(),
     )
+
+
+def _no_password() -> str:
+    """Without it OpenSSL would ask for the password of an encrypted key at the terminal, and wait."""
+    raise UsageError("the private key is encrypted: there is no setting for its password")

@@ -1,11 +1,9 @@
 """The admin port: onnxpress.v1.Admin, and the model repository extension of Triton."""
 
 import asyncio
-import hmac
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -13,7 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from onnxpress.protos import admin_pb2 as pb
 from onnxpress.protos import inference_pb2
-from onnxpress.server.errors import InvalidRequestError, PermissionDeniedError, UnauthenticatedError
+from onnxpress.server.errors import InvalidRequestError
+from onnxpress.server.rpc.gate import Gate
 from onnxpress.server.rpc.inference import SERVICE as INFERENCE_SERVICE
 from onnxpress.server.rpc.inference import Context, translating
 from onnxpress.server.versions.audit import FileAuditLog
@@ -26,25 +25,6 @@ SERVICE = "onnxpress.v1.Admin"
 HISTORY_DEFAULT = 100
 REASON_MAX = 4096
 T = TypeVar("T")
-
-
-class Gate:
-    """Who may call: anybody on loopback without a token, else whoever carries it."""
-
-    def __init__(self, token_file: Path) -> None:
-        """Raises OSError when the file cannot be read."""
-        self._token = token_file.read_text().strip() if token_file != Path() else ""
-
-    def check(self, context: Context) -> str:
-        """Who calls, for the audit log. Raises UnauthenticatedError, PermissionDeniedError."""
-        metadata = dict(context.invocation_metadata() or ())
-        if self._token:
-            given = metadata.get("authorization", "")
-            if not given:
-                raise UnauthenticatedError("admin calls need `authorization: Bearer TOKEN`")
-            if not hmac.compare_digest(str(given).encode(), f"Bearer {self._token}".encode()):
-                raise PermissionDeniedError("the admin token is wrong")
-        return str(metadata.get("x-onnxpress-actor", "")) or context.peer()
 
 
 class Admin:

@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from onnxpress.server.errors import UsageError
-from onnxpress.server.front.tls import server_credentials
+from onnxpress.server.front.tls import Files, server_credentials
 from onnxpress.server.rpc.admin import SERVICE as ADMIN_SERVICE
 from onnxpress.server.rpc.admin import Admin
 from onnxpress.server.rpc.health import Health
@@ -36,7 +36,8 @@ class DataServer:
         if socket:
             self.port = _bind(self._server, f"unix:{quote(socket)}")
         else:
-            self.port = _bind(self._server, f"{settings.host}:{settings.grpc_port}", server_credentials(settings))
+            files = Files(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+            self.port = _bind(self._server, f"{settings.host}:{settings.grpc_port}", server_credentials(files))
 
     async def start(self) -> None:
         await self._server.start()
@@ -55,7 +56,8 @@ class AdminServer:
         if settings.reflection:
             names = (ADMIN_SERVICE, INFERENCE_SERVICE, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
-        self.port = _bind(self._server, settings.admin_address)
+        files = Files(settings.admin_tls_cert_file, settings.admin_tls_key_file, settings.admin_tls_client_ca_file)
+        self.port = _bind(self._server, settings.admin_address, server_credentials(files))
 
     async def start(self) -> None:
         await self._server.start()

@@ -96,11 +96,11 @@ def test_what_is_told_watched_and_remembered(admin: AdminStub) -> None:
     watch.cancel()
     told = admin.GetDeployment(admin_pb2.GetDeploymentRequest(model="numbers"), **named)
     assert (seen.live_version, told.live_version, told.previous_version) == (target, target, before.live_version)
-    assert (told.reason, told.actor) == ("größer", "ada")
+    assert (told.reason, told.actor) == ("größer", "token on behalf of ada")
     assert {v.version: v.state for v in told.versions} == dict.fromkeys((1, 2), admin_pb2.VERSION_STATE_READY)
     record = admin.GetHistory(admin_pb2.GetHistoryRequest(model="numbers", limit=1), **named).records[-1]
     assert (record.action, record.to_version, record.epoch, record.result) == ("deploy", target, done.epoch, "ok")
-    assert (record.actor, record.reason) == ("ada", "größer")
+    assert (record.actor, record.reason) == ("token on behalf of ada", "größer")
     assert record.digest == next(v.digest for v in told.versions if v.version == target)
     listed = admin.ListModels(admin_pb2.ListModelsRequest(), **named).models
     assert [model.model for model in listed] == ["numbers", "price"]
