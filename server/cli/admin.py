@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 UINT32_MAX, UINT64_MAX = 2**32 - 1, 2**64 - 1
 DIGEST_SHOWN = 12
+# Flag -> what its file holds; the last is shown first by --help.
+FILES = {
+    "--tls-key-file": "PEM private key of the client certificate",
+    "--tls-cert-file": "PEM client certificate to show to the server",
+    "--tls-ca-file": "PEM authorities that the server's certificate must come from",
+    "--token-file": "bearer token of the admin port",
+}
 
 any_model = click.argument("model", default="", metavar="[MODEL]")
 one_model = click.argument("model", metavar="MODEL")
@@ -32,11 +39,10 @@ epoch_expected = click.option(
 
 
 def asks_server(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds what every command here takes: which server to ask, with which token, and what to print."""
+    """Adds what every command here takes: which server to ask, how to prove who asks, and what to print."""
     command = output_option(command)
-    command = click.option(
-        "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="bearer token of the admin port"
-    )(command)
+    for flag, text in FILES.items():
+        command = click.option(flag, type=click.Path(path_type=Path), metavar="FILE", help=text)(command)
     return click.option(
         "--server", default="127.0.0.1:8003", show_default=True, metavar="HOST:PORT", help="the server's admin address"
     )(command)
@@ -122,14 +128,25 @@ def history(model: str, limit: int, **asked: Any) -> None:
 
 def _client(asked: dict[str, Any]) -> "AdminClient":
     """A client of the server that was asked for."""
-    from onnxpress.server.cli.admin_client import AdminClient
+    from onnxpress.server.cli.admin_client import AdminClient, TlsFiles
 
-    path: Path | None = asked["token_file"]
+    if (asked["tls_cert_file"] is None) != (asked["tls_key_file"] is None):
+        raise click.UsageError("--tls-cert-file and --tls-key-file go together")
+    files = TlsFiles(asked["tls_ca_file"], asked["tls_cert_file"], asked["tls_key_file"])
     try:
-        token = path.read_text().strip() if path else ""
+        return AdminClient(asked["server"], _token(asked["token_file"]), _actor(), files)
     except OSError as error:
-        raise click.UsageError(f"cannot read the token file: {error.strerror}") from error
-    return AdminClient(asked["server"], token, _actor())
+        raise click.UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def _token(path: Path | None) -> str:
+    """The bearer token; empty without a file. Raises OSError."""
+    if path is None:
+        return ""
+    token = path.read_bytes().strip().decode("ascii", "replace")
+    if not token or not token.isprintable() or not token.isascii():  # gRPC could not send it
+        raise click.UsageError(f"{path} must hold one token on one line, in printable ASCII")
+    return token
 
 
 def _actor() -> str:
@@ -138,7 +155,8 @@ def _actor() -> str:
         name = getpass.getuser()
     except (KeyError, OSError):
         name = f"uid {os.getuid()}"
-    return f"{name}@{os.uname().nodename}"
+    # What gRPC can send in metadata.
+    return f"{name}@{os.uname().nodename}".encode("ascii", "backslashreplace").decode()
 
 
 def _print_outcome(schema: str, done: "pb.DeployResponse", output: str) -> None:

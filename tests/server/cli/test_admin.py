@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -166,6 +167,8 @@ def test_refusals_are_one_line(admin: tuple[FakeAdmin, str], capsys: pytest.Capt
         ("deploy", "churn", "2", "--expected-epoch", "-1"),
         ("status", "--output", "xml"),
         ("status", "--token-file", "/nonexistent"),
+        ("status", "--tls-ca-file", "/nonexistent"),
+        ("status", "--tls-cert-file", "/nonexistent"),
         ("history", "--limit", "0"),
     ],
 )
@@ -174,3 +177,13 @@ def test_wrong_usage_is_one_line(capsys: pytest.CaptureFixture[str], words: tupl
     code, out, err = run(capsys, *words, "--server", "127.0.0.1:1")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"onnxpress {words[0]}: ")
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"one\ntwo\n", "gr\u00fcn".encode(), bytes(range(128, 256))])
+def test_a_token_that_cannot_be_sent_is_usage(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes
+) -> None:
+    """An empty file, several lines, and what is not ASCII are one line that does not tell what the file holds."""
+    (tmp_path / "token").write_bytes(content)
+    told = f"onnxpress status: {tmp_path}/token must hold one token on one line, in printable ASCII\n"
+    assert run(capsys, "status", "--token-file", str(tmp_path / "token")) == (2, "", told)

@@ -19,3 +19,9 @@ def test_user_with_a_name_is_named(monkeypatch: pytest.MonkeyPatch):
     """A user whom the machine knows is named with the machine."""
     monkeypatch.setenv("LOGNAME", "ada")
     assert _actor() == f"ada@{os.uname().nodename}"
+
+
+def test_a_name_beyond_ascii_is_escaped(monkeypatch: pytest.MonkeyPatch):
+    """gRPC metadata is ASCII; without the escape the whole command would be refused."""
+    monkeypatch.setenv("LOGNAME", "jos\u00e9")
+    assert _actor() == f"jos\\xe9@{os.uname().nodename}"
