@@ -46,6 +46,7 @@ def configure(settings: Settings, handler: logging.Handler | None = None) -> Non
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
+    sys.unraisablehook = _unraisable
 
 
 def tell_settings(settings: Settings) -> None:
@@ -73,3 +74,10 @@ def _uncaught_in_thread(what: threading.ExceptHookArgs) -> None:
     error = what.exc_value or what.exc_type()
     name = what.thread.name if what.thread else "?"
     logger.critical("thread %s died", name, exc_info=(what.exc_type, error, what.exc_traceback))
+
+
+def _unraisable(what: "sys.UnraisableHookArgs") -> None:
+    """An error where nobody can catch one: in a finalizer, or in a callback from C."""
+    error = what.exc_value or what.exc_type()
+    message = what.err_msg or "exception ignored in"
+    logger.error("%s: %r", message, what.object, exc_info=(what.exc_type, error, what.exc_traceback))

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 
 from onnxpress.server.errors import DrainingError, OverloadedError
 from onnxpress.server.serving.front import CALL, CANCEL, Event, Metadata
-from onnxpress.server.wire.status import status_of
+from onnxpress.server.wire.status import code_of
 
 RETRY_MS = 100
 Call = asyncio.Future[bytes]
@@ -85,7 +85,8 @@ class Calls:
 
     def fail(self, call: Call, error: BaseException) -> str:
         self._settle(call, lambda: call.set_exception(error))
-        return status_of(error)[0].name
+        # Whoever waits for the call tells the caller, and logs it with the id that the caller is told.
+        return code_of(error).name
 
     def _settle(self, call: Call, settle: Callable[[], None]) -> bool:
         def unless_done() -> None:

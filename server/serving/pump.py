@@ -251,8 +251,11 @@ class Pump:
             self._fail(batch.lane, taken.part.request, error)
 
     def _fail(self, lane: Lane, request: Request, error: BaseException) -> None:
+        # Logged once, where the caller is told an id for it; the note says there which version it was.
         if not isinstance(error, OnnxpressError):
-            logger.error("request to %r failed", lane, exc_info=error)
+            note = f"in a request to model {lane.model!r} version {lane.version}"
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
         self._refuse(request.front, request.call, error, lane.model, lane.version)
 
     def _refuse(self, front: Front, call: Any, error: BaseException, model: str = "", version: str = "") -> None:

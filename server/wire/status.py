@@ -38,13 +38,18 @@ Metadata = list[tuple[str, str | bytes]]
 logger = logging.getLogger(__name__)
 
 
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """The code alone, for those who count: nothing is logged."""
+    return STATUS.get(type(error), grpc.StatusCode.INTERNAL)  # type: ignore[arg-type]
+
+
 def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, Metadata]:
     """Code, message and trailing metadata. What no row foresees is INTERNAL with an id; the trace is in the log."""
-    code = STATUS.get(type(error))  # type: ignore[arg-type]
-    if code is None:
+    code = code_of(error)
+    if code is grpc.StatusCode.INTERNAL:
         error_id = secrets.token_hex(4)
         logger.error("internal error %s", error_id, exc_info=error, extra={"error_id": error_id})
-        return grpc.StatusCode.INTERNAL, f"internal error {error_id}", []
+        return code, f"internal error {error_id}", []
     if isinstance(error, errors.OverloadedError):
         return code, str(error), _retry(code, str(error), error.retry_ms)
     return code, str(error), []

@@ -21,11 +21,11 @@ from onnxpress.server.wire.status import status_of
 def log(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
     """What is written to standard error; what `configure` changes in the process is put back."""
     root = logging.getLogger()
-    before = root.handlers[:], root.level, sys.excepthook, threading.excepthook
+    before = root.handlers[:], root.level, sys.excepthook, threading.excepthook, sys.unraisablehook
     root.handlers = []
     yield capsys
     logging.captureWarnings(capture=False)
-    root.handlers, root.level, sys.excepthook, threading.excepthook = before
+    root.handlers, root.level, sys.excepthook, threading.excepthook, sys.unraisablehook = before
 
 
 def settings(**changed: str) -> Settings:
@@ -76,6 +76,20 @@ def test_warnings_and_what_nobody_caught_are_records(log: pytest.CaptureFixture[
     assert found[1]["message"] == "thread pump-1 died"
     assert "ZeroDivisionError" in found[1]["exception"]
     assert "lost" in found[2]["exception"]
+
+
+def test_an_error_in_a_finalizer_is_a_record(log: pytest.CaptureFixture[str]) -> None:
+    """Python itself would print it as text, in the middle of the JSON lines."""
+
+    class Dying:
+        def __del__(self) -> None:
+            raise ZeroDivisionError("late")
+
+    logs.configure(settings())
+    Dying()
+    (record,) = records(log)
+    assert "Dying.__del__" in record["message"]
+    assert "ZeroDivisionError: late" in record["exception"]
 
 
 @pytest.mark.parametrize(("level", "written"), [("debug", 3), ("info", 2), ("error", 1)])

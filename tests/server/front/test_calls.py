@@ -131,3 +131,17 @@ def test_a_drain_of_nothing_is_done() -> None:
         await calls.wait_idle()
 
     asyncio.run(scenario())
+
+
+def test_a_failed_call_is_counted_and_not_logged_twice(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever waits for the call logs the error with the id for the caller; a second record would have another id."""
+
+    async def failing() -> None:
+        front = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        assert front.fail(waiting, ZeroDivisionError("bug")) == "INTERNAL"
+        with pytest.raises(ZeroDivisionError):
+            await waiting
+
+    asyncio.run(failing())
+    assert caplog.records == []

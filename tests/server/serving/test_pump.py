@@ -215,6 +215,13 @@ def test_a_row_of_evil_hurts_its_own_request_only(bench: Bench) -> None:
     assert bench.settled()
 
 
+def test_an_error_of_ours_is_logged_where_it_gets_its_id(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """The front tells the caller an id and logs it with the trace: here the trace is told which version it was."""
+    told = bench.handle(call(1, BAD))
+    assert told[1].__notes__ == ["in a request to model 'm' version 1"]
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_a_part_that_fails_ends_its_request(bench: Bench) -> None:
     """A large request with an evil row is failed once; its other rows do not run, its neighbours are answered."""
     told = bench.handle(call(1, *range(9), BAD, *range(20)), call(2, 50), call(3, 60))
