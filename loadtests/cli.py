@@ -19,8 +19,8 @@ OURS = ("suite", "processes", "headless")  # that locust has in other words
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 SUITES_TOLD = "\b\nSuites:\n" + "\n".join(f"  {name:<9} {line}" for name, line in SUITES.items())
 EXITS_TOLD = (
-    "Exit code: 0 held, 1 broken, 2 usage, 4 the measurement is invalid. For programs, --report-dir writes the verdict "
-    "with its figures to report.json."
+    "Exit code: 0 held, 1 broken, 2 usage, 4 the measurement is invalid. With --report-dir, report.json has every "
+    "figure of the report."
 )
 
 

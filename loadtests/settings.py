@@ -57,6 +57,7 @@ def add_arguments(parser: Any) -> None:
         add("--" + name.replace("_", "-"), type=kind, default=None, help=f"{name} of slo.toml, for this run")
     add("--report-dir", default=None, metavar="DIR", help="write report.html, report.json and junit.xml")
     add("--baseline", default=None, metavar="JSON", help="an earlier report.json to compare with")
+    add("--output", choices=("text", "json"), default="text", help="json for programs; docs/cli.md has the shape")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Settings:
     validity: Validity
     report_dir: Path | None
     baseline: Path | None
+    output: str
 
     def packages_of(self, model: str) -> tuple[Package, ...]:
         return tuple(package for package in self.packages if package.model == model)
@@ -168,6 +170,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
         validity=validity,
         report_dir=_path(given.report_dir),
         baseline=baseline,
+        output=given.output,
     )
 
 

@@ -35,6 +35,12 @@ from onnxpress.loadtests.workload.shapes import Trial, capacity
 FORMAT = 1
 VERDICTS = {Exit.HELD: "held", Exit.BROKEN: "broken", Exit.INVALID: "invalid"}
 LIBRARIES = ("locust", "grpcio", "uvloop", "hdrhistogram", "numpy", "protobuf")
+SCHEMA = "onnxpress.loadtest/v1"
+TOTALS = (
+    "due", "answered", "refused", "errors", "answered_per_second", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms",
+    "lag_p99_ms", "return_p99_ms",
+)  # fmt: skip
+CHECK_FACTS = ("where", "name", "measured", "relation", "limit", "unit", "held")
 Document = dict[str, Any]
 
 
@@ -92,6 +98,7 @@ class Result:
     verdict: Verdict
     document: Document
     report_dir: Path | None
+    output: str
 
     @classmethod
     def make(
@@ -135,19 +142,33 @@ class Result:
             "ramp": {"capacity": capacity(trials), "trials": [asdict(trial) for trial in trials]} if trials else None,
             "baseline": _baseline(settings.baseline),
         }
-        return cls(verdict, document, settings.report_dir)
+        return cls(verdict, document, settings.report_dir, settings.output)
 
     def publish(self) -> Exit:
-        """Writes the files and prints the table; returns what the process is to say."""
+        """Writes the files and prints the result; returns the exit code of the process."""
         if self.report_dir:
             self.report_dir.mkdir(parents=True, exist_ok=True)
             stored = {key: value for key, value in self.document.items() if key != "baseline"}
             (self.report_dir / "report.json").write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
             (self.report_dir / "junit.xml").write_text(junit(self.document), encoding="utf-8")
             (self.report_dir / "report.html").write_text(page(self.document), encoding="utf-8")
-        sys.stdout.write(self.text())
+        sys.stdout.write(json.dumps(self.facts(), indent=2) + "\n" if self.output == "json" else self.text())
         sys.stdout.flush()
         return self.verdict.exit
+
+    def facts(self) -> Document:
+        """What `text` says, in the documented shape `onnxpress.loadtest/v1`."""
+        document, total = self.document, self.document["total"]
+        return {
+            "schema": SCHEMA,
+            **{name: document[name] for name in ("suite", "verdict", "exit")},
+            "invalid_reasons": document["doubts"],
+            **{name: total[name] for name in TOTALS},
+            "generator_busiest": document["generator"]["busiest"],
+            "capacity": document["ramp"]["capacity"] if document["ramp"] else None,
+            "checks": [{name: check[name] for name in CHECK_FACTS} for check in document["checks"]],
+            "messages": [{"message": message, "count": count} for message, count in document["messages"]],
+        }
 
     def text(self) -> str:
         """The table that ends a test."""

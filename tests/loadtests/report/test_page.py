@@ -21,6 +21,7 @@ from onnxpress.loadtests.settings import Settings, settings_of
 from onnxpress.loadtests.verdict.slo import Exit
 from onnxpress.loadtests.verdict.swaps import Swap
 from onnxpress.loadtests.workload.shapes import Trial
+from tests.documented import check_documented
 from tests.loadtests.verdict.test_slo import samples, tally
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -117,6 +118,19 @@ def test_the_text_names_what_was_broken(result):
     text = result.text()
     assert re.search(r"BROKEN steady: p99 250\.\d+ < 100 ms", text)
     assert text.strip().endswith("broken (exit 1)")
+
+
+def test_json_for_programs_has_the_documented_keys(settings, result, capsys):
+    """`--output json` prints one object with the keys and types of docs/cli.md instead of the text."""
+    replace(result, output="json").publish()
+    told = json.loads(capsys.readouterr().out)
+    assert told["schema"] == "onnxpress.loadtest/v1"
+    check_documented(told)
+    assert (told["verdict"], told["exit"], told["due"], told["errors"]) == ("broken", 1, 1005, 5)
+    assert {check["name"] for check in told["checks"] if not check["held"]} >= {"p95", "p99", "error rate"}
+    assert settings.output == "text"
+    result.publish()
+    assert capsys.readouterr().out == result.text()
 
 
 def test_a_ramp_that_the_generator_ended_is_invalid(settings):
