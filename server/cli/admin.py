@@ -61,7 +61,10 @@ def deploy(model: str, version: int, reason: str, expected_epoch: int | None, **
     request = pb.DeployRequest(model=model, version=version, expected_epoch=expected_epoch, reason=reason)
     with _client(asked) as client:
         done: pb.DeployResponse = client.call(lambda stub: stub.Deploy, request)
-    _print_outcome("deploy/v1", done, asked["output"])
+    if asked["output"] == "json":
+        print_json("deploy/v1", facts_of(done))
+    else:
+        _print_outcome(done)
 
 
 @click.command
@@ -78,11 +81,12 @@ def rollback(model: str, reason: str, expected_epoch: int | None, dry_run: bool,
     with _client(asked) as client:
         done: pb.DeployResponse = client.call(lambda stub: stub.Rollback, request)
     why = f"it was live before version {done.previous_version} and was not rolled back from"
-    if dry_run and asked["output"] != "json":
+    if asked["output"] == "json":
+        print_json("rollback/v1", facts_of(done) | {"dry_run": dry_run})
+    elif dry_run:
         click.echo(f"{done.model}: a rollback would make version {done.version} live: {why}")
-        return
-    _print_outcome("rollback/v1", done, asked["output"])
-    if asked["output"] != "json":
+    else:
+        _print_outcome(done)
         click.echo(f"{done.model}: back to version {done.version}, since {why}")
 
 
@@ -122,8 +126,10 @@ def history(model: str, limit: int, **asked: Any) -> None:
         records = list(client.call(lambda stub: stub.GetHistory, request).records)
     if asked["output"] == "json":
         print_json("history/v1", {"records": [facts_of(record) for record in records]})
-    else:
-        _print_records(records)
+        return
+    if not records:
+        click.echo("no changes yet")
+    _print_records(records)
 
 
 def _client(asked: dict[str, Any]) -> "AdminClient":
@@ -159,10 +165,8 @@ def _actor() -> str:
     return f"{name}@{os.uname().nodename}".encode("ascii", "backslashreplace").decode()
 
 
-def _print_outcome(schema: str, done: "pb.DeployResponse", output: str) -> None:
-    if output == "json":
-        print_json(schema, facts_of(done))
-    elif done.changed:
+def _print_outcome(done: "pb.DeployResponse") -> None:
+    if done.changed:
         before = f"before: {done.previous_version}" if done.previous_version else "the first"
         click.echo(f"{done.model}: version {done.version} is live ({before}), epoch {done.epoch}")
     else:
@@ -207,5 +211,5 @@ def _print_records(records: "list[pb.AuditRecord]") -> None:
         else:
             cells = (at, record.model, f"{record.action} {change}", str(record.epoch), result, f"{why} {who}".strip())
             rows.append(("" if result == "ok" else "red", cells))
-    if console is not None:
+    if console is not None and rows:
         print_table(console, ("time (UTC)", "model", "change", "epoch", "result", "reason"), rows)

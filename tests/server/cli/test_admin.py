@@ -42,7 +42,7 @@ class FakeAdmin(AdminServicer):
 
     def Rollback(self, request: pb.RollbackRequest, _: grpc.ServicerContext) -> pb.DeployResponse:
         self.calls.append(request)
-        return pb.DeployResponse(model="churn", version=1, previous_version=2, epoch=9, changed=True)
+        return pb.DeployResponse(model="churn", version=1, previous_version=2, epoch=9, changed=not request.dry_run)
 
     def GetDeployment(self, _: pb.GetDeploymentRequest, __: grpc.ServicerContext) -> pb.GetDeploymentResponse:
         return self.model
@@ -52,6 +52,8 @@ class FakeAdmin(AdminServicer):
 
     def GetHistory(self, request: pb.GetHistoryRequest, _: grpc.ServicerContext) -> pb.GetHistoryResponse:
         self.calls.append(request)
+        if request.model == "price":
+            return pb.GetHistoryResponse()
         record = pb.AuditRecord(
             sequence=3, actor="ana@prod-1", action="deploy", model="churn", from_version=1, to_version=2, epoch=7,
             digest="d9d7e3d978b4", reason=REASON, result="ok",
@@ -98,6 +100,23 @@ def test_json_holds_the_facts_as_they_are(admin: tuple[FakeAdmin, str], capsys: 
     assert [one["state"] for one in churn["versions"]] == ["failed", "ready"]
     assert churn["versions"][0]["reason"] == f"not the digest {HOSTILE}"
     assert (price["updated_at"], price["versions"]) == (None, [])
+
+
+def test_json_tells_a_dry_run_from_a_rollback(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A program that asked where a rollback would go must not take the answer for what is live."""
+    told = [
+        json.loads(run(capsys, "rollback", "churn", *flags, "--server", admin[1], "--output", "json")[1])
+        for flags in ((), ("--dry-run",))
+    ]
+    assert [(one["dry_run"], one["changed"], one["version"]) for one in told] == [(False, True, 1), (True, False, 1)]
+    assert "would make version 1 live" in run(capsys, "rollback", "churn", "--dry-run", "--server", admin[1])[1]
+
+
+def test_no_history_is_said(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty audit log is not mistaken for a command that did nothing; for programs it is an empty list."""
+    assert run(capsys, "history", "price", "--server", admin[1]) == (0, "no changes yet\n", "")
+    told = json.loads(run(capsys, "history", "price", "--server", admin[1], "--output", "json")[1])
+    assert told["records"] == []
 
 
 def test_lines_for_a_pipe_are_plain(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
