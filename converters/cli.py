@@ -97,7 +97,8 @@ class Progress:
             self._line.above(f"  {step.generator}  {found}: {step.description}  {step.seconds:.1f} s")
         else:
             done = f"{step.rows_done:,} of {step.rows_planned:,} rows, {step.seconds:.1f} s"
-            self._line.show(f"{step.generator}  {step.description}: {done}")
+            # What moves stands first: a narrow terminal cuts off the end.
+            self._line.show(f"{step.generator}  {done}: {step.description}")
 
 
 def _facts(package: "Package", path: Path) -> dict[str, Any]:

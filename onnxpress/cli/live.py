@@ -65,13 +65,17 @@ class LiveLine:
 
 
 def _progress(console: Any) -> "Progress":
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TimeElapsedColumn
+    from rich.table import Column
+    from rich.text import Text
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-    )
+    class Description(ProgressColumn):
+        """The only column that gives way in a narrow terminal; its end is cut off, so that the line stays one line."""
+
+        def render(self, task: Task) -> Text:
+            return Text(task.description, no_wrap=True, overflow="ellipsis")
+
+    columns = (SpinnerColumn(), Description(Column(no_wrap=False)), TimeElapsedColumn())
     return Progress(
         *columns, console=console, transient=True, refresh_per_second=REFRESHES_PER_S, redirect_stdout=False
     )

@@ -1,5 +1,6 @@
 """The live line on a real terminal, and on none."""
 
+import re
 import sys
 
 import pytest
@@ -35,3 +36,14 @@ def test_a_terminal_gets_its_cursor_back() -> None:
     for part in ("one [bold]step\\x1b[2J", "a result", "another step", "a third"):
         assert part in shown.text
     assert shown.raw.count("\x1b[?25l") == shown.raw.count("\x1b[?25h") == 2
+
+
+def test_a_narrow_terminal_cuts_off_the_text_and_keeps_the_time() -> None:
+    """The line never takes two lines, and its clock can be read."""
+    script = f"from onnxpress.cli.live import LiveLine\nwith LiveLine() as line:\n    line.show({'word ' * 20!r})"
+    shown = on_terminal([sys.executable, "-c", script], columns=40)
+    frames = [frame for frame in re.split(r"[\r\n]+", shown.text) if "word" in frame]
+    assert frames
+    for frame in frames:
+        assert len(frame) <= 40
+        assert re.search(r"word ?… 0:00:0\d$", frame.rstrip()), frame

@@ -130,6 +130,13 @@ def test_a_terminal_shows_each_step(folder: Path) -> None:
     assert "128 rows" in shown.text
 
 
+def test_a_narrow_terminal_shows_generator_rows_and_time(folder: Path) -> None:
+    """What is cut off is the generator's description."""
+    shown = on_terminal([sys.executable, "-m", "onnxpress", *arguments(folder)], columns=40)
+    assert shown.code == 0
+    assert re.search(r"R  80 of 80 rows, \d\.\d s: .*… 0:00:00", shown.text)
+
+
 # What runs in the child: a whole conversion, under an audit hook that notes sockets and files opened to write.
 CHILD = """
 import os, sys
