@@ -12,9 +12,12 @@ import click
 if TYPE_CHECKING:
     from google.protobuf.message import Message
     from rich.console import Console
+    from rich.table import Table
 
 STATE_STYLES = {"ready": "green", "failed": "red", "loading": "yellow", "draining": "yellow"}
 LABEL_WIDTH = 10
+GAP = 3  # between the columns of a table
+FOLDED_MIN = 16  # what the last column of a table needs to be read
 
 
 def print_json(schema: str, facts: Mapping[str, Any]) -> None:
@@ -59,6 +62,10 @@ def print_fields(pairs: Iterable[tuple[str, str]]) -> None:
         for label, value in pairs:
             click.echo(f"{label:<{LABEL_WIDTH}} {value}".rstrip())
         return
+    console.print(_grid(pairs))
+
+
+def _grid(pairs: Iterable[tuple[str, str]]) -> "Table":
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 1))
@@ -66,16 +73,30 @@ def print_fields(pairs: Iterable[tuple[str, str]]) -> None:
     grid.add_column(overflow="fold")
     for label, value in pairs:
         grid.add_row(label, value)
-    console.print(grid)
+    return grid
 
 
 def print_table(
     console: "Console", columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], title: str = ""
 ) -> None:
-    """Rows of a style and their cells, no wider than the terminal."""
+    """Rows of a style and their cells, no wider than the terminal: only the last column is folded.
+
+    Where that leaves too little room for it, each row is a block of lines, one for each cell that has a label.
+    """
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
 
+    rows = list(rows)
+    whole = [max(map(cell_len, column)) for column in zip(columns, *(cells for _, cells in rows), strict=True)][:-1]
+    if sum(whole) + GAP * len(whole) + FOLDED_MIN > console.width:
+        if title:
+            console.print(title, style="bold")
+        for style, cells in rows:
+            block = [(label, cell) for label, cell in zip(columns, cells, strict=True) if label and cell]
+            console.print(_grid(block), style=style)
+            console.print()
+        return
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")

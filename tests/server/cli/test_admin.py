@@ -145,6 +145,18 @@ def test_tables_fit_the_terminal(admin: tuple[FakeAdmin, str], command: str, col
     assert "\x1b[2J" not in shown.raw
 
 
+def test_a_narrow_terminal_breaks_no_word(admin: tuple[FakeAdmin, str]) -> None:
+    """At 40 columns versions and records are blocks of labelled lines; only reasons take several."""
+    shown = on_terminal(onnxpress("status", "churn", "--server", admin[1]), columns=40)
+    assert "version 2" in shown.lines
+    assert "state   ready" in shown.lines
+    assert "digest  d9d7e3d978b4" in shown.lines
+    shown = on_terminal(onnxpress("history", "churn", "--server", admin[1]), columns=40)
+    assert "time (UTC) 2026-11-23 07:05:07" in shown.lines
+    assert "change     deploy 1 -> 2" in shown.lines
+    assert "spring' by ana@prod-1" in " ".join(shown.text.split())
+
+
 @pytest.mark.parametrize(
     ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
 )
