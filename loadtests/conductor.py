@@ -193,7 +193,7 @@ class LoadShape(LoadTestShape):  # type: ignore[misc] # locust has no types that
             environment.process_exit_code = int(self.conductor.conclude().publish())
         except (UsageError, UnreachableError) as error:
             environment.process_exit_code = int(Exit.USAGE if isinstance(error, UsageError) else Exit.BROKEN)
-            sys.stderr.write(f"loadtest: {error}\n")
+            sys.stderr.write(f"onnxpress loadtest: {error}\n")
         return None
 
     @staticmethod

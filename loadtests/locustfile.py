@@ -67,7 +67,7 @@ def begin_sending(environment: Any, **_: Any) -> None:
         settings = environment.settings_of_test()
         pools(settings, size=GOLDEN_EVERY)  # the sender makes its own; here to know that it can
     except UsageError as error:
-        raise SystemExit(f"loadtest: {error}") from error
+        raise SystemExit(f"onnxpress loadtest: {error}") from error
     environment.sender.begin(settings.kinds)
 
 

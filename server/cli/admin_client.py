@@ -17,6 +17,7 @@ from onnxpress.server.settings import LOOPBACK
 
 # A deploy may take as long as loading a version does.
 CALL_S = 300.0
+UNREACHED = ("failed to connect", "errors resolving")  # how gRPC's own details begin
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class AdminClient:
             return choose(self._stub)(request, timeout=CALL_S, metadata=self._metadata)
         except grpc.RpcError as error:
             details = error.details() or ""
-            if error.code() is grpc.StatusCode.UNAVAILABLE and "connect" in details:
+            # A server that was reached may be UNAVAILABLE too, and says why.
+            if error.code() is grpc.StatusCode.UNAVAILABLE and details.startswith(UNREACHED):
                 raise FailedError(f"no server answers at {self._address}{self._why(details)}") from error
             raise RefusedError(f"{details} ({error.code().name})") from error
 

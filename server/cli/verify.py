@@ -26,7 +26,7 @@ def verify(package: Path, output: str) -> None:
 
     folder = package.resolve()
     if not (folder / MODEL_FILE).is_file():
-        raise click.UsageError(f"{folder.name} holds no {MODEL_FILE}")
+        raise click.UsageError(f"{package} holds no {MODEL_FILE}")
     if not is_version(folder.name):
         raise click.UsageError(f"{folder.name} is not {VERSION_RULE}, as a version's folder is named")
     limits = Settings(repository=folder.parent)

@@ -166,7 +166,7 @@ def test_nobody_home_is_one_clear_line(begin):
         address = f"127.0.0.1:{reserved.getsockname()[1]}"
         run = finish(*begin("steady", ProofServer(None, address, address), *SHORT, *RATE))
     assert run.exit == 1
-    assert run.err.strip().splitlines() == [f"loadtest: no gRPC server answers at {address} within 5 s"]
+    assert run.err.strip().splitlines() == [f"onnxpress loadtest: no gRPC server answers at {address} within 5 s"]
 
 
 @pytest.mark.long

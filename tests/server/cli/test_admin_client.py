@@ -55,3 +55,15 @@ def test_tls_files_that_cannot_be_read(tmp_path: Path) -> None:
     """A missing file is an OSError that names it, for the command to tell."""
     with pytest.raises(FileNotFoundError, match="none"):
         AdminClient("127.0.0.1:1", "", "ana", TlsFiles(ca=tmp_path / "none"))
+
+
+def test_a_host_that_does_not_exist_has_refused_nothing() -> None:
+    """It could not be asked, which is another exit code than a server that declines."""
+    with (
+        AdminClient("host.invalid:8003", "", "ana", TlsFiles()) as client,
+        pytest.raises(
+            FailedError, match=r"no server answers at host\.invalid:8003 over TLS: errors resolving"
+        ) as caught,
+    ):
+        client.call(lambda stub: stub.ListModels, ListModelsRequest())
+    assert caught.value.exit_code == 1

@@ -47,4 +47,4 @@ def test_a_changed_file_is_refused(package: Path, capsys: pytest.CaptureFixture[
 def test_a_folder_without_a_model_is_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 2, naming what is not there."""
     assert main(["verify", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"onnxpress verify: {tmp_path.name} holds no model.onnx\n"
+    assert capsys.readouterr().err == f"onnxpress verify: {tmp_path} holds no model.onnx\n"
