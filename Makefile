@@ -55,7 +55,7 @@ bench-peers: .venv-triton/.installed .venv-mlserver/.installed
 	touch $@
 
 protos: $(STAMP)
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. onnxpress/protos/package.proto onnxpress/protos/onnx_graph.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. onnxpress/protos/package.proto onnxpress/protos/deployment.proto onnxpress/protos/onnx_graph.proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. onnxpress/protos/inference.proto onnxpress/protos/admin.proto
 
 lint: $(STAMP)

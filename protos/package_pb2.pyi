@@ -258,23 +258,3 @@ class WorstRow(_message.Message):
     compiled: _containers.RepeatedScalarFieldContainer[str]
     tolerance: float
     def __init__(self, inputs: _Optional[_Mapping[str, str]] = ..., output: _Optional[str] = ..., original: _Optional[_Iterable[str]] = ..., compiled: _Optional[_Iterable[str]] = ..., tolerance: _Optional[float] = ...) -> None: ...
-
-class Deployment(_message.Message):
-    __slots__ = ("model", "epoch", "live_version", "previous_version", "reason", "actor", "updated_at", "history")
-    MODEL_FIELD_NUMBER: _ClassVar[int]
-    EPOCH_FIELD_NUMBER: _ClassVar[int]
-    LIVE_VERSION_FIELD_NUMBER: _ClassVar[int]
-    PREVIOUS_VERSION_FIELD_NUMBER: _ClassVar[int]
-    REASON_FIELD_NUMBER: _ClassVar[int]
-    ACTOR_FIELD_NUMBER: _ClassVar[int]
-    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
-    HISTORY_FIELD_NUMBER: _ClassVar[int]
-    model: str
-    epoch: int
-    live_version: int
-    previous_version: int
-    reason: str
-    actor: str
-    updated_at: _timestamp_pb2.Timestamp
-    history: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, model: _Optional[str] = ..., epoch: _Optional[int] = ..., live_version: _Optional[int] = ..., previous_version: _Optional[int] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., history: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -15,7 +15,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from onnxpress import convert
-from onnxpress.protos.package_pb2 import Deployment, Manifest
+from onnxpress.protos.deployment_pb2 import Deployment
+from onnxpress.protos.package_pb2 import Manifest
 from tests.answers import CONTRACTS, Answers, churn_rows, number_rows
 
 SAMPLE_ROWS = 400

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from onnxpress.packages.errors import OnnxpressError, RefusedPackageError
-from onnxpress.protos.package_pb2 import Deployment
+from onnxpress.protos.deployment_pb2 import Deployment
 from onnxpress.server.errors import (
     EpochConflictError,
     NothingToRollBackError,

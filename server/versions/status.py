@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from onnxpress.protos.package_pb2 import Deployment
+from onnxpress.protos.deployment_pb2 import Deployment
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.versions.desired import Desired
 from onnxpress.server.versions.lifecycle import State

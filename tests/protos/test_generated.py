@@ -10,7 +10,7 @@ import pytest
 from onnxpress.protos import inference_pb2
 from tests.server_process import PATIENCE_S, ROOT
 
-PLAIN = ("package", "onnx_graph")
+PLAIN = ("package", "deployment", "onnx_graph")
 WITH_SERVICES = ("inference", "admin")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from onnxpress.packages.errors import RefusedPackageError
-from onnxpress.protos.package_pb2 import Deployment
+from onnxpress.protos.deployment_pb2 import Deployment
 from onnxpress.server.errors import (
     EpochConflictError,
     StateWriteError,
