@@ -18,12 +18,27 @@ class VersionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERSION_STATE_READY: _ClassVar[VersionState]
     VERSION_STATE_DRAINING: _ClassVar[VersionState]
     VERSION_STATE_FAILED: _ClassVar[VersionState]
+
+class AuditState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    AUDIT_STATE_UNSPECIFIED: _ClassVar[AuditState]
+    AUDIT_STATE_INTENT: _ClassVar[AuditState]
+    AUDIT_STATE_COMMITTED: _ClassVar[AuditState]
+    AUDIT_STATE_ABORTED: _ClassVar[AuditState]
+    AUDIT_STATE_UNKNOWN: _ClassVar[AuditState]
+    AUDIT_STATE_BREAK: _ClassVar[AuditState]
 VERSION_STATE_UNSPECIFIED: VersionState
 VERSION_STATE_AVAILABLE: VersionState
 VERSION_STATE_LOADING: VersionState
 VERSION_STATE_READY: VersionState
 VERSION_STATE_DRAINING: VersionState
 VERSION_STATE_FAILED: VersionState
+AUDIT_STATE_UNSPECIFIED: AuditState
+AUDIT_STATE_INTENT: AuditState
+AUDIT_STATE_COMMITTED: AuditState
+AUDIT_STATE_ABORTED: AuditState
+AUDIT_STATE_UNKNOWN: AuditState
+AUDIT_STATE_BREAK: AuditState
 
 class DeployRequest(_message.Message):
     __slots__ = ("model", "version", "expected_epoch", "reason")
@@ -128,7 +143,7 @@ class GetHistoryRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class AuditRecord(_message.Message):
-    __slots__ = ("sequence", "at", "actor", "action", "model", "from_version", "to_version", "epoch", "digest", "reason", "result")
+    __slots__ = ("sequence", "at", "actor", "action", "model", "from_version", "to_version", "epoch", "digest", "reason", "result", "state", "server", "change")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
@@ -140,6 +155,9 @@ class AuditRecord(_message.Message):
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     at: _timestamp_pb2.Timestamp
     actor: str
@@ -151,7 +169,10 @@ class AuditRecord(_message.Message):
     digest: str
     reason: str
     result: str
-    def __init__(self, sequence: _Optional[int] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., action: _Optional[str] = ..., model: _Optional[str] = ..., from_version: _Optional[int] = ..., to_version: _Optional[int] = ..., epoch: _Optional[int] = ..., digest: _Optional[str] = ..., reason: _Optional[str] = ..., result: _Optional[str] = ...) -> None: ...
+    state: AuditState
+    server: str
+    change: str
+    def __init__(self, sequence: _Optional[int] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., action: _Optional[str] = ..., model: _Optional[str] = ..., from_version: _Optional[int] = ..., to_version: _Optional[int] = ..., epoch: _Optional[int] = ..., digest: _Optional[str] = ..., reason: _Optional[str] = ..., result: _Optional[str] = ..., state: _Optional[_Union[AuditState, str]] = ..., server: _Optional[str] = ..., change: _Optional[str] = ...) -> None: ...
 
 class GetHistoryResponse(_message.Message):
     __slots__ = ("records",)

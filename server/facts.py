@@ -36,7 +36,7 @@ class Telemetry(Protocol):
 
 @dataclass(frozen=True)
 class AdminFact:
-    """One change of a deployment, as the audit log keeps it."""
+    """One change of a deployment that somebody asked for, as the audit log keeps it."""
 
     actor: str
     action: str  # deploy, rollback, load, unload
@@ -46,14 +46,3 @@ class AdminFact:
     epoch: int
     digest: str
     reason: str
-    result: str  # "ok", or why nothing was changed
-
-
-class AuditLog(Protocol):
-    def append(self, fact: AdminFact) -> None:
-        """Returns once a crash cannot lose the record. Raises StateWriteError."""
-        ...
-
-    def last_epoch(self, model: str) -> int:
-        """Epoch of the newest record of `model` that says ok; 0 where there is none."""
-        ...

@@ -39,6 +39,7 @@ from onnxpress.server.versions.audit import FileAuditLog
 from onnxpress.server.versions.deployer import Deployer
 from onnxpress.server.versions.loader import Loader
 from onnxpress.server.versions.preflight import Trials
+from onnxpress.server.versions.state_folder import StateFolder
 from onnxpress.server.versions.status import ModelStatus
 from onnxpress.server.wire.codec import Codec
 
@@ -79,7 +80,8 @@ class Server:
         self._settings = settings
         self._watch = watch
         self._slots = settings.run_slots or len(os.sched_getaffinity(0))
-        self._audit = FileAuditLog(settings.state_dir / "audit")
+        self._state = StateFolder(settings.state_dir, settings.repository)
+        self._audit = FileAuditLog(settings.state_dir / "audit", self._state.server)
         self._gate = Gate(settings)
         self._metrics = Metrics()
         self._registry = _registry(self._metrics)
@@ -96,6 +98,7 @@ class Server:
             self._scheduler,
             Loader(settings.latency_target_ms, settings.batch_rows_max),
             self._audit,
+            self._state,
             self._trials.load,
             self._unloaded,
         )
@@ -222,6 +225,7 @@ class Server:
             logger.warning("stopped in the middle of a load")
             logging.shutdown()
             os._exit(int(self.broken))
+        self._state.close()
 
     def _changed(self, loop: asyncio.AbstractEventLoop, admin: Admin, model: str) -> None:
         """A version of `model` is in another state now; called in the thread that changed it."""

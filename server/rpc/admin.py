@@ -15,7 +15,7 @@ from onnxpress.server.errors import InvalidRequestError
 from onnxpress.server.rpc.gate import Gate
 from onnxpress.server.rpc.inference import SERVICE as INFERENCE_SERVICE
 from onnxpress.server.rpc.inference import Context, translating
-from onnxpress.server.versions.audit import FileAuditLog
+from onnxpress.server.versions.audit import FileAuditLog, state_of
 from onnxpress.server.versions.deployer import Deployer
 from onnxpress.server.versions.lifecycle import State
 from onnxpress.server.versions.status import ModelStatus, Outcome
@@ -204,4 +204,6 @@ def _record(record: dict[str, Any]) -> pb.AuditRecord:
     at = Timestamp()
     at.FromDatetime(datetime.fromisoformat(record["at"]))
     same = ("sequence", "actor", "action", "model", "from_version", "to_version", "epoch", "digest", "reason", "result")
-    return pb.AuditRecord(at=at, **{name: record[name] for name in same})
+    state = f"AUDIT_STATE_{state_of(record).name}"
+    added = {name: record.get(name, "") for name in ("server", "change")}
+    return pb.AuditRecord(at=at, state=state, **added, **{name: record[name] for name in same})

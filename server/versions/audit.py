@@ -1,116 +1,286 @@
-"""The audit log: append-only JSON lines, each with the hash of the one before; on disk before an admin call returns."""
+"""The audit log: what was asked for (`intent`), and what became of it (`committed`, `aborted`).
 
+A record is on disk before the call that made it returns.
+
+Servers that share a state folder share the log: each append holds the folder's lock and continues the newest record,
+whoever wrote it, so the chain of hashes cannot fork.
+"""
+
+import fcntl
 import hashlib
-import json
 import logging
 import os
+import secrets
+import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from onnxpress.server.errors import StateWriteError
 from onnxpress.server.facts import AdminFact
+from onnxpress.server.versions.audit_chain import BrokenChainError, Place, Record, backwards, parse, seal, verified
 
 AUDIT_FILE = "audit.jsonl"
-NO_HASH = "0" * 64
-REQUIRED = {"sequence", "at", "hash", *(field.name for field in fields(AdminFact))}
+LOCK_FILE = "audit.lock"
+# An append takes milliseconds; a lock that is held for longer is held by a process that hangs.
+LOCK_S = 10.0
+LOCK_TRY_S = 0.005
+RECORDS_MAX = 10_000
+OK = "ok"
+PENDING = "no outcome yet"
 
 logger = logging.getLogger(__name__)
 
 
-class FileAuditLog:
-    """Owns the file; `append` and the readers may be called from any thread."""
+class AuditState(Enum):
+    """How far a change got."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises StateWriteError when the folder cannot be made or the log not read."""
+    INTENT = "intent"
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+    UNKNOWN = "unknown"
+    BREAK = "break"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A change that the log knows of and whose outcome it does not know yet."""
+
+    change: str
+    server: str
+    fact: AdminFact
+
+
+class FileAuditLog:
+    """Owns the file together with the servers that share it; every method may be called from any thread.
+
+    In memory are the place behind the newest record and the intents without an outcome, never the log.
+    """
+
+    def __init__(self, folder: Path, server: str) -> None:
+        """`server` names this process in every record. Verifies the whole chain.
+
+        A chain that is broken does not keep the server from serving: the file is set aside, the log goes on from the
+        last right record with one that tells of the break, and so does `notice`.
+
+        Raises StateWriteError when the folder or the log cannot be read or written.
+        """
         self._path = folder / AUDIT_FILE
+        self._server = server
         self._lock = threading.Lock()
+        self._place = Place()
+        self._inode = 0
+        self._open: dict[str, Intent] = {}
+        self.notice = ""  # what an engineer must know of the log; empty: nothing
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._cut_torn_record()
-            self._records = list(self._read())
+            with self._exclusive():
+                self._read_new()
         except OSError as error:
             raise StateWriteError(
                 f"the audit log cannot be opened: {error.strerror}; state_dir names a folder for it"
             ) from error
-        self._hash = self._records[-1]["hash"] if self._records else NO_HASH
 
-    def append(self, fact: AdminFact) -> None:
-        """Returns once the record is on disk. Raises StateWriteError; then the log is as it was."""
-        with self._lock:
-            sequence = self._records[-1]["sequence"] + 1 if self._records else 1
-            at = datetime.now(UTC).isoformat(timespec="microseconds")
-            record: dict[str, Any] = {"sequence": sequence, "at": at, **asdict(fact), "previous": self._hash}
-            record["hash"] = record_hash(record)
-            line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    def begin(self, fact: AdminFact) -> Intent:
+        """Returns once the intent is on disk. Raises StateWriteError; then the log is as it was."""
+        intent = Intent(secrets.token_hex(8), self._server, fact)
+        self._append(intent, AuditState.INTENT, PENDING)
+        return intent
+
+    def finish(self, intent: Intent, state: AuditState, result: str = OK) -> None:
+        """Returns once the outcome is on disk. Raises StateWriteError; then the intent stays without one."""
+        self._append(intent, state, result)
+
+    def unfinished(self) -> list[Intent]:
+        """Intents that no outcome follows, of every server that writes here, oldest first."""
+        with self._writing():
+            return list(self._open.values())
+
+    def records(self, model: str, limit: int) -> list[Record]:
+        """The newest changes of `model`, or of all for an empty name: at most `limit` and RECORDS_MAX, newest last.
+
+        A change is its outcome, or its intent while there is none. Where the chain breaks, the last record says so.
+        """
+        chosen: list[Record] = []
+        finished: set[str] = set()
+        for record in self._newest_first():
+            change, state = record.get("change", ""), state_of(record)
+            if state is AuditState.INTENT and change in finished:
+                finished.discard(change)
+                continue
+            if state is not AuditState.INTENT and change:
+                finished.add(change)
+            if model in ("", record["model"]) or state is AuditState.BREAK:
+                chosen.append(record)
+            if len(chosen) >= min(limit, RECORDS_MAX):
+                break
+        return chosen[::-1]
+
+    def _newest_first(self) -> Iterator[Record]:
+        """Records from the file, each checked; a break is told by a record that is made up here."""
+        if not self._path.exists():
+            return
+        newer: Record | None = None
+        with self._path.open("rb") as file:
+            for offset, line in backwards(file):
+                try:
+                    record = parse(line)
+                    if newer is not None and newer["previous"] != record["hash"]:
+                        raise ValueError("the record after it does not continue it")
+                except ValueError as error:
+                    where = f"broken: bytes {offset} to {offset + len(line)} of {AUDIT_FILE}: {error}"
+                    yield {**self._record(Intent("", self._server, BREAK), AuditState.BREAK, where), "sequence": 0}
+                    return
+                yield record
+                newer = record
+
+    def _append(self, intent: Intent, state: AuditState, result: str) -> None:
+        with self._writing():
+            self._write_record(self._record(intent, state, result))
+
+    def _record(self, intent: Intent, state: AuditState, result: str) -> Record:
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
+        about = {"at": at, "server": self._server, "change": intent.change, "state": state.value}
+        return {**about, **asdict(intent.fact), "result": result}
+
+    def _write_record(self, record: Record) -> None:
+        sealed, line = seal(record, self._place)
+        self._write(line)
+        place = self._place
+        self._take(sealed, Place(place.offset + len(line), place.line + 1, sealed["sequence"], sealed["hash"]))
+
+    def _take(self, record: Record, place: Place) -> None:
+        """Remembers what a verified record changes."""
+        self._place = place
+        state, change = state_of(record), record.get("change", "")
+        if state is AuditState.INTENT:
+            fact = AdminFact(**{name: record[name] for name in AdminFact.__dataclass_fields__})
+            self._open[change] = Intent(change, record.get("server", ""), fact)
+        else:
+            self._open.pop(change, None)
+
+    def _read_new(self) -> None:
+        """Verifies what others have appended, or everything when it is another file than before.
+
+        The caller holds the lock, so half a line at the end is of a server that was killed: nobody was told of it.
+        """
+        if not self._path.exists():
+            self._place, self._inode, self._open = Place(), 0, {}
+            return
+        with self._path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_ino != self._inode or status.st_size < self._place.offset:
+                self._place, self._open = Place(), {}
             try:
-                self._write(line)
-            except OSError as error:
-                raise StateWriteError(f"the audit log cannot be written: {error.strerror}") from error
-            self._hash = record["hash"]
-            self._records.append(record)
+                for record, place in verified(file, self._place):
+                    self._take(record, place)
+            except BrokenChainError as error:
+                self._set_aside(file, error)
+                return
+            self._inode = status.st_ino
+        if status.st_size > self._place.offset:
+            logger.warning("the audit log ended in a torn record; it was cut off")
+            os.truncate(self._path, self._place.offset)
 
-    def records(self, model: str, limit: int) -> list[dict[str, Any]]:
-        """The newest `limit` records of `model`, or of all for an empty name; newest last."""
-        with self._lock:
-            chosen = [record for record in self._records if model in ("", record["model"])]
-        return chosen[-limit:]
-
-    def last_epoch(self, model: str) -> int:
-        """Epoch of the newest change of `model` that was carried out; 0 where there is none."""
-        with self._lock:
-            epochs = [r["epoch"] for r in self._records if r["model"] == model and r["result"] == "ok"]
-        return int(epochs[-1]) if epochs else 0
+    def _set_aside(self, file: Any, error: BrokenChainError) -> None:
+        """Keeps the broken file under another name, and goes on from the last right record in a new one."""
+        kept = self._path.with_name(f"{AUDIT_FILE}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
+        shutil.copyfile(self._path, kept)
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        fresh = self._path.with_name(f".{AUDIT_FILE}.new")
+        file.seek(0)
+        with fresh.open("wb") as copy:
+            left = error.good.offset
+            while left:
+                left -= copy.write(file.read(min(left, 1 << 20)))
+            self._place = error.good
+            what = (
+                f"broken: {error}; the file is kept as {kept.name} (SHA-256 {digest}), records from there on only in it"
+            )
+            sealed, line = seal(self._record(Intent("", self._server, BREAK), AuditState.BREAK, what), error.good)
+            copy.write(line)
+            copy.flush()
+            os.fsync(copy.fileno())
+        fresh.replace(self._path)
+        _fsync_folder(self._path.parent)
+        self._inode = self._path.stat().st_ino
+        good = error.good
+        self._take(sealed, Place(good.offset + len(line), good.line + 1, sealed["sequence"], sealed["hash"]))
+        self.notice = f"the audit log was {what}"
+        logger.error("%s", self.notice)
 
     def _write(self, line: bytes) -> None:
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
         try:
-            size = os.fstat(file).st_size
+            status = os.fstat(file)
             try:
                 view = memoryview(line)
                 while view:
                     view = view[os.write(file, view) :]
                 os.fsync(file)
             except OSError:
-                os.ftruncate(file, size)
+                os.ftruncate(file, status.st_size)
                 raise
         finally:
             os.close(file)
-        if not size:
+        self._inode = status.st_ino
+        if not status.st_size:
             _fsync_folder(self._path.parent)
 
-    def _cut_torn_record(self) -> None:
-        """A crash in the middle of a write leaves half a line, which nobody was told about."""
-        if not self._path.exists():
-            return
-        raw = self._path.read_bytes()
-        if raw and not raw.endswith(b"\n"):
-            logger.warning("the audit log ended in a torn record; it was cut off")
-            os.truncate(self._path, raw.rfind(b"\n") + 1)
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """The log is this thread's alone, and what others wrote is known."""
+        try:
+            with self._exclusive():
+                self._read_new()
+                yield
+        except OSError as error:
+            raise StateWriteError(f"the audit log cannot be written: {error.strerror}") from error
 
-    def _read(self) -> Iterator[dict[str, Any]]:
-        if not self._path.exists():
-            return
-        for number, line in enumerate(self._path.read_bytes().splitlines(), 1):
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """The log is this thread's alone, in this process and among those that share the folder."""
+        with self._lock:
+            file = os.open(self._path.with_name(LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o640)
             try:
-                record = json.loads(line)
-                if not isinstance(record, dict):
-                    raise ValueError(f"a {type(record).__name__} and no object")  # noqa: TRY004 -- the file is wrong
-                missing = REQUIRED - set(record)
-                if missing:
-                    raise ValueError(f"no {min(missing)}")
-            except ValueError as error:
-                raise StateWriteError(f"record {number} of the audit log is broken: {error}") from error
-            yield record
+                self._await_lock(file)
+                yield
+            finally:
+                os.close(file)
+
+    def _await_lock(self, file: int) -> None:
+        until = monotonic() + LOCK_S
+        pause = threading.Event()
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if monotonic() > until:
+                    holder = os.pread(file, 256, 0).decode(errors="replace")
+                    raise StateWriteError(
+                        f"the audit log is locked by server {holder}, which has not let go for {LOCK_S:.0f} s"
+                    ) from None
+                pause.wait(LOCK_TRY_S)
+            else:
+                os.ftruncate(file, 0)
+                os.pwrite(file, self._server.encode(), 0)
+                return
 
 
-def record_hash(record: dict[str, Any]) -> str:
-    """SHA-256 over every field but the hash itself; `previous` chains it to the record before."""
-    content = {key: value for key, value in record.items() if key != "hash"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+BREAK = AdminFact("onnxpress", "audit", "", 0, 0, 0, "", "")
+
+
+def state_of(record: Record) -> AuditState:
+    """Records of logs that had no states yet say in their result whether they were carried out."""
+    state = record.get("state")
+    return AuditState(state) if state else AuditState.COMMITTED if record["result"] == OK else AuditState.ABORTED
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -2,38 +2,40 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 
 from onnxpress.packages.errors import OnnxpressError, RefusedPackageError
 from onnxpress.protos.deployment_pb2 import Deployment
 from onnxpress.server.errors import (
     EpochConflictError,
-    NothingToRollBackError,
     StateWriteError,
     UnknownModelError,
     UnknownVersionError,
 )
-from onnxpress.server.facts import AdminFact, AuditLog
+from onnxpress.server.facts import AdminFact
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.routing import Route
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.sources.folder import Repository
+from onnxpress.server.versions.audit import OK, AuditState, FileAuditLog, Intent
 from onnxpress.server.versions.desired import Desired, desired_state, read_deployment, write_deployment
 from onnxpress.server.versions.lifecycle import State, check_transition, versions_to_unload
 from onnxpress.server.versions.loader import Loader
 from onnxpress.server.versions.preflight import Verdict
-from onnxpress.server.versions.rollback_history import History, after_deploy, after_rollback
-from onnxpress.server.versions.status import ModelStatus, Outcome, VersionStatus
+from onnxpress.server.versions.recovery import settle
+from onnxpress.server.versions.rollback_history import History, after_deploy, back
+from onnxpress.server.versions.state_folder import StateFolder
+from onnxpress.server.versions.status import ModelStatus, Outcome, VersionStatus, with_disk
 
 # How long a deploy waits for requests that the former version still holds.
 RELEASE_S = 30.0
+CHANGES_MAX = 16
 # What a caller reads of a version that nobody has asked to be loaded.
 UNLOADED = "on disk but not loaded: deploy it or load it"
 LOADING = "being loaded: the server is starting"
-MISSING = "package missing"
 GONE = "what the deployment wants live, but not in the repository"
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,8 @@ class Deployer:
         repository: Repository,
         scheduler: Scheduler,
         loader: Loader,
-        audit: AuditLog,
+        audit: FileAuditLog,
+        state: StateFolder,
         trial: Callable[[str, int], Verdict],
         unloaded: Callable[[Lane], None],
     ) -> None:
@@ -68,6 +71,7 @@ class Deployer:
         self._scheduler = scheduler
         self._loader = loader
         self._audit = audit
+        self._state = state
         self._trial = trial
         self._unloaded = unloaded
         self._models: dict[str, _Model] = {}
@@ -103,8 +107,8 @@ class Deployer:
                 self._publish(model)
 
     def _start_model(self, model: _Model) -> None:
-        self._recover(model)
         with model.lock:
+            self._settle(model)
             desired = model.desired
             for version in (desired.version, desired.previous):
                 if not version:
@@ -125,7 +129,7 @@ class Deployer:
         model = self._known(name)
         desired, _ = self._newest(model)
         expected = desired.epoch if expected_epoch is None else expected_epoch
-        fact = AdminFact(actor, "deploy", name, desired.version, version, expected + 1, "", reason, "ok")
+        fact = AdminFact(actor, "deploy", name, desired.version, version, expected + 1, "", reason)
         return self._change(
             model, lambda now: (version, after_deploy(now.history, now.version, version)), expected, fact
         )
@@ -137,15 +141,15 @@ class Deployer:
         """
         model = self._known(name)
         desired, _ = self._newest(model)
-        target, _ = _back(name, desired)
+        target, _ = back(name, desired.history)
         expected = desired.epoch if expected_epoch is None else expected_epoch
-        fact = AdminFact(actor, "rollback", name, desired.version, target, expected + 1, "", reason, "ok")
-        return self._change(model, partial(_back, name), expected, fact)
+        fact = AdminFact(actor, "rollback", name, desired.version, target, expected + 1, "", reason)
+        return self._change(model, lambda now: back(name, now.history), expected, fact)
 
     def rollback_target(self, name: str) -> Outcome:
         """What a rollback would do now. Raises UnknownModelError, NothingToRollBackError."""
         desired, _ = self._newest(self._known(name))
-        target, _ = _back(name, desired)
+        target, _ = back(name, desired.history)
         return Outcome(name, target, desired.version, desired.epoch, changed=False)
 
     def _change(
@@ -153,22 +157,19 @@ class Deployer:
     ) -> Outcome:
         """Makes the version live that `step` chooses, which also says what rollbacks may go back to afterwards."""
         with model.lock:
-            desired = model.desired
-            try:
-                desired = self._catch_up(model)
+            desired = self._catch_up(model)
+            live = model.versions.get(fact.to_version)
+            unchanged = (fact.to_version, expected) == (desired.version, desired.epoch)
+            if unchanged and live is not None and live.state is State.READY:
+                return Outcome(model.name, desired.version, desired.previous, desired.epoch, changed=False)
+            with self._recorded(model, fact) as intent:
                 if desired.epoch != expected:
                     raise EpochConflictError(f"model {model.name!r} is at epoch {desired.epoch}, expected {expected}")
                 version, history = step(desired)
-                live = model.versions.get(desired.version)
-                if version == desired.version and live is not None and live.state is State.READY:
-                    return Outcome(model.name, version, desired.previous, desired.epoch, changed=False)
                 lane = self._load(model, version, trial=True)
                 self._check_on_disk(model, version, lane)
                 fact = replace(fact, from_version=desired.version, to_version=version, digest=lane.digest)
-                self._commit(model, history, fact)
-            except OnnxpressError as error:
-                self._refused(model, replace(fact, epoch=desired.epoch, result=f"refused: {error}"))
-                raise
+                self._commit(model, history, replace(intent, fact=fact))
             self._publish(model)
             self._unload_unneeded(model)
             return Outcome(model.name, version, desired.version, model.desired.epoch, changed=True)
@@ -205,18 +206,30 @@ class Deployer:
             logger.warning("model %r: caught up with epoch %d, which another replica wrote", model.name, newest.epoch)
         return newest
 
-    def _refused(self, model: _Model, fact: AdminFact) -> None:
-        """A change that did not happen leaves a record and nothing else: what it had loaded goes again."""
-        self._unload_unneeded(model)
+    @contextmanager
+    def _recorded(self, model: _Model, fact: AdminFact) -> Iterator[Intent]:
+        """The intent is on disk before anything is done; a change that does not happen says so, and is undone."""
+        self._settle(model)
+        intent = self._audit.begin(fact)
         try:
-            self._audit.append(fact)
-        except StateWriteError as error:
-            # The caller is told the first reason, which is the one to act on.
-            logger.error("model %r: the refusal is not in the audit log: %s", model.name, error)  # noqa: TRY400
+            yield intent
+        except OnnxpressError as error:
+            self._unload_unneeded(model)
+            refused = replace(intent, fact=replace(fact, epoch=model.desired.epoch))
+            self._finish(refused, AuditState.ABORTED, f"refused: {error}")
+            raise
 
-    def _commit(self, model: _Model, history: History, fact: AdminFact) -> None:
-        """Durable before visible: first the audit log, then the deployment; a refused write is told to both."""
-        desired = model.desired
+    def _finish(self, intent: Intent, state: AuditState, result: str) -> None:
+        """An outcome that cannot be written is found out and written by the next change, or the next start."""
+        try:
+            self._audit.finish(intent, state, result)
+        except StateWriteError as error:
+            # What is done is done, and the caller is told the reason that can be acted on.
+            logger.error("model %r: %s is not in the audit log: %s", intent.fact.model, state.value, error)  # noqa: TRY400
+
+    def _commit(self, model: _Model, history: History, intent: Intent) -> None:
+        """The intent is durable already; the deployment makes the change, and the outcome says so."""
+        desired, fact = model.desired, intent.fact
         deployment = Deployment(
             model=model.name,
             epoch=desired.epoch + 1,
@@ -225,10 +238,11 @@ class Deployer:
             history=history,
             reason=fact.reason,
             actor=fact.actor,
+            changes=[*(model.deployment.changes if model.deployment else ()), intent.change][-CHANGES_MAX:],
         )
         deployment.updated_at.FromDatetime(datetime.now(UTC))
-        self._audit.append(fact)
         write_deployment(self._repository.root / model.name, deployment)
+        self._finish(intent, AuditState.COMMITTED, OK)
         model.deployment = deployment
         model.desired = Desired(fact.to_version, deployment.epoch, history)
 
@@ -236,35 +250,29 @@ class Deployer:
         """Loads a version (0: what the deployment says) beside what is live; it answers requests that name it."""
         model = self._known(name)
         with model.lock:
-            wanted = version or model.desired.version
-            lane = self._load(model, wanted, trial=True)
-            fact = AdminFact(
-                actor, "load", name, model.desired.version, wanted, model.desired.epoch, lane.digest, "", "ok"
-            )
-            self._audit.append(fact)
-            model.pinned |= {wanted}
+            wanted, desired = version or model.desired.version, model.desired
+            fact = AdminFact(actor, "load", name, desired.version, wanted, desired.epoch, "", "")
+            with self._recorded(model, fact) as intent:
+                lane = self._load(model, wanted, trial=True)
+                self._audit.finish(replace(intent, fact=replace(fact, digest=lane.digest)), AuditState.COMMITTED)
+                model.pinned |= {wanted}
             self._publish(model)
 
     def unload(self, name: str, actor: str) -> None:
         """Stops serving a model until it is loaded or deployed again; the deployment stays as it is."""
         model = self._known(name)
         with model.lock:
-            desired = model.desired
-            self._audit.append(AdminFact(actor, "unload", name, desired.version, 0, desired.epoch, "", "", "ok"))
+            fact = AdminFact(actor, "unload", name, model.desired.version, 0, model.desired.epoch, "", "")
+            with self._recorded(model, fact) as intent:
+                self._audit.finish(intent, AuditState.COMMITTED)
             model.pinned = frozenset()
             self._unload(model, [status.version for status in model.versions.values() if status.lane is not None])
 
     def status(self, name: str) -> ModelStatus:
         """Raises UnknownModelError."""
         model = self._known(name)
-        versions, on_disk = dict(model.versions), self._repository.versions(name)
-        for version in on_disk:
-            versions.setdefault(version, VersionStatus(version, State.AVAILABLE))
-        for version in versions.keys() - set(on_disk):
-            if versions[version].state is State.READY:
-                versions[version] = replace(versions[version], reason=MISSING)
-        ordered = tuple(versions[version] for version in sorted(versions))
-        return ModelStatus(name, model.desired, model.deployment, ordered)
+        versions = with_disk(model.versions, self._repository.versions(name))
+        return ModelStatus(name, model.desired, model.deployment, versions)
 
     def models(self) -> list[str]:
         """Names of what is served and of what has appeared on disk since."""
@@ -377,21 +385,8 @@ class Deployer:
         self._enter(model, replace(status, lane=None), State.AVAILABLE)
         self._unloaded(lane)
 
-    def _recover(self, model: _Model) -> None:
-        """The audit log is written first: a record without its deployment was never carried out, and now says so."""
-        epoch, promised = model.desired.epoch, self._audit.last_epoch(model.name)
-        if promised > epoch:
-            why = "not carried out: the server ended before it was durable"
-            self._audit.append(
-                AdminFact("onnxpress", "recover", model.name, 0, model.desired.version, epoch, "", why, "ok")
-            )
-
-
-def _back(name: str, desired: Desired) -> tuple[int, History]:
-    """The version that a rollback makes live, and the history then."""
-    if not desired.history:
-        raise NothingToRollBackError(
-            f"model {name!r} has no earlier version to go back to; "
-            "one that was rolled back from, or never live, goes live by a deploy with its number"
-        )
-    return after_rollback(desired.history)
+    def _settle(self, model: _Model) -> None:
+        """Tells what became of changes that servers which have ended were making. The caller holds the model's lock."""
+        deployment = read_deployment(self._repository.root / model.name)
+        epoch, changes = (deployment.epoch, list(deployment.changes)) if deployment else (0, [])
+        settle(self._audit, self._state.alive, self._state.server, model.name, epoch, changes)

@@ -1,11 +1,14 @@
 """What is known of a model's versions, and what a change of its deployment did."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from onnxpress.protos.deployment_pb2 import Deployment
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.versions.desired import Desired
 from onnxpress.server.versions.lifecycle import State
+
+MISSING = "package missing"
 
 
 @dataclass(frozen=True)
@@ -37,3 +40,12 @@ class Outcome:
     previous: int
     epoch: int
     changed: bool
+
+
+def with_disk(versions: Mapping[int, VersionStatus], on_disk: Iterable[int]) -> tuple[VersionStatus, ...]:
+    """What this process knows of versions, and those that lie on disk besides, in order of number."""
+    told = {version: VersionStatus(version, State.AVAILABLE) for version in on_disk}
+    for version, status in versions.items():
+        lost = status.state is State.READY and version not in told
+        told[version] = replace(status, reason=MISSING) if lost else status
+    return tuple(told[version] for version in sorted(told))

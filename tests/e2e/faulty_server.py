@@ -13,15 +13,17 @@ from onnxpress.server.facts import AdminFact
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.versions import deployer
 from onnxpress.server.versions import desired as deployments
-from onnxpress.server.versions.audit import FileAuditLog
+from onnxpress.server.versions.audit import FileAuditLog, Intent
 
 POINTS = (
-    "before the audit record",
-    "in the middle of the audit record",
-    "after the audit record",
+    "before the intent",
+    "in the middle of the intent",
+    "after the intent",
     "before the rename",
     "after the rename",
     "after deployment.json",
+    "before the outcome",
+    "after the outcome",
     "after the flip",
 )
 
@@ -51,14 +53,14 @@ class Fault:
         setattr(owner, name, wrapped)
 
     def arm_at_audit(self) -> None:
-        """The audit record of the deploy is what every deploy begins its commit with."""
-        original = FileAuditLog.append
+        """The intent is what every deploy begins with."""
+        original = FileAuditLog.begin
 
-        def wrapped(log: FileAuditLog, fact: AdminFact) -> None:
+        def wrapped(log: FileAuditLog, fact: AdminFact) -> Intent:
             self._armed = self._armed or (fact.action == "deploy" and fact.to_version == self._version)
-            original(log, fact)
+            return original(log, fact)
 
-        FileAuditLog.append = wrapped  # type: ignore[method-assign]
+        FileAuditLog.begin = wrapped  # type: ignore[method-assign]
 
 
 def write_half(log: FileAuditLog, line: bytes) -> None:
@@ -70,12 +72,14 @@ def plant(point: str, version: int) -> None:
     """Makes the process die when the deploy of `version` passes `point`."""
     fault = Fault(version)
     where: dict[str, tuple[Any, str, str]] = {
-        "before the audit record": (FileAuditLog, "_write", "before"),
-        "in the middle of the audit record": (FileAuditLog, "_write", "half"),
-        "after the audit record": (FileAuditLog, "_write", "after"),
+        "before the intent": (FileAuditLog, "_write", "before"),
+        "in the middle of the intent": (FileAuditLog, "_write", "half"),
+        "after the intent": (FileAuditLog, "_write", "after"),
         "before the rename": (deployments.Path, "replace", "before"),
         "after the rename": (deployments.Path, "replace", "after"),
         "after deployment.json": (deployer, "write_deployment", "after"),
+        "before the outcome": (FileAuditLog, "finish", "before"),
+        "after the outcome": (FileAuditLog, "finish", "after"),
         "after the flip": (Scheduler, "replace_route", "after"),
     }
     owner, name, moment = where[point]

@@ -1,5 +1,6 @@
 """P5: kill -9 at any moment loses nothing that was acknowledged."""
 
+import hashlib
 import json
 import random
 import resource
@@ -14,7 +15,8 @@ import grpc
 import pytest
 
 from onnxpress.protos import admin_pb2
-from onnxpress.server.versions.audit import NO_HASH, record_hash
+from onnxpress.server.versions.audit_chain import NO_HASH, record_hash
+from onnxpress.server.versions.recovery import ENDED
 from tests.answers import number_rows
 from tests.e2e.faulty_server import POINTS
 from tests.inference_calls import DEADLINE_S, administered, connected, request
@@ -38,6 +40,10 @@ def read_audit(repository: Path) -> list[dict[str, Any]]:
     return records
 
 
+def committed(repository: Path) -> list[int]:
+    return [record["to_version"] for record in read_audit(repository) if record["state"] == "committed"]
+
+
 def deploy(server: ServerProcess, version: int) -> admin_pb2.DeployResponse:
     with administered(server.admin) as admin:
         return admin.Deploy(admin_pb2.DeployRequest(model="numbers", version=version), timeout=DEADLINE_S)
@@ -50,6 +56,15 @@ def live(server: ServerProcess) -> tuple[int, int]:
         answer = stub.ModelInfer(request({"input": number_rows(1)}), timeout=DEADLINE_S)
     assert int(answer.model_version) == told.live_version
     return told.live_version, told.epoch
+
+
+def changes(server: ServerProcess) -> list[tuple[int, str, str]]:
+    """Version, state and result of each change that `onnxpress history` tells."""
+    with administered(server.admin) as admin:
+        told = admin.GetHistory(admin_pb2.GetHistoryRequest(), timeout=DEADLINE_S).records
+    return [
+        (one.to_version, admin_pb2.AuditState.Name(one.state).removeprefix("AUDIT_STATE_"), one.result) for one in told
+    ]
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -65,12 +80,13 @@ def test_killed_at(tmp_path: Path, models: Models, point: str) -> None:
     with ServerProcess(repository) as server:
         expected = (2, 3) if POINTS.index(point) >= DURABLE else (1, 2)
         assert live(server.ready()) == expected
-        records = read_audit(repository)
-        assert (records[0]["action"], records[0]["to_version"], records[0]["result"]) == ("deploy", 1, "ok")
-        if point == "after the audit record":
-            # Promised, but never carried out: the log says that too.
-            assert [record["action"] for record in records] == ["deploy", "deploy", "recover"]
-            assert (records[-1]["to_version"], records[-1]["epoch"]) == (1, 2)
+        read_audit(repository)
+        # Told as it was: nothing of what was never asked for, and an outcome for what was.
+        expected_changes = [(1, "COMMITTED", "ok")]
+        if point not in ("before the intent", "in the middle of the intent"):
+            carried_out = POINTS.index(point) >= DURABLE
+            expected_changes.append((2, "COMMITTED", "ok") if carried_out else (2, "ABORTED", ENDED))
+        assert changes(server) == expected_changes
         # Life goes on, with epochs that only grow.
         assert deploy(server, 3 - expected[0]).epoch == expected[1] + 1
         assert live(server) == (3 - expected[0], expected[1] + 1)
@@ -103,7 +119,8 @@ def test_killed_anywhere(tmp_path: Path, models: Models) -> None:
             if call.code() is grpc.StatusCode.OK and (3 - version, call.result().epoch) not in acknowledged:
                 acknowledged.append((3 - version, call.result().epoch))
         records = read_audit(repository)
-        carried_out = {(r["to_version"], r["epoch"]) for r in records if r["action"] == "deploy"}
+        # The last one may have been answered without its outcome in the log: the next start finds it out.
+        carried_out = {(r["to_version"], r["epoch"]) for r in records if r["state"] in ("intent", "committed")}
         assert set(acknowledged) <= carried_out
     assert len(acknowledged) > KILLS
 
@@ -119,19 +136,45 @@ def test_torn_audit_record_is_cut(tmp_path: Path, models: Models) -> None:
     with ServerProcess(repository) as server:
         assert deploy(server.ready(), 2).epoch == 2
         assert server.stop() == 0
-    assert [record["to_version"] for record in read_audit(repository)] == [1, 2]
+    assert committed(repository) == [1, 2]
 
 
-def test_broken_audit_log_is_told(tmp_path: Path, models: Models) -> None:
-    """A record that is broken in the middle stops the start with its number: the log is evidence, not a cache."""
-    repository = models.copy(tmp_path, "bare")
-    folder = repository / ".onnxpress/audit"
-    folder.mkdir(parents=True)
-    (folder / "audit.jsonl").write_text("not json\n")
+@pytest.mark.parametrize("line", [0, 1, 3])
+def test_a_flipped_byte_is_told_and_kept(tmp_path: Path, models: Models, line: int) -> None:
+    """A server serves on over a broken audit log, and says where it breaks in log, history and status; nothing is lost.
+
+    Every byte of the file remains under another name, and the chain goes on from the last record before the break.
+    """
+    repository = models.copy(tmp_path, "numbers/1", "numbers/2")
+    audit = repository / ".onnxpress/audit/audit.jsonl"
     with ServerProcess(repository) as server:
-        assert server.wait() == 3
-        assert "record 1 of the audit log is broken" in server.lines[-1]
-        assert "Traceback" not in server.log
+        deploy(server.ready(), 1)
+        deploy(server, 2)
+        assert server.stop() == 0
+    lines = audit.read_bytes().splitlines(keepends=True)
+    offset = sum(map(len, lines[:line]))
+    lines[line] = lines[line].replace(b"numbers", b"numbars")
+    audit.write_bytes(b"".join(lines))
+    with ServerProcess(repository) as server:
+        assert live(server.ready()) == (2, 2)
+        told = f"line {line + 1}, bytes {offset} to {offset + len(lines[line])}"
+        server.wait_for(f"the audit log was broken: {told}")
+        records = read_audit(repository)
+        last = records[line]
+        assert (last["state"], last["action"]) == ("break", "audit")
+        # An intent whose outcome stood behind the break has one again.
+        assert [record["state"] for record in records[line + 1 :]] == ["committed"] * (line % 2)
+        (kept,) = audit.parent.glob("audit.jsonl.broken-*")
+        assert kept.read_bytes() == b"".join(lines)
+        assert hashlib.sha256(b"".join(lines)).hexdigest() in last["result"]
+        with administered(server.admin) as admin:
+            records = admin.GetHistory(admin_pb2.GetHistoryRequest(model="numbers"), timeout=DEADLINE_S).records
+        (found,) = (record for record in records if record.state == admin_pb2.AUDIT_STATE_BREAK)
+        assert told in found.result
+        assert kept.name in found.result
+        assert deploy(server, 1).epoch == 3
+        assert server.stop() == 0
+    read_audit(repository)
 
 
 def test_full_disk(start: Callable[..., ServerProcess]) -> None:
@@ -153,7 +196,7 @@ def test_full_disk(start: Callable[..., ServerProcess]) -> None:
     assert deploy(server, 2).epoch == 2
     assert live(server) == (2, 2)
     assert server.stop() == 0
-    assert [record["to_version"] for record in read_audit(server.repository)] == [1, 2]
+    assert committed(server.repository) == [1, 2]
 
 
 def test_deployment_of_a_version_that_is_gone(tmp_path: Path, models: Models) -> None:

@@ -59,7 +59,7 @@ def test_without_a_state_folder_it_says_which_setting_helps(repository: Path):
     with ServerProcess(repository, command=COMMAND) as server:
         assert server.wait() == 3
     assert server.log.count("\n") == 0, server.log
-    assert "the audit log cannot be opened: Permission denied" in server.log
+    assert "the state folder cannot be used: Permission denied" in server.log
     assert "state_dir" in server.log
 
 

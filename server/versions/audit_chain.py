@@ -1,0 +1,116 @@
+"""The records of the audit log: JSON lines, each with the hash of the one before, read in both directions."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, BinaryIO
+
+from onnxpress.server.facts import AdminFact
+
+Record = dict[str, Any]
+NO_HASH = "0" * 64
+REQUIRED = {"sequence", "at", "hash", "previous", "result", *(field.name for field in fields(AdminFact))}
+BLOCK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Place:
+    """Behind a record of the chain: where the next one begins, and what it must continue."""
+
+    offset: int = 0  # bytes
+    line: int = 0
+    sequence: int = 0
+    hash: str = NO_HASH
+
+
+class BrokenChainError(Exception):
+    """A record that is not what was written, or not where it was written. `good` is behind the last right one."""
+
+    def __init__(self, good: Place, size: int, why: str) -> None:
+        super().__init__(f"line {good.line + 1}, bytes {good.offset} to {good.offset + size}: {why}")
+        self.good = good
+
+
+def seal(record: Record, place: Place) -> tuple[Record, bytes]:
+    """The record as the next one of the chain, and its line."""
+    sealed = {"sequence": place.sequence + 1, **record, "previous": place.hash}
+    sealed["hash"] = record_hash(sealed)
+    return sealed, line_of(sealed)
+
+
+def record_hash(record: Record) -> str:
+    """SHA-256 over every field but the hash itself; `previous` chains it to the record before."""
+    content = {key: value for key, value in record.items() if key != "hash"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def verified(file: BinaryIO, place: Place) -> Iterator[tuple[Record, Place]]:
+    """Every whole record from `place` on, with the place behind it. Half a line at the end is left out.
+
+    Raises BrokenChainError at the first that is wrong.
+    """
+    file.seek(place.offset)
+    for line in file:
+        if not line.endswith(b"\n"):
+            if _continues(line[:-1] + b"\n", place):
+                raise BrokenChainError(place, len(line), f"it ends in byte {line[-1]:#04x} and not in a newline")
+            return
+        try:
+            record = parse(line)
+        except ValueError as error:
+            raise BrokenChainError(place, len(line), str(error)) from error
+        if record["previous"] != place.hash:
+            raise BrokenChainError(place, len(line), "it does not continue the record before")
+        if record["sequence"] != place.sequence + 1:
+            raise BrokenChainError(place, len(line), f"it is record {record['sequence']}, not {place.sequence + 1}")
+        place = Place(place.offset + len(line), place.line + 1, record["sequence"], record["hash"])
+        yield record, place
+
+
+def parse(line: bytes) -> Record:
+    """A record that is what was written. Raises ValueError."""
+    record = json.loads(line)
+    if not isinstance(record, dict):
+        raise ValueError(f"a {type(record).__name__} and no object")  # noqa: TRY004 -- the file is wrong
+    if missing := REQUIRED - set(record):
+        raise ValueError(f"no {min(missing)}")
+    if record_hash(record) != record["hash"]:
+        raise ValueError("its content is not what its hash was taken of")
+    if line_of(record) != line:
+        raise ValueError("its bytes are not those that were written")
+    return record
+
+
+def line_of(record: Record) -> bytes:
+    """A record as it stands in the file."""
+    return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+
+
+def _continues(line: bytes, place: Place) -> bool:
+    """Whether a line would be the record behind `place`."""
+    try:
+        return bool(parse(line)["previous"] == place.hash)
+    except ValueError:
+        return False
+
+
+def backwards(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Whole lines, newest first, with their offsets; one block and one line are in memory."""
+    end = file.seek(0, os.SEEK_END)
+    tail = b""
+    while end:
+        start = max(0, end - BLOCK_BYTES)
+        file.seek(start)
+        tail = file.read(end - start) + tail
+        end = start
+        first, *lines = tail.splitlines(keepends=True)
+        offset = start + len(tail)
+        for line in reversed(lines):
+            offset -= len(line)
+            if line.endswith(b"\n"):
+                yield offset, line
+        tail = first
+    if tail.endswith(b"\n"):
+        yield 0, tail
