@@ -99,7 +99,7 @@ class GetDeploymentRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class GetDeploymentResponse(_message.Message):
-    __slots__ = ("model", "epoch", "live_version", "previous_version", "reason", "actor", "updated_at", "versions")
+    __slots__ = ("model", "epoch", "live_version", "previous_version", "reason", "actor", "updated_at", "versions", "served_version", "served_epoch", "trouble")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LIVE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +108,9 @@ class GetDeploymentResponse(_message.Message):
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    SERVED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SERVED_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
     model: str
     epoch: int
     live_version: int
@@ -116,17 +119,22 @@ class GetDeploymentResponse(_message.Message):
     actor: str
     updated_at: _timestamp_pb2.Timestamp
     versions: _containers.RepeatedCompositeFieldContainer[VersionStatus]
-    def __init__(self, model: _Optional[str] = ..., epoch: _Optional[int] = ..., live_version: _Optional[int] = ..., previous_version: _Optional[int] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionStatus, _Mapping]]] = ...) -> None: ...
+    served_version: int
+    served_epoch: int
+    trouble: str
+    def __init__(self, model: _Optional[str] = ..., epoch: _Optional[int] = ..., live_version: _Optional[int] = ..., previous_version: _Optional[int] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionStatus, _Mapping]]] = ..., served_version: _Optional[int] = ..., served_epoch: _Optional[int] = ..., trouble: _Optional[str] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ("models",)
+    __slots__ = ("models", "notices")
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    NOTICES_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[GetDeploymentResponse]
-    def __init__(self, models: _Optional[_Iterable[_Union[GetDeploymentResponse, _Mapping]]] = ...) -> None: ...
+    notices: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, models: _Optional[_Iterable[_Union[GetDeploymentResponse, _Mapping]]] = ..., notices: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WatchDeploymentsRequest(_message.Message):
     __slots__ = ("model",)

@@ -33,12 +33,15 @@ from onnxpress.server.serving.pump import Pump
 from onnxpress.server.serving.pump_threads import PumpThreads
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.settings import MIB, Settings
-from onnxpress.server.sources.folder import Repository
+from onnxpress.server.sources.folder import FolderSource
 from onnxpress.server.telemetry.metrics import Metrics
+from onnxpress.server.versions.actuator import Actuator
 from onnxpress.server.versions.audit import FileAuditLog
 from onnxpress.server.versions.deployer import Deployer
+from onnxpress.server.versions.desired import DesiredStore
 from onnxpress.server.versions.loader import Loader
 from onnxpress.server.versions.preflight import Trials
+from onnxpress.server.versions.reconciler import Reconciler
 from onnxpress.server.versions.state_folder import StateFolder
 from onnxpress.server.versions.status import ModelStatus
 from onnxpress.server.wire.codec import Codec
@@ -93,15 +96,14 @@ class Server:
         self._scheduler = Scheduler(self._slots, admission)
         self._pump = Pump(self._codec, self._scheduler, self._metrics, admission)
         self._trials = Trials(settings)
-        self._deployer = Deployer(
-            Repository(settings.repository, settings.model_mib_max),
-            self._scheduler,
-            Loader(settings.latency_target_ms, settings.batch_rows_max),
-            self._audit,
-            self._state,
-            self._trials.load,
-            self._unloaded,
+        source = FolderSource(settings.repository)
+        store = DesiredStore(source)
+        loader = Loader(settings.latency_target_ms, settings.batch_rows_max)
+        self._actuator = Actuator(
+            source, self._scheduler, loader, self._trials.load, self._unloaded, settings.model_mib_max
         )
+        self._reconciler = Reconciler(source, store, self._actuator)
+        self._deployer = Deployer(self._reconciler, store, self._actuator, self._audit, self._state)
         self._stop = asyncio.Event()
         self.broken = False  # its pumps died; written on the control loop
 
@@ -111,7 +113,7 @@ class Server:
             loop.add_signal_handler(number, self._signalled, number)
         with control_socket(self._settings.state_dir) as socket:
             logs.tell_settings(self._settings)
-            await loop.run_in_executor(self._pool, self._deployer.announce)
+            await loop.run_in_executor(self._pool, self._reconciler.announce)
             await self._serve(loop, socket)
 
     async def _serve(self, loop: asyncio.AbstractEventLoop, socket: Path) -> None:
@@ -121,14 +123,16 @@ class Server:
         version = distribution_version("onnxpress")
         rows_max, scheduler, metrics = self._codec.request_rows_max, self._scheduler, self._metrics
         inference = Inference(version, rows_max, scheduler, metrics, health, calls)
-        admin = Admin(self._deployer, self._audit, self._gate, self._pool)
-        self._deployer.on_change = partial(self._changed, loop, admin)
+        admin = Admin(self._deployer, self._reconciler, self._audit, self._gate, self._pool)
+        self._actuator.on_change = partial(self._changed, loop, admin)
         metrics.lanes = self._lanes
         metrics.epochs = lambda: [(r.model, r.epoch) for r in self._scheduler.routes.models.values()]
 
         native = _native_front(settings, socket) if settings.front == "native" else None
         data = DataServer(settings, health, inference, str(socket) if native else "")
-        http = HttpServer(settings.host, settings.http_port, build_app(self._registry, lambda: health.serving))
+        http = HttpServer(
+            settings.host, settings.http_port, build_app(self._registry, lambda: health.serving, self._troubles)
+        )
         admin_server = AdminServer(settings, admin)
         http.start()
         await data.start()
@@ -169,6 +173,7 @@ class Server:
         """
         settings = self._settings
         await health.set(serving=False)
+        self._reconciler.stop()
         self._trials.stop()
         logger.info("stopping: not serving, %.1f s for balancers to notice", settings.drain_wait_s)
         await asyncio.sleep(settings.drain_wait_s)
@@ -199,7 +204,7 @@ class Server:
 
     async def _until_stopped(self, loop: asyncio.AbstractEventLoop, health: Health) -> None:
         """Loads what is deployed, says that it serves, and returns when the process is told to stop."""
-        starting = loop.run_in_executor(self._pool, self._deployer.start)
+        starting = loop.run_in_executor(self._pool, self._start)
         stopping = asyncio.create_task(self._stop.wait())
         tasks: set[asyncio.Future[Any]] = {starting, stopping}
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -208,9 +213,18 @@ class Server:
             # Whatever lives now lives for good: the collector need not walk it again on the request path.
             gc.collect()
             gc.freeze()
+            self._reconciler.watch()
             await health.set(serving=True)
             logger.info("ready: %s", ", ".join(sorted(self._scheduler.routes.models)) or "no models")
             await stopping
+
+    def _start(self) -> None:
+        self._deployer.settle()
+        self._reconciler.load_all()
+
+    def _troubles(self) -> list[str]:
+        """What an engineer should know although requests are answered."""
+        return [*([self._audit.notice] if self._audit.notice else ()), *self._reconciler.troubles()]
 
     def leave(self) -> None:
         """Ends the process although a load may still run that cannot be interrupted: nothing it does is worth keeping.
@@ -231,7 +245,7 @@ class Server:
         """A version of `model` is in another state now; called in the thread that changed it."""
         loop.call_soon_threadsafe(admin.wake_watchers)
         if self._watch is not None:
-            self._watch(self._deployer.status(model))
+            self._watch(self._reconciler.status(model))
 
     async def _fold(self) -> None:
         while True:

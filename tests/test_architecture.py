@@ -108,7 +108,7 @@ HOMES = {
     "joblib": ("converters/",),
 }
 # Pure deciders: `now` is an argument, nothing is awaited, opened or locked.
-PURE = ("batching", "admission", "lifecycle", "rollout", "rollback_history", "routing")
+PURE = ("batching", "admission", "lifecycle", "next_action", "rollout", "rollback_history", "routing")
 IMPURE = {"asyncio", "grpc", "threading", "time", "socket", "os", "subprocess", "random", "datetime", "logging"}
 # Call -> what to write instead.
 BANNED = {

@@ -99,12 +99,16 @@ def status(model: str, **asked: Any) -> None:
 
     with _client(asked) as client:
         if model:
-            models = [client.call(lambda stub: stub.GetDeployment, pb.GetDeploymentRequest(model=model))]
+            one = client.call(lambda stub: stub.GetDeployment, pb.GetDeploymentRequest(model=model))
+            told = pb.ListModelsResponse(models=[one])
         else:
-            models = list(client.call(lambda stub: stub.ListModels, pb.ListModelsRequest()).models)
+            told = client.call(lambda stub: stub.ListModels, pb.ListModelsRequest())
     if asked["output"] == "json":
-        print_json("status/v1", {"models": [facts_of(one) for one in models]})
+        print_json("status/v1", facts_of(told))
         return
+    models = told.models
+    for notice in told.notices:
+        click.echo(f"notice: {printable(notice)}")
     if not models:
         click.echo("no models in the repository")
     for one in models:
@@ -177,6 +181,8 @@ def _print_model(model: "pb.GetDeploymentResponse") -> None:
     live = f"version {model.live_version} live" if model.live_version else "nothing live"
     why = f", {model.reason!r} by {printable(model.actor)}" if model.reason else ""
     title = f"{model.model}: {live}, epoch {model.epoch}{why}"
+    if model.trouble:
+        title += f"\n{model.model}: {printable(model.trouble)}"
     rows = []
     for version in facts_of(model)["versions"]:
         mark = "*" if version["version"] == model.live_version else " "

@@ -11,9 +11,11 @@ from starlette.routing import Route
 from onnxpress.server.http import metrics, probes
 
 
-def build_app(registry: CollectorRegistry, ready: Callable[[], bool]) -> Starlette:
-    """`ready` is asked on the control loop."""
-    routes = [metrics.route(registry), *probes.routes(ready)]
+def build_app(
+    registry: CollectorRegistry, ready: Callable[[], bool], troubles: Callable[[], Sequence[str]] = tuple
+) -> Starlette:
+    """`ready` and `troubles` are asked on the control loop."""
+    routes = [metrics.route(registry), *probes.routes(ready, troubles)]
     app = Starlette(routes=routes, exception_handlers={404: _not_found(routes)})
     app.router.redirect_slashes = False
     return app

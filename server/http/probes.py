@@ -1,19 +1,23 @@
 """`/healthz` and `/readyz`: what an orchestrator asks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 
-def routes(ready: Callable[[], bool]) -> list[Route]:
-    """Alive: the control loop answers. Ready: `ready` says that requests may be sent."""
+def routes(ready: Callable[[], bool], troubles: Callable[[], Sequence[str]]) -> list[Route]:
+    """Alive: the control loop answers. Ready: `ready` says that requests may be sent.
+
+    `troubles` are lines for people, below the first: what is wrong although requests are answered.
+    """
 
     async def healthz(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("alive\n")
 
     async def readyz(_request: Request) -> PlainTextResponse:
-        return PlainTextResponse("ready\n") if ready() else PlainTextResponse("not ready\n", status_code=503)
+        lines = "".join(f"{line}\n" for line in troubles())
+        return PlainTextResponse(f"ready\n{lines}") if ready() else PlainTextResponse(f"not ready\n{lines}", 503)
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]

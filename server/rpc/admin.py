@@ -18,6 +18,7 @@ from onnxpress.server.rpc.inference import Context, translating
 from onnxpress.server.versions.audit import FileAuditLog, state_of
 from onnxpress.server.versions.deployer import Deployer
 from onnxpress.server.versions.lifecycle import State
+from onnxpress.server.versions.reconciler import Reconciler
 from onnxpress.server.versions.status import ModelStatus, Outcome
 from onnxpress.server.wire.status import status_of
 
@@ -28,10 +29,13 @@ T = TypeVar("T")
 
 
 class Admin:
-    """Runs the Deployer's blocking methods in `pool`; `_watchers` is owned by the control loop."""
+    """Runs the blocking methods of Deployer and Reconciler in `pool`; `_watchers` is owned by the control loop."""
 
-    def __init__(self, deployer: Deployer, audit: FileAuditLog, gate: Gate, pool: Executor) -> None:
+    def __init__(
+        self, deployer: Deployer, reconciler: Reconciler, audit: FileAuditLog, gate: Gate, pool: Executor
+    ) -> None:
         self._deployer = deployer
+        self._reconciler = reconciler
         self._audit = audit
         self._gate = gate
         self._pool = pool
@@ -89,11 +93,12 @@ class Admin:
         return _outcome(self._deployer.rollback(request.model, expected, request.reason[:REASON_MAX], actor))
 
     def get_deployment(self, request: pb.GetDeploymentRequest, _actor: str) -> pb.GetDeploymentResponse:
-        return _deployment(self._deployer.status(request.model))
+        return _deployment(self._reconciler.status(request.model))
 
     def list_models(self, _request: pb.ListModelsRequest, _actor: str) -> pb.ListModelsResponse:
-        statuses = [self._deployer.status(name) for name in self._deployer.models()]
-        return pb.ListModelsResponse(models=[_deployment(status) for status in statuses])
+        statuses = [self._reconciler.status(name) for name in self._reconciler.names()]
+        notices = [self._audit.notice] if self._audit.notice else []
+        return pb.ListModelsResponse(models=[_deployment(status) for status in statuses], notices=notices)
 
     def get_history(self, request: pb.GetHistoryRequest, _actor: str) -> pb.GetHistoryResponse:
         return pb.GetHistoryResponse(
@@ -108,7 +113,7 @@ class Admin:
         try:
             self._gate.check(context)
             if request.model:
-                await loop.run_in_executor(self._pool, self._deployer.status, request.model)
+                await loop.run_in_executor(self._pool, self._reconciler.status, request.model)
         except Exception as error:  # noqa: BLE001 -- the table says what the caller may know
             code, message, metadata = status_of(error)
             await context.abort(code, message, tuple(metadata))
@@ -119,10 +124,10 @@ class Admin:
             while not self._closing:
                 changed.clear()
                 names = (
-                    [request.model] if request.model else await loop.run_in_executor(self._pool, self._deployer.models)
+                    [request.model] if request.model else await loop.run_in_executor(self._pool, self._reconciler.names)
                 )
                 for name in names:
-                    state = _deployment(await loop.run_in_executor(self._pool, self._deployer.status, name))
+                    state = _deployment(await loop.run_in_executor(self._pool, self._reconciler.status, name))
                     if told.get(name) != (seen := state.SerializeToString(deterministic=True)):
                         told[name] = seen
                         yield state
@@ -140,8 +145,8 @@ class Admin:
         self, request: inference_pb2.RepositoryIndexRequest, _actor: str
     ) -> inference_pb2.RepositoryIndexResponse:
         index = inference_pb2.RepositoryIndexResponse()
-        for name in self._deployer.models():
-            for version in self._deployer.status(name).versions:
+        for name in self._reconciler.names():
+            for version in self._reconciler.status(name).versions:
                 ready = version.state is State.READY
                 if ready or not request.ready:
                     state = "READY" if ready else "UNAVAILABLE" if version.state is not State.LOADING else "LOADING"
@@ -178,15 +183,18 @@ def _outcome(outcome: Outcome) -> pb.DeployResponse:
 
 
 def _deployment(status: ModelStatus) -> pb.GetDeploymentResponse:
-    deployment = status.deployment
+    desired = status.desired
     return pb.GetDeploymentResponse(
         model=status.model,
-        epoch=status.desired.epoch,
-        live_version=status.desired.version,
-        previous_version=status.desired.previous,
-        reason=deployment.reason if deployment else "",
-        actor=deployment.actor if deployment else "",
-        updated_at=deployment.updated_at if deployment else None,
+        epoch=desired.epoch,
+        live_version=desired.version,
+        previous_version=desired.previous,
+        reason=desired.reason,
+        actor=desired.actor,
+        updated_at=desired.updated_at,
+        served_version=status.served_version,
+        served_epoch=status.served_epoch,
+        trouble=status.trouble,
         versions=[
             pb.VersionStatus(
                 version=version.version,

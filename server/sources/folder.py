@@ -1,48 +1,64 @@
-"""The folder of all models: which names and versions it holds now. Reads the disk each time, keeps nothing."""
+"""The folder of all models. The only place that knows where in it anything lies; reads the disk each time."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnxpress.packages.names import is_model_name, is_version
-from onnxpress.packages.read import MODEL_FILE, Package, read_package
+from onnxpress.packages.read import MODEL_FILE
 from onnxpress.server.errors import UnknownModelError, UnknownVersionError
 
 
 @dataclass(frozen=True)
-class Repository:
+class FolderSource:
     """Triton's layout: `<root>/<model>/<version>/model.onnx`, names and versions by the rules of packages.names."""
 
     root: Path
-    model_mib_max: int
 
     def models(self) -> list[str]:
-        """Names with at least one version folder."""
-        if not self.root.is_dir():
-            return []
-        return sorted(entry.name for entry in self.root.iterdir() if self.versions(entry.name))
+        """Names with at least one version, ascending."""
+        return sorted(name for name in self._names() if self.versions(name))
 
     def versions(self, model: str) -> list[int]:
-        """Version numbers on disk, ascending; empty where there is no such model."""
-        folder = self.folder(model)
-        if folder is None or not folder.is_dir():
+        """Version numbers, ascending; empty where there is no such model."""
+        if not is_model_name(model) or not (folder := self.root / model).is_dir():
             return []
         return sorted(
             int(entry.name) for entry in folder.iterdir() if is_version(entry.name) and (entry / MODEL_FILE).is_file()
         )
 
-    def folder(self, model: str) -> Path | None:
-        """Where a model lies; None for what cannot be a model's name (a path, a hidden folder)."""
-        return self.root / model if is_model_name(model) else None
+    def fetch(self, model: str, version: int) -> Path:
+        """A local folder with the package of a version, absolute; nobody changes what is in it.
 
-    def read(self, model: str, version: int) -> Package:
-        """The package of a version. Raises UnknownModelError, UnknownVersionError, RefusedPackageError."""
+        Raises UnknownModelError, UnknownVersionError.
+        """
         versions = self.versions(model)
-        folder = self.folder(model)
-        if not versions or folder is None:
+        if not versions:
             raise UnknownModelError(f"model {model!r} is not in the repository; there are {_list(self.models())}")
         if version not in versions:
             raise UnknownVersionError(f"model {model!r} has no version {version}; there are {_list(versions)}")
-        return read_package(folder / str(version), model, version, self.model_mib_max)
+        return (self.root / model / str(version)).absolute()
+
+    def model_file(self, model: str, name: str) -> Path | None:
+        """Where a file of the model itself lies; None for what cannot be a model's name (a path, a hidden folder)."""
+        return self.root / model / name if is_model_name(model) else None
+
+    def model_files(self, name: str) -> dict[str, os.stat_result]:
+        """Model -> the state of its file `name`, where there is one; one stat for each folder."""
+        found = {}
+        for model in self._names():
+            try:
+                found[model] = os.stat(f"{self.root}/{model}/{name}")  # noqa: PTH116 -- asked often; a Path costs more
+            except OSError:
+                continue
+        return found
+
+    def _names(self) -> list[str]:
+        """Names of folders that may be models."""
+        try:
+            return [name for name in os.listdir(self.root) if is_model_name(name)]  # noqa: PTH208 -- names only
+        except OSError:
+            return []
 
 
 def _list(things: list[str] | list[int]) -> str:

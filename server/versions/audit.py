@@ -15,7 +15,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -32,6 +32,7 @@ LOCK_FILE = "audit.lock"
 LOCK_S = 10.0
 LOCK_TRY_S = 0.005
 RECORDS_MAX = 10_000
+NAME_MAX = 255  # of a model that does not exist
 OK = "ok"
 PENDING = "no outcome yet"
 
@@ -96,6 +97,12 @@ class FileAuditLog:
     def finish(self, intent: Intent, state: AuditState, result: str = OK) -> None:
         """Returns once the outcome is on disk. Raises StateWriteError; then the intent stays without one."""
         self._append(intent, state, result)
+
+    def refuse(self, intent: Intent | None, fact: AdminFact, result: str) -> None:
+        """Like `finish`, for a change that was not carried out and may not have come to an intent."""
+        named = replace(fact, model=fact.model[:NAME_MAX])
+        asked = intent or Intent(secrets.token_hex(8), self._server, named)
+        self.finish(replace(asked, fact=named), AuditState.ABORTED, result)
 
     def unfinished(self) -> list[Intent]:
         """Intents that no outcome follows, of every server that writes here, oldest first."""

@@ -2,27 +2,120 @@
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from google.protobuf import json_format
 
 from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.protos.deployment_pb2 import Deployment
-from onnxpress.server.errors import (
-    EpochConflictError,
-    StateWriteError,
-)
+from onnxpress.server.errors import EpochConflictError, StateWriteError, UnknownModelError
 from onnxpress.server.versions.rollback_history import History
 
 DEPLOYMENT_FILE = "deployment.json"
+# How far back deployment.json names its changes, for an audit log whose server ended in the middle of one.
+CHANGES_MAX = 16
 
 
-def read_deployment(folder: Path) -> Deployment | None:
-    """The deployment of the model in `folder`, or None before the first deploy."""
-    path = folder / DEPLOYMENT_FILE
+@dataclass(frozen=True)
+class Desired:
+    """What should be live, since when, and who said so; epoch 0: nobody has, there is no deployment.json."""
+
+    model: str
+    version: int  # 0: nothing
+    epoch: int
+    history: History = ()  # see rollback_history.py
+    reason: str = ""
+    actor: str = ""
+    updated_at: datetime | None = None
+    changes: tuple[str, ...] = ()  # ids of the newest changes, oldest first; the last one made this epoch
+
+    @property
+    def previous(self) -> int:
+        """What a rollback makes live; 0: nothing."""
+        return self.history[-1] if self.history else 0
+
+    def after(self, change: str, version: int, history: History, reason: str, actor: str) -> "Desired":
+        """The next epoch, made by `change`."""
+        changes = (*self.changes, change)[-CHANGES_MAX:]
+        return Desired(self.model, version, self.epoch + 1, history, reason, actor, datetime.now(UTC), changes)
+
+
+def undeployed(model: str, versions: list[int]) -> Desired:
+    """Without a deployment the highest version is live, as in Triton."""
+    return Desired(model, versions[-1] if versions else 0, 0)
+
+
+class ModelFiles(Protocol):
+    """Where files of models lie that are not packages."""
+
+    def model_file(self, model: str, name: str) -> Path | None: ...
+
+    def model_files(self, name: str) -> dict[str, os.stat_result]: ...
+
+
+class DesiredStore:
+    """Reads and replaces deployments; nothing of them is kept. May be called from any thread.
+
+    `_seen` is what `changed` saw last, under its lock: model -> identity of its file.
+    """
+
+    def __init__(self, files: ModelFiles) -> None:
+        self._files = files
+        self._lock = threading.Lock()
+        self._seen: dict[str, tuple[int, int, int]] = {}
+
+    def read(self, model: str) -> Desired | None:
+        """None before the first deploy. Raises RefusedPackageError for a file that is no deployment."""
+        path = self._files.model_file(model, DEPLOYMENT_FILE)
+        return _read(path, model) if path is not None else None
+
+    def compare_and_swap(self, desired: Desired) -> None:
+        """Makes `desired` its model's desired state; when it returns, a crash cannot undo it.
+
+        Raises EpochConflictError unless the epoch on disk is exactly one less, StateWriteError when the disk refuses.
+        The folder's lock keeps replicas that share a repository from overwriting each other.
+        """
+        path = self._files.model_file(desired.model, DEPLOYMENT_FILE)
+        if path is None:
+            raise UnknownModelError(f"{desired.model!r} cannot be a model's name")
+        try:
+            with _locked(path.parent) as directory:
+                stored = _read(path, desired.model)
+                epoch = stored.epoch if stored else 0
+                if desired.epoch != epoch + 1:
+                    raise EpochConflictError(
+                        f"model {desired.model!r} is at epoch {epoch}, expected {desired.epoch - 1}"
+                    )
+                text = json_format.MessageToJson(_to_message(desired), preserving_proto_field_name=True)
+                replace_file(path, text.encode())
+                os.fsync(directory)
+        except OSError as error:
+            raise StateWriteError(
+                f"{DEPLOYMENT_FILE} of {desired.model!r} cannot be written: {error.strerror}"
+            ) from error
+
+    def changed(self) -> list[str]:
+        """Models whose deployment is another file than at the last call; all that have one at the first.
+
+        One stat for each model: a file is never changed in place, so another inode, time or size is another deployment.
+        """
+        found = {
+            model: (status.st_ino, status.st_mtime_ns, status.st_size)
+            for model, status in self._files.model_files(DEPLOYMENT_FILE).items()
+        }
+        with self._lock:
+            changed = [model for model, identity in found.items() if self._seen.get(model) != identity]
+            self._seen = found
+        return changed
+
+
+def _read(path: Path, model: str) -> Desired | None:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -30,37 +123,39 @@ def read_deployment(folder: Path) -> Deployment | None:
     except OSError as error:
         raise RefusedPackageError(f"{DEPLOYMENT_FILE} cannot be read: {error.strerror}") from error
     try:
-        deployment = json_format.Parse(raw, Deployment(), ignore_unknown_fields=True)
+        message = json_format.Parse(raw, Deployment(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError) as error:
         raise RefusedPackageError(f"{DEPLOYMENT_FILE} is not a deployment: {error}") from error
-    if not deployment.epoch or not deployment.live_version:
+    if not message.epoch or not message.live_version:
         raise RefusedPackageError(f"{DEPLOYMENT_FILE} is not a deployment: it needs an epoch and a live_version")
-    return deployment
+    # Files of 0.1.0 before histories were kept have the newest entry only.
+    previous = (message.previous_version,) if message.previous_version else ()
+    return Desired(
+        model,
+        message.live_version,
+        message.epoch,
+        tuple(message.history) or previous,
+        message.reason,
+        message.actor,
+        message.updated_at.ToDatetime(UTC) if message.HasField("updated_at") else None,
+        tuple(message.changes),
+    )
 
 
-def write_deployment(folder: Path, deployment: Deployment) -> None:
-    """Makes `deployment` the model's desired state; when it returns, a crash cannot undo it.
-
-    Raises EpochConflictError unless the epoch on disk is exactly one less, StateWriteError when the disk refuses.
-    The folder's lock keeps replicas that share a repository from overwriting each other.
-    """
-    try:
-        with _locked(folder) as directory:
-            stored = read_deployment(folder)
-            epoch = stored.epoch if stored else 0
-            if deployment.epoch != epoch + 1:
-                raise EpochConflictError(
-                    f"model {deployment.model!r} is at epoch {epoch}, expected {deployment.epoch - 1}"
-                )
-            replace_file(
-                folder / DEPLOYMENT_FILE,
-                json_format.MessageToJson(deployment, preserving_proto_field_name=True).encode(),
-            )
-            os.fsync(directory)
-    except OSError as error:
-        raise StateWriteError(
-            f"{DEPLOYMENT_FILE} of {deployment.model!r} cannot be written: {error.strerror}"
-        ) from error
+def _to_message(desired: Desired) -> Deployment:
+    message = Deployment(
+        model=desired.model,
+        epoch=desired.epoch,
+        live_version=desired.version,
+        previous_version=desired.previous,
+        history=desired.history,
+        reason=desired.reason,
+        actor=desired.actor,
+        changes=desired.changes,
+    )
+    if desired.updated_at is not None:
+        message.updated_at.FromDatetime(desired.updated_at)
+    return message
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -88,26 +183,3 @@ def _locked(folder: Path) -> Iterator[int]:
         yield directory
     finally:
         os.close(directory)
-
-
-@dataclass(frozen=True)
-class Desired:
-    """What should be live, whoever said so."""
-
-    version: int
-    epoch: int
-    history: History = ()  # see history.py
-
-    @property
-    def previous(self) -> int:
-        """What a rollback makes live; 0: nothing."""
-        return self.history[-1] if self.history else 0
-
-
-def desired_state(deployment: Deployment | None, versions: list[int]) -> Desired | None:
-    """The deployment's word, or the highest version where there is none, as in Triton. None: nothing to serve."""
-    if deployment is not None:
-        # Files of 0.1.0 before histories were kept have the newest entry only.
-        previous = (deployment.previous_version,) if deployment.previous_version else ()
-        return Desired(deployment.live_version, deployment.epoch, tuple(deployment.history) or previous)
-    return Desired(versions[-1], 0) if versions else None

@@ -42,14 +42,14 @@ class Trials:
         self._children: set[subprocess.Popen[str]] = set()
         self._stopped = False
 
-    def load(self, model: str, version: int) -> Verdict:
-        """What was found out of a version that loads, answers its golden rows and stays in its limits.
+    def load(self, folder: Path, model: str, version: int) -> Verdict:
+        """What was found out of the version in `folder`: it loads, answers its golden rows and stays in its limits.
 
         Raises RefusedPackageError, and DrainingError once `stop` was called.
         """
         settings = self._settings
         order = {
-            "folder": str((settings.repository / model / str(version)).resolve()),  # the child works elsewhere
+            "folder": str(folder.resolve()),  # the child works elsewhere
             "model": model,
             "version": version,
             "latency_target_ms": settings.latency_target_ms,

@@ -1,6 +1,6 @@
 """What became of changes whose server ended before it could say so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from onnxpress.server.versions.audit import OK, AuditState, FileAuditLog, Intent
 
@@ -8,7 +8,7 @@ ENDED = "the server ended before it was carried out"
 FORGOTTEN = "the server ended in the middle, and the deployment has changed too often since to tell"
 
 
-def outcome(intent: Intent, epoch: int, changes: list[str]) -> tuple[AuditState, str]:
+def outcome(intent: Intent, epoch: int, changes: Sequence[str]) -> tuple[AuditState, str]:
     """State and result of a change nobody is making any more; `epoch` and `changes` are those of the deployment.
 
     Loads and unloads live in memory, so they are over when their server is.
@@ -24,7 +24,7 @@ def outcome(intent: Intent, epoch: int, changes: list[str]) -> tuple[AuditState,
 
 
 def settle(
-    audit: FileAuditLog, alive: Callable[[str], bool], server: str, model: str, epoch: int, changes: list[str]
+    audit: FileAuditLog, alive: Callable[[str], bool], server: str, model: str, epoch: int, changes: Sequence[str]
 ) -> None:
     """Gives every unfinished change of `model` its outcome, except those that other servers are making now.
 

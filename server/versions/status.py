@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from onnxpress.protos.deployment_pb2 import Deployment
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.versions.desired import Desired
 from onnxpress.server.versions.lifecycle import State
@@ -27,7 +26,9 @@ class ModelStatus:
 
     model: str
     desired: Desired
-    deployment: Deployment | None
+    served_version: int  # that answers here; 0: none does
+    served_epoch: int
+    trouble: str  # why it is not the desired one; empty: it is
     versions: tuple[VersionStatus, ...]
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from onnxpress.__main__ import main
 from onnxpress.server.facts import AdminFact
 from onnxpress.server.serving.scheduler import Scheduler
-from onnxpress.server.versions import deployer
 from onnxpress.server.versions import desired as deployments
 from onnxpress.server.versions.audit import FileAuditLog, Intent
+from onnxpress.server.versions.desired import DesiredStore
 
 POINTS = (
     "before the intent",
@@ -77,7 +77,7 @@ def plant(point: str, version: int) -> None:
         "after the intent": (FileAuditLog, "_write", "after"),
         "before the rename": (deployments.Path, "replace", "before"),
         "after the rename": (deployments.Path, "replace", "after"),
-        "after deployment.json": (deployer, "write_deployment", "after"),
+        "after deployment.json": (DesiredStore, "compare_and_swap", "after"),
         "before the outcome": (FileAuditLog, "finish", "before"),
         "after the outcome": (FileAuditLog, "finish", "after"),
         "after the flip": (Scheduler, "replace_route", "after"),

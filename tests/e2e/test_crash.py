@@ -5,7 +5,9 @@ import json
 import random
 import resource
 import shutil
+import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +23,7 @@ from tests.answers import number_rows
 from tests.e2e.faulty_server import POINTS
 from tests.inference_calls import DEADLINE_S, administered, connected, request
 from tests.model_repository import Models, deploy_on_disk
-from tests.server_process import ServerProcess
+from tests.server_process import PATIENCE_S, ROOT, ServerProcess
 
 # From here on the deploy is durable: a restart must carry it out although nobody was told.
 DURABLE = POINTS.index("after the rename")
@@ -172,6 +174,14 @@ def test_a_flipped_byte_is_told_and_kept(tmp_path: Path, models: Models, line: i
         (found,) = (record for record in records if record.state == admin_pb2.AUDIT_STATE_BREAK)
         assert told in found.result
         assert kept.name in found.result
+        for command in ("history", "status"):
+            shown = subprocess.run(
+                [sys.executable, "-m", "onnxpress", command, "--server", server.admin],
+                cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=True,
+            )  # fmt: skip
+            assert told in shown.stdout
+        with urllib.request.urlopen(f"http://{server.http}/readyz", timeout=DEADLINE_S) as answer:
+            assert told in answer.read().decode()
         assert deploy(server, 1).epoch == 3
         assert server.stop() == 0
     read_audit(repository)

@@ -12,7 +12,7 @@ from onnxpress.protos import admin_pb2
 from onnxpress.protos.inference_pb2 import ServerLiveRequest
 from tests.answers import number_rows
 from tests.inference_calls import DEADLINE_S, administered, connected, decode, request, same
-from tests.model_repository import Models
+from tests.model_repository import Models, deploy_on_disk
 from tests.server_process import SERVE, ServerProcess
 
 # Root may write where permissions forbid it, unless this capability is taken away.
@@ -52,6 +52,36 @@ def test_serves_from_a_read_only_repository_and_refuses_deploys(repository: Path
         assert server.stop() == 0, server.log
     assert (state / "audit/audit.jsonl").is_file()
     assert not list(repository.rglob("deployment.json"))
+
+
+def test_replicas_of_a_read_only_repository_share_a_state_folder(repository: Path, tmp_path: Path):
+    """As in a cluster: both serve, refuse deploys and say so in one audit log; a deployment put there is followed."""
+    state = ("--state-dir", str(tmp_path / "state"))
+    with (
+        ServerProcess(repository, *state, command=COMMAND).ready() as one,
+        ServerProcess(repository, *state, command=COMMAND).ready() as two,
+        administered(one.admin) as first,
+        administered(two.admin) as second,
+    ):
+        for admin in (first, second):
+            with pytest.raises(grpc.RpcError, match="cannot be written: Permission denied"):
+                admin.Deploy(admin_pb2.DeployRequest(model="numbers", version=1), timeout=DEADLINE_S)
+        told = [
+            admin.GetHistory(admin_pb2.GetHistoryRequest(), timeout=DEADLINE_S).records for admin in (first, second)
+        ]
+        assert told[0] == told[1]
+        assert [record.state for record in told[0]] == [admin_pb2.AUDIT_STATE_ABORTED] * 2
+        assert len({record.server for record in told[0]}) == 2
+        watches = [
+            admin.WatchDeployments(admin_pb2.WatchDeploymentsRequest(model="numbers"), timeout=DEADLINE_S)
+            for admin in (first, second)
+        ]
+        (repository / "numbers").chmod(0o755)
+        deploy_on_disk(repository, "numbers", live=1, epoch=5)
+        for watch in watches:
+            assert next(state for state in watch if state.served_epoch == 5).served_version == 1
+            watch.cancel()
+        assert (one.stop(), two.stop()) == (0, 0)
 
 
 def test_without_a_state_folder_it_says_which_setting_helps(repository: Path):

@@ -33,6 +33,7 @@ class FakeAdmin(AdminServicer):
         self.model.versions.add(version=1, state=pb.VERSION_STATE_FAILED, reason=f"not the digest {HOSTILE}")
         self.model.versions.add(version=2, state=pb.VERSION_STATE_READY, digest="d9d7e3d978b4" + "0" * 52)
         self.calls: list[Any] = []
+        self.notices: list[str] = []
 
     def Deploy(self, request: pb.DeployRequest, context: grpc.ServicerContext) -> pb.DeployResponse:
         self.calls.append(request)
@@ -48,7 +49,7 @@ class FakeAdmin(AdminServicer):
         return self.model
 
     def ListModels(self, _: pb.ListModelsRequest, __: grpc.ServicerContext) -> pb.ListModelsResponse:
-        return pb.ListModelsResponse(models=[self.model, pb.GetDeploymentResponse(model="price")])
+        return pb.ListModelsResponse(models=[self.model, pb.GetDeploymentResponse(model="price")], notices=self.notices)
 
     def GetHistory(self, request: pb.GetHistoryRequest, _: grpc.ServicerContext) -> pb.GetHistoryResponse:
         self.calls.append(request)
@@ -130,6 +131,18 @@ def test_lines_for_a_pipe_are_plain(admin: tuple[FakeAdmin, str], capsys: pytest
     ]
     line = f"2026-11-23 07:05:07  churn  deploy   1 -> 2     epoch 7  ok  by ana@prod-1  '{REASON}'"
     assert run(capsys, "history", "--server", admin[1])[1].splitlines() == [line]
+
+
+def test_what_is_wrong_is_told(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A replica that serves another version than is deployed says so under the model, the server's own first."""
+    servicer, address = admin
+    servicer.notices.append(f"the audit log was broken: line 3 {HOSTILE}")
+    servicer.model.trouble = f"version 1 of epoch 6 answers here, not version 2 of epoch 7: {HOSTILE}"
+    lines = run(capsys, "status", "--server", address)[1].splitlines()
+    assert lines[0] == "notice: the audit log was broken: line 3 \\x1b[31mred\\x1b[2J"
+    assert lines[1].startswith("churn: version 2 live, epoch 7")
+    assert lines[2] == "churn: version 1 of epoch 6 answers here, not version 2 of epoch 7: \\x1b[31mred\\x1b[2J"
+    assert lines[-1] == "price: nothing live, epoch 0"
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])

@@ -3,9 +3,9 @@
 import logging
 
 from onnxpress.server.cli.loading import LoadingDisplay
-from onnxpress.server.versions.deployer import ModelStatus, VersionStatus
 from onnxpress.server.versions.desired import Desired
 from onnxpress.server.versions.lifecycle import State
+from onnxpress.server.versions.status import ModelStatus, VersionStatus
 
 
 class Line:
@@ -28,7 +28,7 @@ class Line:
 
 def model(name: str, **states: State) -> ModelStatus:
     versions = tuple(VersionStatus(int(number.removeprefix("v")), state) for number, state in states.items())
-    return ModelStatus(name, Desired(1, 0, 0), None, versions)
+    return ModelStatus(name, Desired(name, 1, 0), 1, 0, "", versions)
 
 
 def test_the_line_names_what_loads_until_nothing_does() -> None:

@@ -61,6 +61,13 @@ def test_every_flipped_bit_is_found() -> None:
         assert (broken.value.good.line, broken.value.good.offset) == (wrong, starts[wrong])
 
 
+def test_space_that_means_nothing_counts_too() -> None:
+    """A byte that JSON does not care about is found as well."""
+    one, two = chain(2)
+    with pytest.raises(BrokenChainError, match=r"^line 2, .*its bytes are not those that were written"):
+        read(one + two.replace(b'", "', b'",\t"', 1))
+
+
 def test_a_missing_or_foreign_record_breaks_the_chain() -> None:
     """A record that was taken out, or stands twice, or has another number is found."""
     one, two, three = chain(3)

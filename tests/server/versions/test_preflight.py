@@ -19,7 +19,7 @@ def test_a_repository_may_be_named_relative_to_the_server(
     """The child works in another folder than the server, and finds the package all the same."""
     models.copy(tmp_path / "repository", "numbers")
     monkeypatch.chdir(tmp_path)
-    Trials(Settings(repository=Path("repository"))).load("numbers", 1)
+    Trials(Settings(repository=Path("repository"))).load(Path("repository/numbers/1"), "numbers", 1)
 
 
 def test_what_is_no_model_is_refused_with_the_childs_reason(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_what_is_no_model_is_refused_with_the_childs_reason(tmp_path: Path) -> N
     package.mkdir(parents=True)
     (package / "model.onnx").write_bytes(b"no model")
     with pytest.raises(RefusedPackageError, match=r"model\.onnx is not an ONNX model"):
-        Trials(Settings(repository=tmp_path)).load("broken", 1)
+        Trials(Settings(repository=tmp_path)).load(package, "broken", 1)
 
 
 def test_after_stop_nothing_is_tried(tmp_path: Path) -> None:
@@ -36,4 +36,4 @@ def test_after_stop_nothing_is_tried(tmp_path: Path) -> None:
     trials = Trials(Settings(repository=tmp_path))
     trials.stop()
     with pytest.raises(DrainingError, match="stopping"):
-        trials.load("any", 1)
+        trials.load(tmp_path, "any", 1)

@@ -1,0 +1,206 @@
+"""Carries out what was decided: loads versions, publishes routes, unloads. Decides nothing."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+from onnxpress.packages.errors import OnnxpressError, RefusedPackageError
+from onnxpress.packages.read import Package, read_package
+from onnxpress.server.errors import NotReadyError
+from onnxpress.server.serving.lane import Lane
+from onnxpress.server.serving.routing import Route
+from onnxpress.server.serving.scheduler import Scheduler
+from onnxpress.server.sources.source import Source
+from onnxpress.server.versions.lifecycle import State, check_transition
+from onnxpress.server.versions.loader import Loader
+from onnxpress.server.versions.model import Model
+from onnxpress.server.versions.next_action import Failure, Observed
+from onnxpress.server.versions.preflight import Verdict
+from onnxpress.server.versions.status import VersionStatus
+
+# How long a change waits for requests that the former route or a lane still holds.
+RELEASE_S = 30.0
+# How long one thread waits for another that loads or unloads the same version.
+OTHERS_S = 600.0
+# What a caller reads of a version that nobody has asked to be loaded.
+UNLOADED = "on disk but not loaded: deploy it or load it"
+LOADING = "being loaded: the server is starting"
+GONE = "what the deployment wants live, but not in the repository"
+
+logger = logging.getLogger(__name__)
+
+
+class Actuator:
+    """Every method blocks and may be called from any thread; a model's own state is in Model, under its locks."""
+
+    def __init__(
+        self,
+        source: Source,
+        scheduler: Scheduler,
+        loader: Loader,
+        trial: Callable[[Path, str, int], Verdict],
+        unloaded: Callable[[Lane], None],
+        model_mib_max: int,
+    ) -> None:
+        """`trial` loads a version where it can do no harm; `unloaded` is told when a lane is gone."""
+        self._source = source
+        self._scheduler = scheduler
+        self._loader = loader
+        self._trial = trial
+        self._unloaded = unloaded
+        self._model_mib_max = model_mib_max
+        self.on_change: Callable[[str], None] = lambda _model: None  # set once, before anything is loaded
+
+    def observe(self, model: Model) -> Observed:
+        """What is served now. The caller holds the model's `lock`."""
+        route = self._scheduler.routes.models.get(model.name)
+        states = {status.version: status.state for status in model.versions.values()}
+        live = int(route.live.version) if route is not None and route.live is not None else 0
+        return Observed(live, route.epoch if route is not None else 0, states, dict(model.failures))
+
+    def announce(self, model: Model, versions: Iterable[int]) -> None:
+        """Callers are told to wait, before anything is loaded: NOT_FOUND, which no client retries, would be wrong."""
+        desired = model.desired
+        wanted = {desired.version, desired.previous}
+        unready = {str(version): LOADING if version in wanted else UNLOADED for version in versions}
+        self._scheduler.replace_route(Route(model.name, desired.epoch, None, {}, unready))
+
+    def load(self, model: Model, version: int, *, trial: bool) -> Lane:
+        """The lane of a version, loaded now unless it is ready; its status tells what happened.
+
+        Raises UnknownModelError, UnknownVersionError, RefusedPackageError, DrainingError, NotReadyError.
+        """
+        with model.lock:
+            status = self._await_others(model, version)
+            if status.state is State.READY and status.lane is not None:
+                return status.lane
+            try:
+                folder = self._source.fetch(model.name, version)
+            except OnnxpressError as error:
+                self._failed(model, version, str(error))
+                raise
+            status = self._enter(model, status, State.LOADING)
+        try:
+            lane = self._load(model.name, version, folder, trial=trial)
+        except OnnxpressError as error:
+            self._give_up(model, status, str(error))
+            raise
+        except Exception as error:
+            self._give_up(model, status, "an unforeseen error, see the log")
+            logger.exception("loading version %d of model %r", version, model.name)
+            raise RefusedPackageError(
+                f"version {version} of {model.name!r} cannot be loaded: {type(error).__name__}"
+            ) from error
+        with model.lock:
+            model.failures.pop(version, None)
+            self._enter(model, replace(status, lane=lane), State.READY)
+        logger.info("model %r version %d is ready, batches of up to %d rows", model.name, version, lane.cost.batch_rows)
+        if lane.signature.alone:
+            logger.warning("model %r version %d: shared batches: no: %s", model.name, version, lane.signature.alone)
+        return lane
+
+    def read(self, name: str, version: int) -> Package:
+        """The package of a version as it lies there now. Raises what `Source.fetch` and `read_package` raise."""
+        return read_package(self._source.fetch(name, version), name, version, self._model_mib_max)
+
+    def publish(self, model: Model, *, flip: bool) -> None:
+        """Replaces the model's route. `flip`: to what is desired, which is ready; else what answers now goes on.
+
+        Waits until no request is held that a former route sent. The caller holds `changing` unless it does not flip.
+        """
+        with model.lock:
+            former = self._scheduler.routes.models.get(model.name)
+            lanes = {
+                str(s.version): s.lane for s in model.versions.values() if s.lane is not None and s.state is State.READY
+            }
+            live, epoch = str(model.desired.version), model.desired.epoch
+            if not flip and former is not None:
+                live, epoch = former.live.version if former.live is not None else "", former.epoch
+            route = Route(model.name, epoch, lanes.get(live), lanes, self._unready(model, lanes))
+            if (replaced := self._scheduler.replace_route(route)) is not None:
+                model.formers.append(replaced)
+            formers = list(model.formers)
+        self.on_change(model.name)
+        until = monotonic() + RELEASE_S
+        for one in formers:
+            if not self._scheduler.wait_released(one, max(0.0, until - monotonic())):
+                logger.warning("model %r: epoch %d still holds %d requests", model.name, one.epoch, one.held)
+        with model.lock:
+            model.formers = [one for one in model.formers if one.held and one not in formers]
+
+    def unload(self, model: Model, versions: Iterable[int]) -> None:
+        """Drains and drops versions; those that are not ready are left. The caller holds `changing`."""
+        with model.lock:
+            ready = [model.versions[one] for one in versions if model.versions[one].state is State.READY]
+            draining = [self._enter(model, status, State.DRAINING) for status in ready]
+        if not draining:
+            return
+        self.publish(model, flip=False)
+        for status in draining:
+            lane = status.lane
+            assert lane is not None, "only loaded versions drain"
+            if not self._scheduler.wait_released(lane, RELEASE_S):
+                logger.warning("%r keeps its leases; it is left to them", lane)
+            with model.lock:
+                self._enter(model, replace(status, lane=None), State.AVAILABLE)
+            self._unloaded(lane)
+        self.publish(model, flip=False)
+
+    def _unready(self, model: Model, lanes: dict[str, Lane]) -> dict[str, str]:
+        """Versions that exist and do not answer, and why."""
+        unready = {str(version): UNLOADED for version in self._source.versions(model.name)}
+        unready |= {
+            str(s.version): s.state.value + (f" ({s.reason})" if s.reason else "")
+            for s in model.versions.values()
+            if s.state is not State.AVAILABLE
+        }
+        if model.desired.version:
+            unready.setdefault(str(model.desired.version), GONE)
+        return {version: why for version, why in unready.items() if version not in lanes}
+
+    def _await_others(self, model: Model, version: int) -> VersionStatus:
+        """The status of a version that no other thread is loading or unloading. The caller holds `lock`."""
+
+        def status() -> VersionStatus:
+            return model.versions.get(version) or VersionStatus(version, State.AVAILABLE)
+
+        busy = (State.LOADING, State.DRAINING)
+        if not model.lock.wait_for(lambda: status().state not in busy, OTHERS_S):
+            raise NotReadyError(f"version {version} of {model.name!r} is {status().state.value} for too long")
+        return status()
+
+    def _load(self, name: str, version: int, folder: Path, *, trial: bool) -> Lane:
+        if not trial:
+            return self._loader.load(read_package(folder, name, version, self._model_mib_max))
+        verdict = self._trial(folder, name, version)
+        package = read_package(folder, name, version, self._model_mib_max)
+        if package.digest != verdict.digest:
+            raise RefusedPackageError(f"version {version} of {name!r} was changed while it was tried")
+        return self._loader.load(package, verdict.curve, verdict.sharing)
+
+    def _give_up(self, model: Model, status: VersionStatus, reason: str) -> None:
+        with model.lock:
+            self._enter(model, replace(status, reason=reason), State.FAILED)
+            self._failed(model, status.version, reason)
+
+    def _failed(self, model: Model, version: int, reason: str) -> None:
+        """Callers are told why, and the reconciler when to try again. The caller holds `lock`."""
+        if version in (model.desired.version, model.desired.previous):
+            model.failures[version] = Failure.after(model.failures.get(version), reason, monotonic())
+        former = self._scheduler.routes.models.get(model.name)
+        live, lanes, epoch = (former.live, former.lanes, former.epoch) if former else (None, {}, model.desired.epoch)
+        # The same lanes with other reasons: nothing moves, so nothing is waited for.
+        self._scheduler.replace_route(Route(model.name, epoch, live, lanes, self._unready(model, lanes)))
+        if former is not None:
+            model.formers = [one for one in (*model.formers, former) if one.held]
+        self.on_change(model.name)
+
+    def _enter(self, model: Model, status: VersionStatus, state: State) -> VersionStatus:
+        check_transition(status.state, state)
+        entered = replace(status, state=state, reason=status.reason if state is State.FAILED else "")
+        model.versions[status.version] = entered
+        model.lock.notify_all()
+        self.on_change(model.name)
+        return entered

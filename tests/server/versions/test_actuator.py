@@ -1,0 +1,109 @@
+"""Loading, publishing and unloading, whoever decided it."""
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from onnxpress.packages.errors import RefusedPackageError
+from onnxpress.server.sources.folder import FolderSource
+from onnxpress.server.versions import actuator
+from onnxpress.server.versions.lifecycle import State
+from tests.server.versions.control_plane import ControlPlane, add
+
+
+class Elsewhere(FolderSource):
+    """A source whose packages lie somewhere else than in Triton's layout."""
+
+    def fetch(self, model: str, version: int) -> Path:
+        target = self.root / "cache" / f"{model}-{version}"
+        if not target.exists():
+            shutil.copytree(super().fetch(model, version), target)
+        return target
+
+
+def test_packages_are_read_where_the_source_says(tmp_path: Path) -> None:
+    """What is loaded, tried and checked is what `fetch` gave: a broken file in the layout goes unseen."""
+    add(tmp_path, "churn", 1, 2)
+    source = Elsewhere(tmp_path)
+    for version in (1, 2):
+        source.fetch("churn", version)
+        (tmp_path / f"churn/{version}/model.onnx").write_bytes(b"no model")
+    with ControlPlane(tmp_path, source=source).start() as plane:
+        assert plane.live() == (2, 0)
+        plane.deployer.deploy("churn", 1, None, "", "ada")
+        assert plane.live() == (1, 1)
+
+
+def test_two_threads_load_a_version_once(tmp_path: Path) -> None:
+    """Who comes while a version is being loaded waits, and gets the same lane."""
+    add(tmp_path, "churn", 1, 2)
+    with ControlPlane(tmp_path).start() as plane:
+        plane.hanging.add(1)
+        model = plane.reconciler.known("churn")
+        lanes: list[object] = []
+        threads = [
+            threading.Thread(target=lambda: lanes.append(plane.actuator.load(model, 1, trial=True))) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        assert plane.hangs.wait(30)
+        plane.go.set()
+        for thread in threads:
+            thread.join(30)
+        assert len(lanes) == 3
+        assert len(set(map(id, lanes))) == 1
+        assert plane.trials.count(1) == 1
+
+
+def test_a_version_that_changed_while_it_was_tried_is_refused(tmp_path: Path) -> None:
+    """What is loaded is what was tried, by its digest; the reason is told to callers that name the version."""
+    add(tmp_path, "churn", 1, 2)
+    with ControlPlane(tmp_path).start() as plane:
+        plane.hanging.add(1)
+        model = plane.reconciler.known("churn")
+        tried = plane.actuator._trial
+
+        def changed(folder: Path, name: str, version: int) -> object:
+            verdict = tried(folder, name, version)
+            shutil.copy(tmp_path / "churn/2/model.onnx", folder / "model.onnx")
+            return verdict
+
+        plane.go.set()
+        plane.actuator._trial = changed  # type: ignore[assignment]
+        with pytest.raises(RefusedPackageError, match="changed while it was tried"):
+            plane.actuator.load(model, 1, trial=True)
+        assert plane.states()[1] is State.FAILED
+        assert "changed while it was tried" in plane.scheduler.routes.models["churn"].unready["1"]
+
+
+def test_a_flip_waits_for_every_former_route(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that an older route sent are waited for, although routes with other reasons came in between."""
+    monkeypatch.setattr(actuator, "RELEASE_S", 0.0)
+    add(tmp_path, "churn", 1, 2)
+    with ControlPlane(tmp_path).start() as plane:
+        model = plane.reconciler.known("churn")
+        oldest = plane.scheduler.routes.models["churn"]
+        oldest.held = 1
+        plane.broken.add(1)
+        with pytest.raises(RefusedPackageError):
+            plane.actuator.load(model, 1, trial=True)
+        assert plane.scheduler.routes.models["churn"] is not oldest
+        waited: list[object] = []
+        released = plane.scheduler.wait_released
+        monkeypatch.setattr(
+            plane.scheduler, "wait_released", lambda held, timeout: waited.append(held) or released(held, timeout)
+        )
+        plane.actuator.publish(model, flip=True)
+        assert oldest in waited
+        oldest.held = 0
+
+
+def test_a_package_that_vanished_is_told(tmp_path: Path) -> None:
+    """A version that is loaded and no longer on disk serves on, and its status says so."""
+    add(tmp_path, "churn", 1, 2)
+    with ControlPlane(tmp_path).start() as plane:
+        shutil.rmtree(tmp_path / "churn/2")
+        (one, two) = plane.reconciler.status("churn").versions
+        assert (one.state, two.state, two.reason) == (State.AVAILABLE, State.READY, "package missing")
