@@ -14,7 +14,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -199,6 +199,7 @@ class FileAuditLog:
         """Keeps the broken file under another name, and goes on from the last right record in a new one."""
         kept = self._path.with_name(f"{AUDIT_FILE}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
         shutil.copyfile(self._path, kept)
+        _fsync(kept)
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         fresh = self._path.with_name(f".{AUDIT_FILE}.new")
@@ -216,7 +217,7 @@ class FileAuditLog:
             copy.flush()
             os.fsync(copy.fileno())
         fresh.replace(self._path)
-        _fsync_folder(self._path.parent)
+        _fsync(self._path.parent)
         self._inode = self._path.stat().st_ino
         good = error.good
         self._take(sealed, Place(good.offset + len(line), good.line + 1, sealed["sequence"], sealed["hash"]))
@@ -239,7 +240,7 @@ class FileAuditLog:
             os.close(file)
         self._inode = status.st_ino
         if not status.st_size:
-            _fsync_folder(self._path.parent)
+            _fsync(self._path.parent)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -276,8 +277,9 @@ class FileAuditLog:
                     ) from None
                 pause.wait(LOCK_TRY_S)
             else:
-                os.ftruncate(file, 0)
-                os.pwrite(file, self._server.encode(), 0)
+                with suppress(OSError):  # a full disk: then the name is missing from somebody's error, no more
+                    os.ftruncate(file, 0)
+                    os.pwrite(file, self._server.encode(), 0)
                 return
 
 
@@ -290,9 +292,10 @@ def state_of(record: Record) -> AuditState:
     return AuditState(state) if state else AuditState.COMMITTED if record["result"] == OK else AuditState.ABORTED
 
 
-def _fsync_folder(folder: Path) -> None:
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _fsync(path: Path) -> None:
+    """Of a file or folder that is not open."""
+    file = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(file)
     finally:
-        os.close(directory)
+        os.close(file)

@@ -64,11 +64,17 @@ class Deployer:
 
     def settle(self) -> None:
         """Tells, at the start, what became of changes that servers which have ended were making."""
-        for name in sorted({intent.fact.model for intent in self._audit.unfinished()}):
+        try:
+            names = {intent.fact.model for intent in self._audit.unfinished()}
+        except StateWriteError as error:
+            logger.error("changes without an outcome stay so: %s", error)  # noqa: TRY400
+            return
+        for name in sorted(names):
             try:
                 self._settle(name)
             except OnnxpressError as error:
-                logger.error("model %r: its unfinished changes stay so: %s", name, error)  # noqa: TRY400
+                # The next change of the model will do it; until then history shows them as intents.
+                logger.error("model %r: changes without an outcome stay so: %s", name, error)  # noqa: TRY400
 
     def deploy(self, name: str, version: int, expected_epoch: int | None, reason: str, actor: str) -> Outcome:
         """Makes `version` live. When this returns, every request sent afterwards is answered by it.

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from onnxpress.server.errors import StateWriteError
@@ -32,7 +33,8 @@ class StateFolder:
                 self._refuse_strangers(told)
                 self._file = os.open(self._folder / self.server, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
                 fcntl.flock(self._file, fcntl.LOCK_EX)
-                os.write(self._file, json.dumps(told).encode())
+                with suppress(OSError):  # a full disk must not keep a server from serving; the lock is what counts
+                    os.write(self._file, json.dumps(told).encode())
             finally:
                 os.close(directory)
         except OSError as error:

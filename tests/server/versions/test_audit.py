@@ -259,6 +259,22 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
         opened(tmp_path / "file" / "audit")
 
 
+def test_a_full_disk_does_not_keep_it_from_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that restarts on a full disk reads its log; only changes are refused."""
+    opened(tmp_path).begin(fact(1))
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    for name in ("write", "pwrite", "ftruncate"):
+        monkeypatch.setattr(os, name, full)
+    log = opened(tmp_path, "here.2.00")
+    assert [state for _, state, _ in told(log)] == ["intent"]
+    assert len(log.unfinished()) == 1
+    with pytest.raises(StateWriteError, match="No space left on device"):
+        log.begin(fact(2))
+
+
 def test_threads_do_not_fork_the_chain(tmp_path: Path) -> None:
     """Changes of several models at once are one chain too."""
     log = opened(tmp_path)

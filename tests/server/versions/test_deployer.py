@@ -14,6 +14,7 @@ from onnxpress.server.errors import (
     UnknownModelError,
     UnknownVersionError,
 )
+from onnxpress.server.facts import AdminFact
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.versions.audit import AuditState, FileAuditLog, Intent
 from onnxpress.server.versions.deployer import Deployer
@@ -156,6 +157,20 @@ def test_what_is_desired_already_is_awaited(tmp_path: Path) -> None:
         done = two.deployer.deploy("churn", 1, None, "", "bob")
         assert (done.epoch, done.changed, two.live()) == (1, False, (1, 1))
         assert [change[:3] for change in two.history()] == [("deploy", 1, "committed")]
+
+
+def test_the_start_settles_what_it_can(tmp_path: Path) -> None:
+    """A model whose deployment cannot be read keeps its intent; those of the others get their outcome."""
+    for name in ("a", "churn", "z"):
+        add(tmp_path, name, 1)
+    with ControlPlane(tmp_path) as dead:
+        for name in ("a", "churn", "z"):
+            dead.audit.begin(AdminFact("ada", "deploy", name, 0, 1, 1, "", ""))
+    (tmp_path / "churn/deployment.json").write_text("{")
+    with ControlPlane(tmp_path).start() as plane:
+        assert {name: plane.history(name)[0][2] for name in ("a", "churn", "z")} == {
+            "a": "aborted", "churn": "intent", "z": "aborted",
+        }  # fmt: skip
 
 
 def test_an_unloaded_version_is_deployed_again(plane: ControlPlane) -> None:

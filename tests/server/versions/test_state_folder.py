@@ -1,5 +1,6 @@
 """Who uses a state folder, and who may."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,21 @@ def test_nothing_stays(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "state/servers").iterdir()] == [state.server]
     state.close()
     assert list((tmp_path / "state/servers").iterdir()) == []
+
+
+def test_a_full_disk_does_not_keep_a_server_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its place cannot be described, the lock alone says that it lives."""
+
+    def full(_file: int, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    one = StateFolder(tmp_path / "state", tmp_path)
+    two = StateFolder(tmp_path / "state", tmp_path)
+    assert two.alive(one.server)
+    one.close()
+    assert not two.alive(one.server)
+    two.close()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
