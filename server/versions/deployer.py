@@ -29,6 +29,7 @@ class Attempt:
     audit: FileAuditLog
     fact: AdminFact
     intent: Intent | None = None
+    undecided: bool = False  # it failed, and yet may have been carried out
 
     def begin(self, *, epoch: int) -> Intent:
         """The intent, on disk, to reach `epoch`. Raises StateWriteError."""
@@ -147,7 +148,11 @@ class Deployer:
                 self._check_on_disk(model, version, lane)
                 attempt.fact = replace(attempt.fact, digest=lane.digest)
                 after = desired.after(intent.change, version, history, fact.reason, fact.actor)
-                self._store.compare_and_swap(after)
+                try:
+                    self._store.compare_and_swap(after)
+                except StateWriteError:
+                    attempt.undecided = self._store.read(model.name) == after
+                    raise
             self._reconciler.desire(model, after)
             try:
                 attempt.commit(epoch=after.epoch)
@@ -180,6 +185,8 @@ class Deployer:
         try:
             yield attempt
         except OnnxpressError as error:
+            if attempt.undecided:
+                raise  # an intent without an outcome is the truth, until the deployment is read again
             try:
                 attempt.refuse(error)
             except StateWriteError as unwritten:

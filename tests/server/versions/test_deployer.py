@@ -1,6 +1,7 @@
 """Changes of what is live: what they leave in the audit log, whatever becomes of them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,28 @@ def test_a_deployment_that_cannot_be_written_leaves_no_ok(plane: ControlPlane, m
     assert records(plane) == [("deploy", "intent", 1), ("deploy", "aborted", 0)]
     assert plane.live() == (3, 0)
     assert plane.states()[1].value == "available"
+
+
+def test_a_deployment_that_may_not_last_is_neither_refused_nor_committed(
+    plane: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When its name cannot be synced the caller is told so; what is on disk is followed, and then in the log."""
+    fsync = os.fsync
+
+    def failing(file: int) -> None:
+        if Path(f"/proc/self/fd/{file}").resolve() == tmp_path / "churn":
+            raise OSError(5, "Input/output error")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(StateWriteError, match="Input/output error"):
+        plane.deployer.deploy("churn", 1, None, "", "ada")
+    assert plane.history() == [("deploy", 1, "intent", "no outcome yet")]
+    monkeypatch.undo()
+    plane.poll()
+    assert plane.live() == (1, 1)
+    plane.deployer.deploy("churn", 2, None, "", "ada")
+    assert plane.history() == [("deploy", 1, "committed", "ok"), ("deploy", 2, "committed", "ok")]
 
 
 def test_an_outcome_that_cannot_be_written_is_made_up_for(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
