@@ -170,7 +170,10 @@ class Reconciler:
         turns = [turn for turn in self._turns if not turn.done()]
         for model in self._known_models():
             action = self._next(model)
-            if not model.reconciling and not isinstance(action, Rest) and not self._stop.is_set():
+            if model.reconciling or isinstance(action, Rest) or self._stop.is_set():
+                continue
+            # A change that is being made here publishes and unloads itself; what fails to load must not wait for it.
+            if isinstance(action, Load) or not model.changing.locked():
                 model.reconciling = True
                 turns.append(self._workers.submit(self._catch_up, model))
         self._turns = turns

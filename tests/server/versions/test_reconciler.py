@@ -10,6 +10,7 @@ from onnxpress.server.serving.lane import Lane
 from onnxpress.server.versions import actuator, reconciler
 from onnxpress.server.versions.actuator import Actuator
 from onnxpress.server.versions.lifecycle import State
+from onnxpress.server.versions.model import Model
 from tests.server.versions.control_plane import ControlPlane, add, replicas
 
 READY, AVAILABLE, FAILED = State.READY, State.AVAILABLE, State.FAILED
@@ -165,6 +166,23 @@ def test_a_rollback_does_not_wait_for_a_version_that_hangs(root: Path) -> None:
         two.reconciler.await_workers()
         two.poll()
         assert (two.live(), two.states()[1]) == ((3, 2), AVAILABLE)
+
+
+def test_a_poll_leaves_a_change_that_is_being_made_to_itself(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a deploy is between its swap and its flip, a poll starts no worker for what the deploy does next."""
+    turns: list[object] = []
+    with ControlPlane(root).start() as plane:
+        publish = Actuator.publish
+
+        def polled(self: Actuator, model: Model, *, flip: bool) -> None:
+            monkeypatch.setattr(plane.reconciler, "_catch_up", turns.append)
+            plane.reconciler.poll()
+            publish(self, model, flip=flip)
+
+        monkeypatch.setattr(Actuator, "publish", polled)
+        plane.deployer.deploy("churn", 1, None, "", "ada")
+        plane.reconciler.await_workers()
+        assert (turns, plane.live()) == ([], (1, 1))
 
 
 def test_a_start_that_fails_is_tried_again(root: Path, clock: Clock) -> None:
