@@ -13,7 +13,7 @@ from onnxpress.cli.output import facts_of, print_fields, print_json
 # The frameworks are imported by the conversion itself: --help and completion do without.
 if TYPE_CHECKING:
     from onnxpress.converters.progress import Step
-    from onnxpress.packages.write import Package
+    from onnxpress.packages.package import Package
     from onnxpress.protos.package_pb2 import Tensor
 
 # As `converters/convert.py` has them; a test holds them equal.
@@ -108,7 +108,6 @@ def _facts(package: "Package", path: Path) -> dict[str, Any]:
 
     manifest, parity = package.manifest, package.parity
     session = Session(package.onnx)
-    inputs = {key.removeprefix("inputs/"): value for key, value in package.golden.items() if key.startswith("inputs/")}
     return {
         "package": str(path),
         "name": manifest.name,
@@ -129,8 +128,8 @@ def _facts(package: "Package", path: Path) -> dict[str, Any]:
         "seconds": parity.seconds,
         "notes": list(manifest.notes),
         "sampled": list(parity.sampled),
-        "row_us": microseconds(session, inputs, 1),
-        "rows_128_us": microseconds(session, inputs, 128),
+        "row_us": microseconds(session, package.golden.inputs, 1),
+        "rows_128_us": microseconds(session, package.golden.inputs, 128),
     }
 
 

@@ -18,7 +18,8 @@ from onnxpress.converters.gate.splits import tree_size
 from onnxpress.converters.profile import profile_of
 from onnxpress.converters.progress import Progress, Step, silent
 from onnxpress.packages.errors import ConversionRefused
-from onnxpress.packages.write import Package, check_name
+from onnxpress.packages.package import Package
+from onnxpress.packages.write import check_name
 from onnxpress.protos.package_pb2 import Feature, Layout, Manifest, Source, Tensor
 
 # The modules whose FAMILY objects are tried in this order: scikit-learn's would claim the boosters' wrappers, too.

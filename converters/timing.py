@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpress.converters.family import Tensors
 from onnxpress.converters.runtime import Session
+from onnxpress.packages.golden import Arrays
 
 RUNS = 100
 BUDGET_SECONDS = 0.5
 
 
-def microseconds(session: Session, inputs: Tensors, rows: int) -> float:
+def microseconds(session: Session, inputs: Arrays, rows: int) -> float:
     """The median time of a run on that many of the stored rows, repeated to fill, one thread."""
     batch = {name: _filled(values, rows) for name, values in inputs.items()}
     taken: list[float] = []

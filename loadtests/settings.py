@@ -8,8 +8,9 @@ from typing import Any
 from onnxpress.loadtests.errors import UsageError
 from onnxpress.loadtests.measure.tally import Kind
 from onnxpress.loadtests.verdict.slo import Objectives, Validity, read_slo
-from onnxpress.loadtests.workload.packages import Package, read_packages
+from onnxpress.loadtests.workload.packages import read_packages
 from onnxpress.loadtests.workload.shapes import Arrivals, Phase, overload, spike, steady
+from onnxpress.packages.package import Package
 
 SUITES = {
     "steady": "one rate; every objective holds all the time",

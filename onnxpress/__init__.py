@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxpress.converters.convert import convert
-    from onnxpress.packages.errors import ConversionRefused
-    from onnxpress.packages.write import Package
+    from onnxpress.packages.errors import ConversionRefused, RefusedPackageError
+    from onnxpress.packages.package import Package
+    from onnxpress.packages.read import load
 
-__all__ = ["ConversionRefused", "Package", "convert"]
+__all__ = ["ConversionRefused", "Package", "RefusedPackageError", "convert", "load"]
 
 HOMES = {
     "ConversionRefused": "onnxpress.packages.errors",
-    "Package": "onnxpress.packages.write",
+    "Package": "onnxpress.packages.package",
+    "RefusedPackageError": "onnxpress.packages.errors",
     "convert": "onnxpress.converters.convert",
+    "load": "onnxpress.packages.read",
 }
 
 

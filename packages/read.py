@@ -1,24 +1,27 @@
 """A version's folder on disk, read once and believed only after its digests hold."""
 
-import hashlib
-from dataclasses import dataclass
+import os
 from pathlib import Path
+from typing import TypeVar
 
 from google.protobuf import json_format, message
 
+from onnxpress.packages.digests import check_contents
 from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.packages.golden import Golden
 from onnxpress.packages.graph import graphs
+from onnxpress.packages.names import VERSION_RULE, is_version
+from onnxpress.packages.package import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    PARITY_FILE,
+    PROFILE_FILE,
+    Package,
+)
 from onnxpress.protos.onnx_graph_pb2 import GraphProto, ModelProto, TensorProto
-from onnxpress.protos.package_pb2 import Manifest, ParityReport
+from onnxpress.protos.package_pb2 import Manifest, ParityReport, Profile
 
-MODEL_FILE = "model.onnx"
-MANIFEST_FILE = "manifest.json"
-GOLDEN_FILE = "golden.npz"
-PARITY_FILE = "parity.json"
-# Whose graphs our converters write; a model that came as ONNX is a stranger's, whatever package it lies in.
-OUR_FRAMEWORKS = frozenset({"sklearn", "xgboost", "lightgbm"})
-BATCHES = "B"  # the generator of parity.json that runs the same rows in other batches
 FORMAT = 1
 IR_VERSION_MAX = 13
 NODES_MAX = 200_000
@@ -26,19 +29,19 @@ INITIALIZERS_MAX = 200_000
 SUPPORTED = "ai.onnx and ai.onnx.ml"
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 MIB = 1024 * 1024
+MODEL_MIB_MAX = 2048  # protobuf has no larger messages
+M = TypeVar("M", bound=message.Message)
 
 
-@dataclass(frozen=True)
-class Package:
-    """What was read from disk: these bytes were checked, these bytes are loaded."""
+def load(path: str | os.PathLike[str], model_mib_max: int = MODEL_MIB_MAX) -> Package:
+    """The package in a version's folder, such as models/churn/1, with its file digests verified.
 
-    model: str
-    version: int
-    onnx: bytes
-    digest: str  # SHA-256 of onnx, hexadecimal
-    manifest: Manifest | None  # None: a bare model.onnx, as Triton's users have them
-    golden: Golden | None
-    proved: bool = False  # our own converter's graph, whose rows gave the same bits in every batch
+    Raises RefusedPackageError saying which file is wrong and why, or that the folder is no version's.
+    """
+    folder = Path(path).resolve()
+    if not is_version(folder.name):
+        raise RefusedPackageError(f"{folder.name} is not {VERSION_RULE}, as a version's folder is named")
+    return read_package(folder, folder.parent.name, int(folder.name), model_mib_max)
 
 
 def read_package(folder: Path, model: str, version: int, model_mib_max: int) -> Package:
@@ -46,9 +49,8 @@ def read_package(folder: Path, model: str, version: int, model_mib_max: int) -> 
 
     Raises RefusedPackageError saying which file is wrong and why, or that the manifest is of another model or version.
     """
-    onnx = _read(folder / MODEL_FILE, model_mib_max * MIB)
-    digest = hashlib.sha256(onnx).hexdigest()
-    manifest, golden, proved = None, None, False
+    contents = {MODEL_FILE: _read(folder / MODEL_FILE, model_mib_max * MIB)}
+    manifest = Manifest(name=model, version=version)
     if (folder / MANIFEST_FILE).exists():
         manifest = _read_manifest(folder)
         if (manifest.name, manifest.version) != (model, version):
@@ -56,19 +58,21 @@ def read_package(folder: Path, model: str, version: int, model_mib_max: int) -> 
                 f"{MANIFEST_FILE} is of version {manifest.version} of {manifest.name!r}, "
                 f"but the package lies in the folder of version {version} of {model!r}"
             )
-        contents = {MODEL_FILE: onnx}
         for name in manifest.files:
             if Path(name).name != name:
                 raise RefusedPackageError(f"{MANIFEST_FILE} names a file outside its package")
             if name not in contents:
                 contents[name] = _read(folder / name, model_mib_max * MIB)
-        _check_digests(manifest, contents)
-        if GOLDEN_FILE in contents:
-            golden = _read_golden(contents[GOLDEN_FILE])
-        if PARITY_FILE in contents:
-            proved = manifest.source.framework in OUR_FRAMEWORKS and _proves_batches(contents[PARITY_FILE])
-    check_graph(onnx)
-    return Package(model, version, onnx, digest, manifest, golden, proved)
+        check_contents(manifest, contents)
+    check_graph(contents[MODEL_FILE])
+    return Package(
+        onnx=contents[MODEL_FILE],
+        manifest=manifest,
+        profile=_parse(PROFILE_FILE, contents.get(PROFILE_FILE, b"{}"), Profile()),
+        parity=_parse(PARITY_FILE, contents.get(PARITY_FILE, b"{}"), ParityReport()),
+        golden=_read_golden(contents[GOLDEN_FILE]) if GOLDEN_FILE in contents else Golden({}, {}, {}),
+        folder=folder,
+    )
 
 
 def _read(path: Path, bytes_max: int) -> bytes:
@@ -82,34 +86,19 @@ def _read(path: Path, bytes_max: int) -> bytes:
 
 
 def _read_manifest(folder: Path) -> Manifest:
-    raw = _read(folder / MANIFEST_FILE, MIB * 16)
-    try:
-        manifest = json_format.Parse(raw, Manifest(), ignore_unknown_fields=True)
-    except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise RefusedPackageError(f"{MANIFEST_FILE} is not a manifest: {error}") from error
+    manifest = _parse(MANIFEST_FILE, _read(folder / MANIFEST_FILE, MIB * 16), Manifest())
     if manifest.format != FORMAT:
-        raise RefusedPackageError(f"{MANIFEST_FILE} has format {manifest.format}, this server reads {FORMAT}")
+        raise RefusedPackageError(f"{MANIFEST_FILE} has format {manifest.format}, this onnxpress reads {FORMAT}")
     if MODEL_FILE not in manifest.files:
         raise RefusedPackageError(f"{MANIFEST_FILE} names no digest of {MODEL_FILE}")
     return manifest
 
 
-def _check_digests(manifest: Manifest, contents: dict[str, bytes]) -> None:
-    for name, file in manifest.files.items():
-        found = hashlib.sha256(contents[name]).hexdigest()
-        if found != file.sha256:
-            raise RefusedPackageError(f"{name} has digest {found[:12]}…, the manifest says {file.sha256[:12]}…")
-
-
-def _proves_batches(raw: bytes) -> bool:
-    """Whether parity.json says that the model is exact, and that no row had other bits in another batch."""
+def _parse(name: str, raw: bytes, contract: M) -> M:
     try:
-        report = json_format.Parse(raw, ParityReport(), ignore_unknown_fields=True)
-    except (json_format.ParseError, UnicodeDecodeError):
-        return False
-    return report.exact and any(
-        found.generator == BATCHES and found.rows > 0 and found.outside == 0 for found in report.generators
-    )
+        return json_format.Parse(raw, contract, ignore_unknown_fields=True)
+    except (json_format.ParseError, UnicodeDecodeError) as error:
+        raise RefusedPackageError(f"{name} is not what it must be: {error}") from error
 
 
 def _read_golden(raw: bytes) -> Golden:

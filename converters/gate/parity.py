@@ -2,10 +2,12 @@
 
 import time
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import onnx
 import pandas as pd
+from numpy.typing import NDArray
 
 from onnxpress.converters.family import (
     Answer,
@@ -24,6 +26,7 @@ from onnxpress.converters.progress import Progress, Step, silent
 from onnxpress.converters.runtime import Session
 from onnxpress.converters.sample import feeds, sent
 from onnxpress.packages.errors import ConversionRefused, RunError
+from onnxpress.packages.golden import Golden
 from onnxpress.protos.package_pb2 import ParityReport
 
 # Time budget of each generator in seconds; the sum bounds the gate. `sampled` reports what did not fit.
@@ -44,7 +47,7 @@ class Proof:
 
     schema: Schema
     report: ParityReport
-    golden: Tensors
+    golden: Golden
     exact_datatype: str
     notes: list[str]
     # Column -> the only values that the original accepts, where it refuses every other value that was tried.
@@ -250,12 +253,17 @@ def _refusal_notes(original: Original) -> list[str]:
     return notes
 
 
-def _golden(gate: Gate, schema: Schema) -> Tensors:
+def _golden(gate: Gate, schema: Schema) -> Golden:
     """The golden rows and the original's answers, without pickled objects: text as numpy text."""
     rows = pd.concat([part for part, _ in gate.golden], ignore_index=True)
     answer = joined_answer([part for _, part in gate.golden])
     assert answer is not None
-    stored = {f"inputs/{name}": values for name, values in feeds(rows, schema).items()}
-    stored |= {f"outputs/{name}": values for name, values in answer.outputs.items()}
-    stored |= {f"tolerance/{name}": values.astype(np.float64) for name, values in answer.tolerance.items()}
-    return {name: values.astype(str) if values.dtype.kind in "OU" else values for name, values in stored.items()}
+    return Golden(
+        {name: _as_text(values) for name, values in feeds(rows, schema).items()},
+        {name: _as_text(values) for name, values in answer.outputs.items()},
+        {name: values.astype(np.float64) for name, values in answer.tolerance.items()},
+    )
+
+
+def _as_text(values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype(str) if values.dtype.kind in "OU" else values

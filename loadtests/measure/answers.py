@@ -10,11 +10,11 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from numpy.typing import NDArray
 
-from onnxpress.loadtests.workload.packages import Package
 from onnxpress.loadtests.workload.payloads import Payload
 from onnxpress.packages.datatypes import DATATYPES
 from onnxpress.packages.golden import Golden
 from onnxpress.packages.names import is_version
+from onnxpress.packages.package import Package
 from onnxpress.protos.inference_pb2 import ModelInferResponse
 from onnxpress.protos.package_pb2 import Task
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.loadtests.errors import UsageError
-from onnxpress.loadtests.workload.packages import Columns, Package
+from onnxpress.loadtests.workload.packages import Columns
 from onnxpress.packages.datatypes import DATATYPES
 from onnxpress.packages.golden import Golden
+from onnxpress.packages.package import Package
 from onnxpress.protos.inference_pb2 import ModelInferRequest
 from onnxpress.protos.package_pb2 import FeatureProfile
 

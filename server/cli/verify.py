@@ -19,7 +19,8 @@ def verify(package: Path, output: str) -> None:
     # ONNX Runtime is needed by a package that is there, not by --help.
     from onnxpress.packages.errors import OnnxpressError
     from onnxpress.packages.names import VERSION_RULE, is_version
-    from onnxpress.packages.read import MODEL_FILE, read_package
+    from onnxpress.packages.package import MODEL_FILE
+    from onnxpress.packages.read import read_package
     from onnxpress.server.serving import runtime
     from onnxpress.server.settings import Settings
     from onnxpress.server.versions.loader import Loader
@@ -38,8 +39,8 @@ def verify(package: Path, output: str) -> None:
     facts = {
         "package": str(package),
         "digest": read.digest,
-        "files": len(read.manifest.files) if read.manifest else 0,
-        "golden_rows": len(next(iter(read.golden.outputs.values()), ())) if read.golden else 0,
+        "files": len(read.manifest.files),
+        "golden_rows": len(read.golden),
         "onnxruntime_version": runtime.VERSION,
         # A version whose rows cannot be batched has no measured curve.
         "row_us": lane.cost.curve[1] if lane.signature.batchable else None,

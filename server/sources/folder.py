@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxpress.packages.names import is_model_name, is_version
-from onnxpress.packages.read import MODEL_FILE
+from onnxpress.packages.package import MODEL_FILE
 from onnxpress.server.errors import UnknownModelError, UnknownVersionError
 
 

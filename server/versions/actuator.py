@@ -7,7 +7,8 @@ from pathlib import Path
 from time import monotonic
 
 from onnxpress.packages.errors import OnnxpressError, RefusedPackageError
-from onnxpress.packages.read import Package, read_package
+from onnxpress.packages.package import Package
+from onnxpress.packages.read import read_package
 from onnxpress.server.errors import NotReadyError
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.routing import Route

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.packages.golden import Golden, as_feed
 from onnxpress.packages.graph import constants, scalars
-from onnxpress.packages.read import Package, check_graph
+from onnxpress.packages.package import Package
+from onnxpress.packages.read import check_graph
 from onnxpress.packages.runtime import replay
 from onnxpress.protos.onnx_graph_pb2 import ModelProto
 from onnxpress.protos.package_pb2 import Manifest
@@ -37,10 +38,10 @@ class Loader:
         """
         graph = ModelProto() if package.proved else check_graph(package.onnx)
         session = Session(package.onnx, scalars(graph))
-        if package.manifest is not None:
+        if not package.bare:
             check_signature(session.signature, package.manifest)
-        if package.golden is not None:
-            replay(session, package.golden, package.manifest.classes if package.manifest else ())
+        if package.golden:
+            replay(session, package.golden, package.manifest.classes)
         session.signature = refine_outputs(session)
         rows_max = self.batch_rows_max
         if not package.proved and session.signature.has_rows:
@@ -70,10 +71,8 @@ class Feeds:
     batches look as good as large ones.
     """
 
-    def __init__(self, signature: Signature, golden: Golden | None) -> None:
-        self._base = (
-            dict(golden.inputs) if golden is not None else {s.name: runtime.zeros(s, 1) for s in signature.inputs}
-        )
+    def __init__(self, signature: Signature, golden: Golden) -> None:
+        self._base = dict(golden.inputs) if golden else {s.name: runtime.zeros(s, 1) for s in signature.inputs}
         self._next = 0
 
     def rows(self, count: int) -> dict[str, NDArray[Any]]:

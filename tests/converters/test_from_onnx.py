@@ -51,7 +51,7 @@ def test_says_that_there_was_nothing_to_compare_with() -> None:
     model = RandomForestRegressor(3, random_state=0).fit(ROWS, ROWS[:, 0])
     package = convert(exported(model), ROWS, name="brought")
     assert any("no original" in note for note in package.manifest.notes)
-    assert package.golden["outputs/prediction"].shape[1] == 1
+    assert package.golden.outputs["prediction"].shape[1] == 1
 
 
 def test_columns_of_their_own_stay_columns() -> None:

@@ -19,8 +19,9 @@ def test_a_package_is_read_where_it_belongs(models: Models, tmp_path: Path) -> N
     other = read_package(copy_version(tmp_path / "price/1", 12), "price", 12, MIB_MAX)
     assert (package.model, package.version, other.version) == ("price", 1, 12)
     assert package.digest == other.digest
-    assert package.golden is not None
     assert len(package.golden) > 0
+    assert package.profile.rows > 0
+    assert package.proved
 
 
 @pytest.mark.parametrize("place", ["price/2", "prices/1", "prices/2"])
@@ -36,7 +37,8 @@ def test_a_package_in_another_folder_is_refused(models: Models, tmp_path: Path, 
 def test_a_bare_model_lies_anywhere(models: Models) -> None:
     """Without a manifest the folder alone says model and version."""
     package = read_package(models.root / "bare/1", "bare", 1, MIB_MAX)
-    assert (package.model, package.version, package.manifest, package.golden) == ("bare", 1, None, None)
+    assert (package.model, package.version, package.bare, len(package.golden)) == ("bare", 1, True, 0)
+    assert not package.proved
 
 
 def test_a_changed_file_is_refused(models: Models, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf import json_format
 
 from onnxpress import ConversionRefused, Package
+from onnxpress.packages.golden import Golden
 from onnxpress.packages.write import check_name, highest_version
 from onnxpress.protos.package_pb2 import FeatureProfile, GeneratorReport, Manifest, ParityReport, Profile
 
@@ -23,7 +24,7 @@ def package() -> Package:
         manifest=Manifest(format=1, name="churn", exact_datatype="FP32", trees=3),
         profile=Profile(rows=2, features=[FeatureProfile(name="größe ü", datatype="FP32")]),
         parity=ParityReport(exact=True, generators=[GeneratorReport(generator="R", worst_difference=float("inf"))]),
-        golden={"inputs/input": np.zeros((2, 1), np.float32), "outputs/label": np.array(["ja", "nein"])},
+        golden=Golden({"input": np.zeros((2, 1), np.float32)}, {"label": np.array(["ja", "nein"])}, {}),
     )
 
 

@@ -90,16 +90,16 @@ def test_golden_rows_are_hard_few_and_plain() -> None:
     """At most 256 rows in the client's types, with the original's answers, loadable without pickle."""
     model, sample = coloured()
     golden = proof_of(model, sample).golden
-    rows = len(golden["inputs/colour"])
+    rows = len(golden.inputs["colour"])
     assert rows <= 256
-    assert golden["inputs/colour"].dtype.kind == "U"
-    assert golden["inputs/colour"].shape == (rows, 1)
-    assert golden["outputs/label"].shape == (rows,)
-    assert golden["outputs/probabilities"].dtype == golden["tolerance/probabilities"].dtype == np.float64
+    assert golden.inputs["colour"].dtype.kind == "U"
+    assert golden.inputs["colour"].shape == (rows, 1)
+    assert golden.outputs["label"].shape == (rows,)
+    assert golden.outputs["probabilities"].dtype == golden.tolerance["probabilities"].dtype == np.float64
     # What no training row had is among them.
-    assert set(golden["inputs/colour"].ravel()) > set(sample["colour"])
-    asked = pd.DataFrame({"colour": golden["inputs/colour"].ravel()})
-    assert np.array_equal(golden["outputs/probabilities"], model.predict_proba(asked))
+    assert set(golden.inputs["colour"].ravel()) > set(sample["colour"])
+    asked = pd.DataFrame({"colour": golden.inputs["colour"].ravel()})
+    assert np.array_equal(golden.outputs["probabilities"], model.predict_proba(asked))
 
 
 def test_rows_that_the_original_refuses_are_left_out_and_noted() -> None:
@@ -109,7 +109,7 @@ def test_rows_that_the_original_refuses_are_left_out_and_noted() -> None:
     proof.check()
     assert any("refuses missing values in 'f0', 'f1', 'f2'" in note for note in proof.notes)
     assert any("refuses infinity" in note for note in proof.notes)
-    assert not np.isnan(proof.golden["inputs/input"]).any()
+    assert not np.isnan(proof.golden.inputs["input"]).any()
 
 
 def test_says_what_was_sampled_when_time_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +122,7 @@ def test_says_what_was_sampled_when_time_is_short(monkeypatch: pytest.MonkeyPatc
 def test_is_deterministic() -> None:
     """Two runs of the gate ask the same rows and store the same golden rows."""
     first, second = proof_of(*three_classes()), proof_of(*three_classes())
-    assert {name: values.tobytes() for name, values in first.golden.items()} == {
-        name: values.tobytes() for name, values in second.golden.items()
-    }
+    assert first.golden.to_bytes() == second.golden.to_bytes()
     assert [found.rows for found in first.report.generators if found.generator != "B"] == [
         found.rows for found in second.report.generators if found.generator != "B"
     ]

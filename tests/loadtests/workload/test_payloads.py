@@ -1,14 +1,16 @@
 """Payloads look like the training rows, and are what the protocol asks for."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from onnxpress.loadtests.errors import UsageError
-from onnxpress.loadtests.workload.packages import Package, read_package, read_packages
+from onnxpress.loadtests.workload.packages import read_package, read_packages
 from onnxpress.loadtests.workload.payloads import draw_feature, encode, pool, raw, rows_of_file, tensors_of
 from onnxpress.packages.golden import Golden
+from onnxpress.packages.package import Package
 from onnxpress.protos.inference_pb2 import ModelInferRequest
 from onnxpress.protos.package_pb2 import (
     Category,
@@ -53,7 +55,7 @@ def columns_package() -> Package:
         {"prediction": np.array([[0.5], [0.25]])},
         {"prediction": np.array([[1e-6], [1e-6]])},
     )
-    return Package(manifest, Profile(features=[NUMBER, TEXT]), golden)
+    return Package(b"", manifest, Profile(features=[NUMBER, TEXT]), golden=golden)
 
 
 def test_numbers_are_drawn_by_bin_whole_and_missing_as_in_training():
@@ -143,7 +145,7 @@ def test_a_file_that_does_not_fit_is_refused_by_column(tmp_path, text, says):
 
 def test_a_package_without_a_profile_asks_for_a_file():
     """There is nothing to draw from."""
-    package = Package(columns_package().manifest)
+    package = Package(b"", columns_package().manifest)
     with pytest.raises(UsageError, match="--rows-file"):
         pool([package], 1, None, seed=1, size=4)
 
@@ -152,12 +154,14 @@ def test_a_folder_that_is_no_package_is_refused(tmp_path, repository):
     """Missing folder, broken manifest, versions that no request fits both."""
     with pytest.raises(UsageError, match="no package at"):
         read_package(tmp_path / "nowhere")
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(UsageError, match=r"manifest\.json is not what"):
-        read_package(tmp_path)
-    other = tmp_path / "churn" / "9"
-    other.mkdir(parents=True)
-    text = Path(repository / "churn" / "1" / "manifest.json").read_text()
+    other = Path(shutil.copytree(repository / "churn" / "1", tmp_path / "churn" / "9"))
+    text = (other / "manifest.json").read_text()
+    (other / "manifest.json").write_text("{")
+    with pytest.raises(UsageError, match=r"manifest\.json is not what it must be"):
+        read_package(other)
+    (other / "manifest.json").unlink()
+    with pytest.raises(UsageError, match=r"has no manifest\.json"):
+        read_package(other)
     (other / "manifest.json").write_text(text.replace('"FP32"', '"FP64"').replace('"version": "1"', '"version": "9"'))
     with pytest.raises(UsageError, match="versions 1 and 9 of churn take different inputs"):
         read_packages([repository / "churn" / "1", other])
