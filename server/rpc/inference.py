@@ -1,6 +1,7 @@
 """The control plane's part of GRPCInferenceService: everything but ModelInfer on a native front."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -121,6 +122,10 @@ class Inference:
             config.parameters["shared_batches"].string_value = (
                 f"no: {lane.signature.alone}" if lane.signature.alone else "yes"
             )
+        if lane.contract.features:
+            # Together in one message: which version has which order cannot come apart in a swap.
+            config.parameters["features"].string_value = json.dumps(lane.contract.features, ensure_ascii=False)
+            config.parameters["version"].string_value = lane.version
         if batchable:
             # What waits goes together at once: Triton's dynamic batching without a delay.
             config.dynamic_batching.max_queue_delay_microseconds = 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxpress.protos.package_pb2 import Manifest
+from onnxpress.protos.package_pb2 import Layout, Manifest
 from onnxpress.server.errors import InvalidRequestError
 from onnxpress.server.serving.tensors import Flat, TensorSpec
 
@@ -41,9 +41,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Contract:
-    """The checked columns of a version; none for most."""
+    """The checked columns of a version, none for most, and what a matrix holds."""
 
     columns: tuple[Column, ...] = ()
+    features: tuple[str, ...] = ()  # the columns of a matrix input in order, which the protocol's metadata cannot name
 
     def check(self, tensors: Sequence[Flat]) -> None:
         """Raises InvalidRequestError for the first value that the original model refuses."""
@@ -51,10 +52,8 @@ class Contract:
             column.check(tensors[column.tensor])
 
 
-def read_contract(manifest: Manifest | None, inputs: Sequence[TensorSpec]) -> Contract:
+def read_contract(manifest: Manifest, inputs: Sequence[TensorSpec]) -> Contract:
     """The contract that a manifest states, for the inputs of its model."""
-    if manifest is None:
-        return Contract()
     places = {spec.name: index for index, spec in enumerate(inputs)}
     columns = []
     for position, feature in enumerate(manifest.features):
@@ -63,4 +62,5 @@ def read_contract(manifest: Manifest | None, inputs: Sequence[TensorSpec]) -> Co
         tensor = places.get(feature.name, 0)
         offset = 0 if feature.name in places else position
         columns.append(Column(feature.name, inputs[tensor], tensor, offset, tuple(feature.accepts)))
-    return Contract(tuple(columns))
+    features = [feature.name for feature in manifest.features] if manifest.layout == Layout.MATRIX else []
+    return Contract(tuple(columns), tuple(features))

@@ -1,5 +1,6 @@
 """ModelConfig: what it says of a request's rows and of batches is what the server does."""
 
+import json
 from collections.abc import Callable
 
 import grpc
@@ -56,3 +57,13 @@ def test_preferred_batch_size_is_the_version_s_own(server: ServerProcess) -> Non
         batching = configured(stub, "numbers").dynamic_batching
     assert list(batching.preferred_batch_size) == [int(said.group(1))]
     assert batching.max_queue_delay_microseconds == 0
+
+
+def test_the_columns_of_a_matrix_are_named(server: ServerProcess) -> None:
+    """A matrix of ours names its columns in order; a stranger's cannot, and inputs that are columns need not."""
+    with connected(server.grpc) as stub:
+        told = {name: configured(stub, name).parameters for name in ("price", "bare", "churn")}
+    assert json.loads(told["price"]["features"].string_value) == ["f0", "f1", "f2", "f3"]
+    assert told["price"]["version"].string_value == "1"
+    assert "features" not in told["bare"]
+    assert "features" not in told["churn"]

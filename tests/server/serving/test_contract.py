@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from onnxpress.protos.package_pb2 import Manifest
+from onnxpress.protos.package_pb2 import Layout, Manifest
 from onnxpress.server.errors import InvalidRequestError
 from onnxpress.server.serving.contract import Contract, read_contract
 from onnxpress.server.serving.tensors import TensorSpec
@@ -57,5 +57,16 @@ def test_long_lists_and_values_are_cut() -> None:
 
 def test_most_versions_have_no_contract() -> None:
     """A model without a manifest, or whose features accept anything, is not checked at all."""
-    assert read_contract(None, [TEXT]).columns == ()
+    assert read_contract(Manifest(), [TEXT]).columns == ()
     assert contract(TEXT, city=()).columns == ()
+
+
+def test_the_columns_of_a_matrix_are_named() -> None:
+    """In their order, for clients that have rows by name; inputs of their own name themselves."""
+    manifest = Manifest(layout=Layout.MATRIX)
+    for name in ("b", "a"):
+        manifest.features.add(name=name, datatype="FP32")
+    assert read_contract(manifest, [MATRIX]).features == ("b", "a")
+    manifest.layout = Layout.COLUMNS
+    assert read_contract(manifest, [MATRIX]).features == ()
+    assert read_contract(Manifest(), [MATRIX]).features == ()
