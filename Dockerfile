@@ -24,6 +24,7 @@ RUN python3.11 -m venv tools \
         --require-hashes --only-binary :all: -r requirements.lock
 COPY pyproject.toml README.md LICENSE source/
 COPY onnxpress source/onnxpress
+COPY client source/client
 COPY packages source/packages
 COPY protos source/protos
 COPY server source/server

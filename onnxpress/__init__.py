@@ -8,17 +8,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from onnxpress.client.aio import AsyncClient
+    from onnxpress.client.errors import CallError, ClientError, RowsError
+    from onnxpress.client.sync import Client
     from onnxpress.converters.convert import convert
     from onnxpress.packages.errors import ConversionRefused, RefusedPackageError
     from onnxpress.packages.package import Package
     from onnxpress.packages.read import load
 
-__all__ = ["ConversionRefused", "Package", "RefusedPackageError", "convert", "load"]
+__all__ = [
+    "AsyncClient",
+    "CallError",
+    "Client",
+    "ClientError",
+    "ConversionRefused",
+    "Package",
+    "RefusedPackageError",
+    "RowsError",
+    "convert",
+    "load",
+]
 
 HOMES = {
+    "AsyncClient": "onnxpress.client.aio",
+    "CallError": "onnxpress.client.errors",
+    "Client": "onnxpress.client.sync",
+    "ClientError": "onnxpress.client.errors",
     "ConversionRefused": "onnxpress.packages.errors",
     "Package": "onnxpress.packages.package",
     "RefusedPackageError": "onnxpress.packages.errors",
+    "RowsError": "onnxpress.client.errors",
     "convert": "onnxpress.converters.convert",
     "load": "onnxpress.packages.read",
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("server", "converters", "loadtests", "packages")
+ROOMS = ("server", "converters", "loadtests", "packages", "client")
 LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 DEPTH_MAX = 2
@@ -24,7 +24,9 @@ LEAVES = {
     "onnxpress.protos",
 }
 MAY_IMPORT = {
-    "onnxpress": {"onnxpress.converters", "onnxpress.packages"},
+    "onnxpress": {"onnxpress.converters", "onnxpress.packages", "onnxpress.client"},
+    # What a caller installs: neither the server nor the converters, and of the packages what the protocol needs.
+    "onnxpress.client": {"onnxpress.client", "onnxpress.packages.datatypes", "onnxpress.packages.names"},
     "onnxpress.cli": {"onnxpress.cli"},
     "onnxpress.packages": {"onnxpress.packages"},
     "onnxpress.server.cli": {
@@ -85,7 +87,7 @@ MAY_IMPORT = {
 HOMES = {
     "click": ("onnxpress/__main__.py", "onnxpress/cli/", "server/cli/", "converters/cli.py", "loadtests/cli.py"),
     "rich": ("onnxpress/cli/",),
-    "grpc": ("server/wire/", "server/front/", "server/rpc/", "server/cli/admin_client.py", "loadtests/"),
+    "grpc": ("server/wire/", "server/front/", "server/rpc/", "server/cli/admin_client.py", "loadtests/", "client/"),
     "grpc_health": ("server/rpc/",),
     "grpc_reflection": ("server/rpc/",),
     "pygrpc_native": ("server/front/native.py",),
@@ -219,6 +221,19 @@ def test_imports_go_one_way() -> None:
     assert wrong == []
 
 
+def test_the_client_knows_the_protocol_alone() -> None:
+    """A caller's machine needs neither server nor converters, not even their leaves."""
+    known = (*MAY_IMPORT["onnxpress.client"], "onnxpress.protos")
+    wrong = [
+        f"{path} imports {name}"
+        for path, tree in sources().items()
+        if path.startswith("client/")
+        for name in imports(tree)
+        if name.startswith("onnxpress") and not name.startswith(known)
+    ]
+    assert wrong == []
+
+
 def test_one_home_per_library() -> None:
     """Each third-party library that shapes the code is imported in its one home, so that leaving it costs one file."""
     wrong = []
@@ -337,7 +352,7 @@ def module_of(test: Path) -> Path | None:
     return next((module for module in named if module.exists()), None)
 
 
-@pytest.mark.parametrize("top", ["server", "packages", "converters"])
+@pytest.mark.parametrize("top", ["server", "packages", "client", "converters"])
 def test_tests_mirror_the_tree(top: str) -> None:
     """A file tests/server/x/test_y_more.py is about server/x/y.py, so that each is found from the other."""
     lost = {str(test.relative_to(ROOT)) for test in (ROOT / "tests" / top).rglob("test_*.py") if not module_of(test)}

@@ -9,6 +9,7 @@ from onnxpress.server.settings import document
 
 ROOT = Path(__file__).parents[1]
 ROOMS = (
+    "client",
     "server",
     "converters",
     "loadtests",

@@ -64,12 +64,23 @@ def test_a_framework_that_a_command_needs_when_it_runs_is_one_clear_line(
 
 def test_the_public_names_are_there_and_import_nothing_before_they_are_used():
     """`import onnxpress` costs a server none of the converters' dependencies; `onnxpress.convert` is the function."""
-    assert {"convert", "ConversionRefused", "Package"} <= set(dir(onnxpress))
+    assert set(onnxpress.__all__) <= set(dir(onnxpress))
+    assert [name for name in onnxpress.__all__ if getattr(onnxpress, name).__name__ != name] == []
     child = "import onnxpress, sys; assert 'pandas' not in sys.modules; print(onnxpress.convert.__name__)"
     said = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True)
     assert said.stdout == "convert\n"
     with pytest.raises(AttributeError, match="no_such_name"):
         onnxpress.no_such_name  # noqa: B018 -- the attribute is the test
+
+
+def test_the_client_imports_neither_server_nor_frameworks():
+    """A caller's process, and a machine without ONNX Runtime or scikit-learn, has the client alone."""
+    child = "import onnxpress, sys; onnxpress.Client, onnxpress.AsyncClient, onnxpress.RowsError; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", child], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "onnxpress.client.sync" in modules.split()
+    heavy = ("onnxruntime", "sklearn", "pandas", "onnx", "uvloop", "pygrpc_native", "starlette", "click", "scipy")
+    rooms = ("onnxpress.server", "onnxpress.converters", "onnxpress.loadtests", "onnxpress.packages.runtime")
+    assert [name for name in modules.split() if name.split(".")[0] in heavy or name.startswith(rooms)] == []
 
 
 def imported(*words: str) -> set[str]:

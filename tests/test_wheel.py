@@ -30,6 +30,13 @@ def test_the_wheel_adds_one_top_level_name(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"onnxpress"}
 
 
+def test_the_wheel_holds_what_a_client_needs(wheel: Path) -> None:
+    """The published service config, and the marker that lets type checkers read our annotations."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {"onnxpress/py.typed", "onnxpress/client/sync.py", "onnxpress/protos/client-service-config.json"} <= names
+
+
 def test_a_working_directory_with_rooms_of_its_own_changes_nothing(tmp_path: Path, wheel: Path) -> None:
     """Modules named like our rooms in the folder of a notebook do not shadow the installed ones."""
     site = tmp_path / "site"
