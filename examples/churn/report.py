@@ -31,7 +31,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class Customer:
-    """One prediction that a person can judge: the probability of leaving, by the original and as served."""
+    """One prediction that a person can judge: the churn probability, by the original and as served."""
 
     contract: str
     tenure: int
@@ -198,7 +198,7 @@ def parity_table(parities: Sequence[Parity]) -> str:
 
 
 def customer_table(customers: Sequence[Customer]) -> str:
-    head = ("contract", "months", "per month", "leaves, original says", "leaves, served")
+    head = ("contract", "months", "per month", "probability, original", "probability, served")
     rows = [(c.contract, str(c.tenure), f"{c.monthly:.2f}", f"{c.original:.6%}", f"{c.served:.6%}") for c in customers]
     return table(head, rows)
 

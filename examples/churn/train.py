@@ -31,7 +31,7 @@ MODELS = ("xgboost", "sklearn")
 
 
 def read() -> tuple[pd.DataFrame, "pd.Series[int]"]:
-    """The customers as a model sees them (19 columns), and whether they left (1) or stayed (0)."""
+    """The customers as a model sees them (19 columns), and whether they churned (1) or not (0)."""
     table = pd.read_csv(DATA)
     # Blank, not zero, for the 11 customers who have not had their first bill: missing is what it means.
     table["TotalCharges"] = pd.to_numeric(table["TotalCharges"], errors="coerce")
@@ -58,22 +58,22 @@ def train(folder: Path) -> dict[str, float]:
     """Trains both models and returns their AUC on the holdout, by name.
 
     Writes `<name>.joblib` per model, `sample.csv` (the training rows), `holdout.csv`, and `answers.csv`: what each
-    original says of the holdout's rows, the probability that the customer leaves.
+    original says of the holdout's rows, the churn probability.
     """
-    rows, left = read()
-    train_rows, holdout_rows, train_left, holdout_left = train_test_split(
-        rows, left, test_size=HOLDOUT, stratify=left, random_state=SEED
+    rows, churned = read()
+    train_rows, holdout_rows, train_churned, holdout_churned = train_test_split(
+        rows, churned, test_size=HOLDOUT, stratify=churned, random_state=SEED
     )
     folder.mkdir(parents=True, exist_ok=True)
     train_rows.to_csv(folder / "sample.csv", index=False)
     holdout_rows.to_csv(folder / "holdout.csv", index=False)
     answers = {}
     for name in MODELS:
-        model = build(name, rows).fit(train_rows, train_left)
+        model = build(name, rows).fit(train_rows, train_churned)
         joblib.dump(model, folder / f"{name}.joblib")
         answers[name] = model.predict_proba(holdout_rows)[:, 1].astype(float)
     pd.DataFrame(answers).to_csv(folder / "answers.csv", index=False)
-    return {name: float(roc_auc_score(holdout_left, scores)) for name, scores in answers.items()}
+    return {name: float(roc_auc_score(holdout_churned, scores)) for name, scores in answers.items()}
 
 
 def main() -> None:
