@@ -77,6 +77,9 @@ class Settings:
     connection_age_s: int = option(
         "data", 0, "connections are told to reconnect after this; 0: never; needs front grpcio"
     )
+    connections_max: int = option(
+        "data", 0, "connections that may be open, those of probes included; 0: no limit; needs front grpcio"
+    )
     streams_per_connection_max: int = option("data", 256, "concurrent calls on one connection", least=1)
     message_mib_max: int = option("data", 16, "largest request accepted", least=1)
     io_threads: int = option("data", 0, "threads that speak HTTP/2 in front native; 0: one per two cores")
@@ -108,7 +111,7 @@ class Settings:
     queue_rows_max: int = option(
         "batching", 100_000, "rows that may wait in one lane, and that one request may have", least=1
     )
-    queue_mib_max: int = option("batching", 256, "request bytes that may wait in one lane", least=1)
+    queue_mib_max: int = option("batching", 256, "request bytes that may wait, of all models together", least=1)
 
     model_mib_max: int = option("load", 2048, "largest model.onnx accepted", least=1)
     load_seconds_max: int = option(
@@ -162,6 +165,8 @@ class Settings:
             raise UsageError("front native speaks no TLS: take --front grpcio, or end TLS before this server")
         if self.connection_age_s and self.front == "native":
             raise UsageError("front native cannot age connections: take --front grpcio, or connection_age_s 0")
+        if self.connections_max and self.front == "native":
+            raise UsageError("front native cannot limit connections: take --front grpcio, or connections_max 0")
 
     def admin_host_port(self) -> tuple[str, int]:
         host, _, port = self.admin_address.rpartition(":")

@@ -119,7 +119,7 @@ class Server:
     async def _serve(self, loop: asyncio.AbstractEventLoop, socket: Path) -> None:
         settings = self._settings
         health = Health()
-        calls = Calls(loop, settings.queue_mib_max * MIB)
+        calls = Calls(loop, settings.queue_mib_max * MIB, self._scheduler.waiting_bytes)
         version = distribution_version("onnxpress")
         rows_max, scheduler, metrics = self._codec.request_rows_max, self._scheduler, self._metrics
         inference = Inference(version, rows_max, scheduler, metrics, health, calls)

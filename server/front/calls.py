@@ -22,9 +22,10 @@ class Calls:
 
     refuses = False  # `ask` refuses, before a call waits
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, bytes_max: int) -> None:
-        """`bytes_max`: of payloads that no pump has received yet."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, bytes_max: int, queued_bytes: Callable[[], int]) -> None:
+        """`bytes_max`: of the payloads here, which no pump has received yet, and those in queues, `queued_bytes()`."""
         self._loop = loop
+        self._queued_bytes = queued_bytes
         self._bytes_max = bytes_max
         self._waiting: SimpleQueue[Event | None] = SimpleQueue()
         self._put_bytes = self._taken_bytes = 0
@@ -40,9 +41,11 @@ class Calls:
         """
         if self._draining:
             raise DrainingError
-        waiting = self._put_bytes - self._taken_bytes
+        waiting = self._put_bytes - self._taken_bytes + self._queued_bytes()
         if waiting and waiting + len(payload) > self._bytes_max:
-            raise OverloadedError(f"{waiting} bytes wait already, the limit is {self._bytes_max}", RETRY_MS)
+            raise OverloadedError(
+                f"the requests that wait for all models are at their limit of {self._bytes_max} bytes", RETRY_MS
+            )
         call: Call = self._loop.create_future()
         self._put_bytes += len(payload)
         self._open += 1

@@ -1,5 +1,6 @@
 """The grpc.aio servers of the control plane: behind the data port, and on the admin port."""
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -27,7 +28,8 @@ class DataServer:
 
     def __init__(self, settings: Settings, health: Health, inference: Inference, socket: str) -> None:
         """`socket`: path of the Unix socket; empty: serve the data port and ModelInfer too. Raises UsageError."""
-        self._server = _server(settings)
+        limit = settings.connections_max
+        self._server = _server(settings, [("grpc.max_allowed_incoming_connections", limit)] if limit else [])
         health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
         self._server.add_generic_rpc_handlers((inference.handlers(infer=not socket),))
         names = (INFERENCE_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
@@ -66,8 +68,9 @@ class AdminServer:
         await self._server.stop(GRACE_S)
 
 
-def _server(settings: Settings) -> Any:
+def _server(settings: Settings, more: Sequence[tuple[str, int]] = ()) -> Any:
     options = [
+        *more,
         ("grpc.max_receive_message_length", settings.message_mib_max * MIB),
         ("grpc.max_send_message_length", -1),
         ("grpc.compression_enabled_algorithms_bitset", COMPRESSION),

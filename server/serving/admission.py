@@ -28,31 +28,35 @@ Refused = tuple[Request, OverloadedError]
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """What waits before a newcomer: rows of small requests, rows of large ones (see Queue), bytes of both."""
+    """What waits before a newcomer: in its lane rows of small requests and of large ones (see Queue); bytes of all."""
 
     small: int
     large: int
-    bytes: int
+    bytes: int  # of the requests that wait in any lane
 
 
 @dataclass(frozen=True)
 class Admission:
-    """The rule, and the hard caps on what may wait in one lane whatever the forecast says."""
+    """The rule, and the hard caps on what may wait whatever the forecast says."""
 
     slots: int
     target_us: float
-    rows_max: int
-    bytes_max: int
+    rows_max: int  # in one lane
+    bytes_max: int  # in all lanes together
 
-    def refuse(self, lane: Lane, requests: Sequence[Request], waiting: Sequence[Lane], now: int) -> Sequence[Refused]:
+    def refuse(
+        self, lane: Lane, requests: Sequence[Request], waiting: Sequence[Lane], now: int, admitted_bytes: int = 0
+    ) -> Sequence[Refused]:
         """Those of `requests`, which all want `lane`, that are not to be admitted at `now` (monotonic ns).
 
-        `waiting`: the lanes that have a queue; slots go to them in turn.
+        `waiting`: the lanes that have a queue; slots go to them in turn. `admitted_bytes`: of requests to other lanes
+        that are admitted and not queued yet.
         """
-        if len(requests) == 1 and not lane.queue.rows:
-            return ()  # nothing is ahead of it, so there is nothing to refuse it for
-        ahead = Ahead(lane.queue.rows - lane.queue.large_rows, lane.queue.large_rows, lane.queue.bytes)
         others = [other for other in waiting if other is not lane]
+        elsewhere = admitted_bytes + sum([other.queue.bytes for other in others])
+        if len(requests) == 1 and not lane.queue.rows and not self._no_room(elsewhere, requests[0].size):
+            return ()  # nothing is ahead of it, so there is nothing to refuse it for
+        ahead = Ahead(lane.queue.rows - lane.queue.large_rows, lane.queue.large_rows, elsewhere + lane.queue.bytes)
         if self._all_welcome(lane, requests, ahead, others, now):
             return ()
         patience = BURST_PATIENCE if _burst(lane, now) else OVERLOAD_PATIENCE
@@ -71,11 +75,12 @@ class Admission:
                     wait_us = self.wait_us(lane, request.rows, before, others)
             if request.deadline:
                 limit_us = min(limit_us, (request.deadline - now) / 1e3)
-            rows, size = ahead.small + ahead.large, ahead.bytes
-            full = rows + request.rows > self.rows_max or size + request.size > self.bytes_max
+            rows = ahead.small + ahead.large
             # A large request may take longer than anybody would wait; where none is before it, it need not wait.
-            if full and rows:
-                refused.append((request, self._full(ahead, wait_us)))
+            if rows and rows + request.rows > self.rows_max:
+                refused.append((request, _full(f"this version are at their limit of {self.rows_max} rows", wait_us)))
+            elif self._no_room(ahead.bytes, request.size):
+                refused.append((request, _full(f"all models are at their limit of {self.bytes_max} bytes", wait_us)))
             elif wait_us > limit_us and (ahead.large if large else rows):
                 refused.append((request, _overloaded(wait_us, limit_us)))
             else:
@@ -83,16 +88,13 @@ class Admission:
                 ahead = Ahead(
                     ahead.small + (0 if large else request.rows),
                     ahead.large + large * request.rows,
-                    size + request.size,
+                    ahead.bytes + request.size,
                 )
         return refused
 
-    def _full(self, ahead: Ahead, wait_us: float) -> OverloadedError:
-        message = (
-            f"{ahead.small + ahead.large} rows and {ahead.bytes} bytes wait already, "
-            f"the limits are {self.rows_max} and {self.bytes_max}"
-        )
-        return OverloadedError(message, _retry_ms(wait_us))
+    def _no_room(self, waiting: int, size: int) -> bool:
+        """Whether `size` bytes more are too many. Where nothing waits there is room for any request."""
+        return waiting > 0 and waiting + size > self.bytes_max
 
     def _all_welcome(
         self, lane: Lane, requests: Sequence[Request], ahead: Ahead, others: Sequence[Lane], now: int
@@ -158,6 +160,10 @@ def _overloaded(wait_us: float, limit_us: float) -> OverloadedError:
     wait_ms = _wait_ms(wait_us)
     message = f"it would wait about {wait_ms} ms, the limit is {max(0, round(limit_us / 1e4) * 10)} ms"
     return OverloadedError(message, _retry_ms(wait_us))
+
+
+def _full(limit: str, wait_us: float) -> OverloadedError:
+    return OverloadedError(f"the requests that wait for {limit}", _retry_ms(wait_us))
 
 
 def _wait_ms(wait_us: float) -> int:

@@ -161,13 +161,16 @@ class Pump:
             return batch
 
     def _turn_away(self, bound: dict[Lane, list[Request]], refused: list[tuple[Any, Exception]], now: int) -> None:
-        """Moves the requests that would wait too long from `bound` to `refused`."""
+        """Moves the requests that would wait too long, or that there is no room for, from `bound` to `refused`."""
+        waiting, admitted_bytes = self._scheduler.waiting(), 0
         for lane, requests in bound.items():
-            overloads = self._admission.refuse(lane, requests, self._scheduler.waiting(), now)
+            overloads = self._admission.refuse(lane, requests, waiting, now, admitted_bytes)
             if overloads:
                 turned_away = {id(request) for request, _ in overloads}
                 bound[lane] = [request for request in requests if id(request) not in turned_away]
                 refused += [(request.call, overload) for request, overload in overloads]
+            if len(bound) > 1:
+                admitted_bytes += sum([request.size for request in bound[lane]])
 
     def _process(self, batch: Batch) -> None:
         lane, taken = batch.lane, batch.taken

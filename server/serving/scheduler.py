@@ -185,6 +185,10 @@ class Scheduler:
         """The lanes that have a queue now, for a forecast; taken without the lock."""
         return tuple(self._waiting)
 
+    def waiting_bytes(self) -> int:
+        """Of the requests in all queues now, by the payloads that they came in; taken without the lock."""
+        return sum([lane.queue.bytes for lane in self.waiting()])
+
     def wait_released(self, held: Route | Lane, timeout_s: float) -> bool:
         """Waits until a route or a lane holds no request; False when that took too long."""
         with self._lock:

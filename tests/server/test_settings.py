@@ -59,6 +59,7 @@ def test_state_lies_in_the_repository_unless_told() -> None:
         ({"batch_rows_max": "0"}, ("batch_rows_max", "at least 1", "0")),
         ({"latency_target_ms": "0"}, ("latency_target_ms", "at least 1", "0")),
         ({"message_mib_max": "0"}, ("message_mib_max", "at least 1", "0")),
+        ({"connections_max": "1"}, ("front native cannot limit connections", "--front grpcio")),
         ({"streams_per_connection_max": "0"}, ("streams_per_connection_max", "at least 1", "0")),
         ({"load_mib_max": "0"}, ("load_mib_max", "at least 1", "0")),
         ({"load_seconds_max": "0"}, ("load_seconds_max", "at least 1", "0")),

@@ -24,7 +24,7 @@ def test_a_pump_receives_all_that_the_caller_said() -> None:
     """Payload, metadata, peer and deadline arrive, and the answer goes to the caller."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
         task = await asked(calls, peer="ipv4:1")
         ((kind, call, _, payload, _, details),) = calls.receive(256) or []
         assert (kind, payload, details) == (CALL, b"rows", (METADATA, "ipv4:1", 1.5))
@@ -39,7 +39,7 @@ def test_a_failure_is_raised_where_it_was_asked() -> None:
     """The error that a call ends with is the caller's, and its status is told to the pump."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
         task = await asked(calls)
         ((_, call, *_),) = calls.receive(256) or []
         assert calls.fail(call, InvalidRequestError("wrong")) == "INVALID_ARGUMENT"
@@ -53,7 +53,7 @@ def test_a_caller_who_leaves_cancels_the_call() -> None:
     """Whether a pump has the call already or not; a late answer changes nothing."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
         task = await asked(calls)
         ((_, call, *_),) = calls.receive(256) or []
         task.cancel()
@@ -73,9 +73,9 @@ def test_what_no_pump_has_received_is_bounded() -> None:
     """More bytes than may wait are refused with a time to come back, and welcome again once a pump has taken some."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
         whole = await asked(calls, bytes(BYTES_MAX + 1))  # alone it may be as large as the codec takes
-        with pytest.raises(OverloadedError, match="11 bytes wait"):
+        with pytest.raises(OverloadedError, match="limit of 10 bytes"):
             await calls.ask(b"1", (), None)
         calls.receive(256)
         later = await asked(calls, b"12345")
@@ -87,11 +87,27 @@ def test_what_no_pump_has_received_is_bounded() -> None:
     asyncio.run(scenario())
 
 
+def test_queues_count_too() -> None:
+    """What pumps have queued, whoever asked for it, takes from the same bytes."""
+
+    async def scenario() -> None:
+        queued = BYTES_MAX - 1
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: queued)
+        with pytest.raises(OverloadedError, match="all models"):
+            await calls.ask(b"12", (), None)
+        task = await asked(calls, b"1")
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
 def test_draining_and_closing() -> None:
     """A drained front takes no new call; a closed one tells every pump."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
         calls.drain()
         with pytest.raises(DrainingError):
             await calls.ask(b"", (), None)
@@ -105,7 +121,7 @@ def test_a_drain_waits_for_open_calls_and_refuses_new_ones() -> None:
     """A call that was taken is answered, however far it had come; the next is refused; then the calls is idle."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
         asked = asyncio.create_task(calls.ask(b"question", (), None))
         events = await asyncio.get_running_loop().run_in_executor(None, calls.receive, 1)
         assert events is not None
@@ -126,7 +142,7 @@ def test_a_drain_of_nothing_is_done() -> None:
     """Where no call is open there is nothing to wait for."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
         calls.drain()
         await calls.wait_idle()
 

@@ -14,11 +14,13 @@ TARGET_US = 100_000.0
 CURVE = {1: 9_960.0, 100: 9_960.0}
 
 
-def lane(*, backlog: int = 0, large: int = 0, running: int = 0, batch: int = 100, urgent: int = 0) -> Any:
-    """Whose queue was last empty at time 0."""
+def lane(
+    *, backlog: int = 0, large: int = 0, running: int = 0, batch: int = 100, urgent: int = 0, size: int = 0
+) -> Any:
+    """Whose queue was last empty at time 0; `size`: the bytes in it."""
     cost = CostModel(CURVE, TARGET_US)
     cost.batch_rows = cost.unsplit_rows_max = batch
-    queue = SimpleNamespace(rows=backlog + large, large_rows=large, urgent_rows=urgent, bytes=0)
+    queue = SimpleNamespace(rows=backlog + large, large_rows=large, urgent_rows=urgent, bytes=size)
     return SimpleNamespace(cost=cost, queue=queue, running=running, queued_since=0)
 
 
@@ -122,6 +124,37 @@ def test_hard_caps_hold_whatever_the_forecast_says() -> None:
     requests = [request() for _ in range(4)]
     refused = rule(rows_max=250).refuse(quick, requests, (), 0)
     assert [refusal[0] for refusal in refused] == requests[2:]
+
+
+@pytest.mark.parametrize(
+    ("here", "elsewhere", "admitted_bytes", "welcome"),
+    [
+        (700, 0, 0, 3),
+        (701, 0, 0, 2),
+        (901, 0, 0, 0),
+        (0, 800, 0, 2),
+        (0, 901, 0, 0),
+        (0, 0, 901, 0),
+        (300, 300, 200, 2),
+    ],
+)
+def test_bytes_are_one_budget(here: int, elsewhere: int, admitted_bytes: int, welcome: int) -> None:
+    """What waits for one model, or is admitted to it just now, leaves less room for all others."""
+    quick, other = lane(backlog=bool(here), size=here), lane(backlog=1, size=elsewhere)
+    quick.cost.scale = other.cost.scale = 0.0
+    requests = [request(100) for _ in range(3)]
+    door = Admission(1, TARGET_US, 10**6, 1_000)
+    refused = door.refuse(quick, requests, (quick, other), 0, admitted_bytes)
+    assert [refusal[0] for refusal in refused] == requests[welcome:]
+    assert all("all models are at their limit of 1000 bytes" in str(error) for _, error in refused)
+    assert bool(door.refuse(quick, requests[:1], (quick, other), 0, admitted_bytes)) == (welcome == 0)
+
+
+def test_where_nothing_waits_any_size_is_taken() -> None:
+    """A request that is larger than the budget would never be answered otherwise."""
+    door = Admission(1, TARGET_US, 10**6, 50)
+    assert not door.refuse(lane(), [request(100)], (), 0)
+    assert door.refuse(lane(), [request(100)], (lane(backlog=1, size=1),), 0)
 
 
 def test_a_refusal_says_when_to_come_back() -> None:

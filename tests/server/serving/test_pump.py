@@ -57,6 +57,7 @@ class FakeCodec:
 
     def __init__(self, *, alike: bool = False) -> None:
         self._alike = alike
+        self.models: dict[bytes, str] = {}  # payload -> model, where it is not "m"
         self.meanwhile: Callable[[], object] = lambda: None
 
     def open(self, payload: bytes) -> Parsed:
@@ -65,7 +66,9 @@ class FakeCodec:
         if payload == b"bug":
             raise ZeroDivisionError
         self._read()
-        return Parsed("m", "", SIGNATURE, len(payload) // 4, [payload], len(payload), None, None, "")
+        return Parsed(
+            self.models.get(payload, "m"), "", SIGNATURE, len(payload) // 4, [payload], len(payload), None, None, ""
+        )
 
     def decode(self, *_: object) -> Parsed:
         raise NotImplementedError
@@ -340,6 +343,19 @@ def test_full_queue_refuses_the_newcomer_only() -> None:
     assert refused.retry_ms > 0
     assert told == {1: [2], 2: [4, 4, 4], 4: [8]}
     assert bench.settled()
+
+
+def test_models_share_the_bytes_that_may_wait() -> None:
+    """Requests to two models that come together wait within one budget, and leave it free when they are answered."""
+    bench = Bench(door=Admission(1, 1e9, 1_000, 10))
+    other = Lane("n", 1, FakeSession(), "", Contract(), CostModel({1: 1.0}, 1e9))  # type: ignore[arg-type]
+    bench.scheduler.replace_route(Route("n", 1, other, {"1": other}, {}))
+    bench.codec.models = {struct.pack("<f", 100 + number): "n" for number in range(4)}
+    bench.session.meanwhile = lambda: bench.handle(call(0, 0), call(1, 101), call(2, 2), call(3, 103))
+    told = bench.handle(call(9, 9))
+    # Model m comes first: both its calls have room for 8 of 10 bytes, and then nothing of n has any.
+    assert [number for number, answer in told.items() if isinstance(answer, OverloadedError)] == [1, 3]
+    assert bench.scheduler.waiting_bytes() == 0
 
 
 @pytest.mark.parametrize("bad", [call(1, BAD), (CALL, 1, 0, b"bug", None, None)])
