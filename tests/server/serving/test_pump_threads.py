@@ -9,7 +9,7 @@ import pytest
 
 from onnxpress.server.serving.front import Event
 from onnxpress.server.serving.pump_threads import DEATHS_MAX, WINDOW_S, PumpThreads
-from tests.server.serving.test_pump import Bench, FakeFront, FakeTelemetry, call
+from tests.server.serving.bench import Bench, FakeFront, FakeTelemetry, call
 from tests.server.serving.test_scheduler_turns import PATIENCE_S, QueueFront
 
 ERRORS = [RuntimeError, MemoryError, SystemExit, BaseException]
@@ -89,7 +89,7 @@ def test_a_scheduler_that_raises_costs_a_pump_only() -> None:
         return turn(*arguments, **named)
 
     bench.scheduler.turn = failing  # type: ignore[method-assign]
-    threads = PumpThreads(bench.pump, front, "f", 2, bench.telemetry, lambda: None)
+    threads = PumpThreads(bench.pump, front, "f", 1, bench.telemetry, lambda: None)
     threads.start()
     front.events.put(call(1, 1))
     front.wait(1)

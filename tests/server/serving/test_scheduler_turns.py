@@ -13,7 +13,7 @@ from onnxpress.server.errors import DrainingError
 from onnxpress.server.serving.cost import CostModel
 from onnxpress.server.serving.front import Event
 from onnxpress.server.serving.pump_threads import PumpThreads
-from tests.server.serving.test_pump import Bench, FakeFront, call
+from tests.server.serving.bench import Bench, FakeFront, call
 
 PATIENCE_S = 30.0
 PUMPS = 3
