@@ -33,7 +33,7 @@ def test_full_queue(start: Callable[..., ServerProcess], models: Models, front: 
     assert refused, "nothing was refused"
     for error in refused:
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert f"the limits are {2 * ROWS} and" in error.details()
+        assert f"at their limit of {2 * ROWS} rows" in error.details()
         trailers = dict(error.trailing_metadata())
         status, info = Status.FromString(trailers["grpc-status-details-bin"]), RetryInfo()
         assert (status.code, status.message) == (8, error.details())

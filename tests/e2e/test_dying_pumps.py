@@ -30,13 +30,14 @@ def test_pumps_that_die(front: str, models: Models, tmp_path: Path) -> None:
         with connected(server.grpc) as stub, grpc.insecure_channel(server.grpc) as channel:
             watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=DEADLINE_S)
             assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-            stub.ModelInfer.future(request(feeds, model="die-once"), timeout=DEADLINE_S)
+            # Kept: a future that is collected cancels its call.
+            lost = [stub.ModelInfer.future(request(feeds, model="die-once"), timeout=DEADLINE_S)]
             server.wait_for(f"a pump of front {name} died: it is replaced")
             expected = models.answers("numbers/1")(feeds)
             assert same(decode(stub.ModelInfer(request(feeds), timeout=DEADLINE_S)), expected)
             with urllib.request.urlopen(f"http://{server.http}/metrics", timeout=DEADLINE_S) as answer:
                 assert f'onnxpress_pump_deaths_total{{front="{name}"}} 1.0' in answer.read().decode()
-            stub.ModelInfer.future(request(feeds, model="die-always"), timeout=DEADLINE_S)
+            lost.append(stub.ModelInfer.future(request(feeds, model="die-always"), timeout=DEADLINE_S))
             assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
             assert server.wait() == 1
         assert "SystemExit: planted" in server.log

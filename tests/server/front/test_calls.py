@@ -153,7 +153,7 @@ def test_a_failed_call_is_counted_and_not_logged_twice(caplog: pytest.LogCapture
     """Whoever waits for the call logs the error with the id for the caller; a second record would have another id."""
 
     async def failing() -> None:
-        front = Calls(asyncio.get_running_loop(), BYTES_MAX)
+        front = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         assert front.fail(waiting, ZeroDivisionError("bug")) == "INTERNAL"
         with pytest.raises(ZeroDivisionError):
