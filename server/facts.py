@@ -1,37 +1,84 @@
-"""What the data plane tells telemetry: once per batch, never per request, never asked."""
+"""What the data plane reports to its observers: once per run, never per request. Observers are told, never asked."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from numpy.typing import NDArray
 
 
-class BatchFacts(NamedTuple):
-    """One executed batch. Times are in nanoseconds on the monotonic clock.
-
-    A tuple, because making one is on the hot path.
-    """
+class LaneId(NamedTuple):
+    """A loaded version: its names, and the digest of its package."""
 
     model: str
     version: str
+    digest: str
+
+
+class Columns(NamedTuple):
+    """The calls of one run, one entry each, in the order in which their rows follow each other."""
+
+    arrivals: list[int]  # monotonic ns, when the call was received
+    rows: list[int]  # of the call, in this run
+    starts: list[int]  # which of the call's rows is the first: not 0 where a large call is split over several runs
+    statuses: list[str]  # gRPC status that this run ended the call with; empty where more rows of the call still wait
+    ids: list[str]  # of the requests; empty where the caller gave none
+    keys: list[str]  # route keys; empty where the caller gave none
+    traces: list[str]  # traceparent (W3C Trace Context); empty where the caller gave none
+    epochs: list[int]  # of the deployment that chose the version; 0 where the caller named it
+    variants: list[str]  # why this version answered: see routing.py
+
+
+class RunCalls(Protocol):
+    """The calls of one run."""
+
+    def arrivals(self) -> list[int]:
+        """When each call that this run completed was received, in monotonic ns."""
+        ...
+
+    def columns(self) -> Columns:
+        """Made when it is asked for, from everything that the calls hold: not in the pump's thread."""
+        ...
+
+
+class BatchRun(NamedTuple):
+    """One run of a version whose answers are with the front. Times are in monotonic nanoseconds.
+
+    Everything is a reference to what the pump had anyway, payloads included: an observer keeps what it needs, no longer
+    than it needs it. A tuple, because making one is on the hot path.
+    """
+
+    lane: LaneId
+    calls: RunCalls
     rows: int
-    arrivals: list[int]  # of every answered request, when it was received
-    taken: int  # when the batch was formed
-    started: int  # run begins; before it the inputs were assembled
-    finished: int  # run ended
-    answered: int  # every answer handed to the front
+    inputs: Mapping[str, NDArray[Any]]  # by name, with the rows of all calls; read-only
+    outputs: Sequence[Any]  # in the order of the signature, flat: bytes, or for BYTES a list of elements
+    taken: int  # the batch was formed
+    started: int  # the inputs were assembled, the run begins
+    finished: int  # the run ended
+    answered: int  # every answer was handed to the front
 
 
-class Telemetry(Protocol):
-    """Listeners must return in microseconds and never raise."""
+class Refusal(NamedTuple):
+    """Calls that ended with an error, for one reason: before a run, or in one of their own that failed."""
 
-    def batch_done(self, facts: BatchFacts) -> None: ...
+    model: str  # empty where the call was never bound to a version
+    version: str
+    variant: str
+    epoch: int  # of the deployment that chose the version; 0 where there was none
+    code: str  # gRPC status, by name
+    calls: int
 
-    def refused(self, model: str, version: str, code: str, count: int) -> None:
-        """`count` requests were answered with `code`, the gRPC name; model and version empty where unknown."""
-        ...
 
-    def pump_died(self, front: str) -> None:
-        """A pump of the front of that name ended with an error."""
-        ...
+class Observer(Protocol):
+    """Told by the pumps, in their threads, so it must return in microseconds.
+
+    It keeps what it is told in a bounded buffer, says what happens when that is full, and works in a thread of its own.
+    """
+
+    def run_done(self, run: BatchRun) -> None: ...
+
+    def refused(self, refusal: Refusal) -> None: ...
 
 
 @dataclass(frozen=True)

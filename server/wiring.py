@@ -35,6 +35,7 @@ from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.settings import MIB, Settings
 from onnxpress.server.sources.folder import FolderSource
 from onnxpress.server.telemetry.metrics import Metrics
+from onnxpress.server.telemetry.observers import Observers, Worker
 from onnxpress.server.versions.actuator import Actuator
 from onnxpress.server.versions.audit import FileAuditLog
 from onnxpress.server.versions.deployer import Deployer
@@ -94,7 +95,9 @@ class Server:
             self._slots, settings.latency_target_ms * 1e3, settings.queue_rows_max, settings.queue_mib_max * MIB
         )
         self._scheduler = Scheduler(self._slots, admission)
-        self._pump = Pump(self._codec, self._scheduler, self._metrics, admission)
+        self._observers = Observers([self._metrics])
+        self._pump = Pump(self._codec, self._scheduler, self._observers, admission)
+        self._folding = Worker("metrics", self._metrics.fold, FOLD_S)
         self._trials = Trials(settings)
         source = FolderSource(settings.repository)
         store = DesiredStore(source)
@@ -119,7 +122,7 @@ class Server:
     async def _serve(self, loop: asyncio.AbstractEventLoop, socket: Path) -> None:
         settings = self._settings
         health = Health()
-        calls = Calls(loop, settings.queue_mib_max * MIB, self._scheduler.waiting_bytes)
+        calls = Calls(loop, settings.queue_mib_max * MIB, self._scheduler.waiting_bytes, self._observers)
         version = distribution_version("onnxpress")
         rows_max, scheduler, metrics = self._codec.request_rows_max, self._scheduler, self._metrics
         inference = Inference(version, rows_max, scheduler, metrics, health, calls)
@@ -139,12 +142,15 @@ class Server:
         await admin_server.start()
         fronts: dict[str, NativeFront | Calls] = {"calls": calls, **({"native": native} if native else {})}
         lost = partial(loop.call_soon_threadsafe, self._lose_pumps)
-        pumps = [PumpThreads(self._pump, front, name, self._slots + 1, metrics, lost) for name, front in fronts.items()]
+        pumps = [
+            PumpThreads(self._pump, front, name, self._slots + 1, metrics.pump_died, lost)
+            for name, front in fronts.items()
+        ]
         for threads in pumps:
             threads.start()
         if native:
             native.start()
-        folding = asyncio.create_task(self._fold())
+        self._folding.start()
         ports = f"grpc {native.port if native else data.port}, http {http.port}, admin {admin_server.port}"
         logger.info("listening: %s (front %s, %d run slots)", ports, settings.front, self._slots)
 
@@ -158,9 +164,9 @@ class Server:
         for front in fronts.values():
             front.close()
         await asyncio.gather(data.stop(), admin_server.stop(), http.close())
-        folding.cancel()
         for threads in pumps:
             await loop.run_in_executor(None, threads.join, STOP_MARGIN_S / len(pumps))
+        await loop.run_in_executor(None, self._folding.stop, STOP_MARGIN_S)
         self._pool.shutdown(wait=False, cancel_futures=True)
         logger.info("stopped")
 
@@ -246,11 +252,6 @@ class Server:
         loop.call_soon_threadsafe(admin.wake_watchers)
         if self._watch is not None:
             self._watch(self._reconciler.status(model))
-
-    async def _fold(self) -> None:
-        while True:
-            await asyncio.sleep(FOLD_S)
-            self._metrics.fold()
 
     def _lanes(self) -> list[tuple[str, str, int]]:
         routes = self._scheduler.routes.models.values()

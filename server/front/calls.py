@@ -5,7 +5,9 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from onnxpress.packages.errors import OnnxpressError
 from onnxpress.server.errors import DrainingError, OverloadedError
+from onnxpress.server.facts import Observer, Refusal
 from onnxpress.server.serving.front import CALL, CANCEL, Event, Metadata
 from onnxpress.server.wire.status import code_of
 
@@ -22,10 +24,13 @@ class Calls:
 
     refuses = False  # `ask` refuses, before a call waits
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, bytes_max: int, queued_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, bytes_max: int, queued_bytes: Callable[[], int], observer: Observer
+    ) -> None:
         """`bytes_max`: of the payloads here, which no pump has received yet, and those in queues, `queued_bytes()`."""
         self._loop = loop
         self._queued_bytes = queued_bytes
+        self._observer = observer
         self._bytes_max = bytes_max
         self._waiting: SimpleQueue[Event | None] = SimpleQueue()
         self._put_bytes = self._taken_bytes = 0
@@ -39,13 +44,11 @@ class Calls:
 
         `deadline_s`: seconds until nobody waits any more, or None. Raises the OnnxpressError that the call ends with.
         """
-        if self._draining:
-            raise DrainingError
-        waiting = self._put_bytes - self._taken_bytes + self._queued_bytes()
-        if waiting and waiting + len(payload) > self._bytes_max:
-            raise OverloadedError(
-                f"the requests that wait for all models are at their limit of {self._bytes_max} bytes", RETRY_MS
-            )
+        try:
+            self._admit(payload)
+        except OnnxpressError as error:
+            self._observer.refused(Refusal("", "", "", 0, code_of(error).name, 1))
+            raise
         call: Call = self._loop.create_future()
         self._put_bytes += len(payload)
         self._open += 1
@@ -58,6 +61,15 @@ class Calls:
         finally:
             self._open -= 1
             self._note_idle()
+
+    def _admit(self, payload: bytes) -> None:
+        if self._draining:
+            raise DrainingError
+        waiting = self._put_bytes - self._taken_bytes + self._queued_bytes()
+        if waiting and waiting + len(payload) > self._bytes_max:
+            raise OverloadedError(
+                f"the requests that wait for all models are at their limit of {self._bytes_max} bytes", RETRY_MS
+            )
 
     def _note_idle(self) -> None:
         if self._draining and not self._open:

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
-from onnxpress.server.serving.request import Request, UniformBatch
+from onnxpress.server.facts import Columns
+from onnxpress.server.serving.request import Request, UniformBatch, route_key, trace_parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,47 @@ class Taken:
         self.expired: list[Request] = []
         self.stale: list[Request] = []
         self.cancelled: list[Request] = []
+
+    def arrivals(self) -> list[int]:
+        """When each call that these rows complete was received, in monotonic ns."""
+        if self.uniform is not None:
+            return [self.uniform.arrival] * len(self.uniform.calls)
+        arrivals = [request.arrival for request in self.requests]
+        if self.part is not None and self.part.last:
+            arrivals.append(self.part.request.arrival)
+        return arrivals
+
+    def columns(self) -> Columns:
+        """All that the calls hold for observers, once they were answered."""
+        requests = self.uniform.requests() if self.uniform is not None else [*self.requests]
+        rows, starts, statuses = [request.rows for request in requests], [0] * len(requests), ["OK"] * len(requests)
+        if self.part is not None:
+            requests.append(self.part.request)
+            rows.append(self.part.stop - self.part.start)
+            starts.append(self.part.start)
+            statuses.append("OK" if self.part.last else "")
+        return Columns(
+            arrivals=[request.arrival for request in requests],
+            rows=rows,
+            starts=starts,
+            statuses=statuses,
+            ids=[request.parsed.id for request in requests],
+            keys=[route_key(request.metadata, request.parsed.key) for request in requests],
+            traces=[trace_parent(request.metadata) for request in requests],
+            epochs=[request.route.epoch if request.route is not None else 0 for request in requests],
+            variants=[request.variant for request in requests],
+        )
+
+
+def alone(request: Request | None, part: Part | None = None) -> Taken:
+    """A request, or a part of one, as a batch of its own."""
+    taken = Taken()
+    if request is not None:
+        taken.requests.append(request)
+        taken.rows = request.rows
+    if part is not None:
+        taken.part, taken.rows = part, part.stop - part.start
+    return taken
 
 
 class Queue:

@@ -1,5 +1,6 @@
 """A loaded version: its session, its queue and what it holds."""
 
+from onnxpress.server.facts import LaneId
 from onnxpress.server.serving.batching import Queue
 from onnxpress.server.serving.contract import Contract
 from onnxpress.server.serving.cost import CostModel
@@ -21,6 +22,7 @@ class Lane:
         self.session = session
         self.signature = interned(session.signature)
         self.digest = digest
+        self.id = LaneId(model, self.version, digest)
         self.contract = contract
         self.cost = cost
         self.queue = Queue()

@@ -8,11 +8,11 @@ from time import monotonic_ns
 from typing import Any, Protocol
 
 from onnxpress.packages.errors import OnnxpressError
-from onnxpress.server.errors import DrainingError, ExpiredError
-from onnxpress.server.facts import BatchFacts, Telemetry
+from onnxpress.server.errors import DrainingError, ExpiredError, OverloadedError
+from onnxpress.server.facts import BatchRun, Observer, Refusal
 from onnxpress.server.serving.admission import Admission, stale
-from onnxpress.server.serving.assemble import assemble, assemble_uniform, run
-from onnxpress.server.serving.batching import Part
+from onnxpress.server.serving.assemble import Feeds, assemble, assemble_uniform, run
+from onnxpress.server.serving.batching import Part, Taken, alone
 from onnxpress.server.serving.binding import Binder, Decoder
 from onnxpress.server.serving.front import CALL, Event, Front
 from onnxpress.server.serving.lane import Lane
@@ -23,6 +23,8 @@ from onnxpress.server.serving.tensors import Flat
 RECEIVE_MAX = 256
 # Runs an iterator for what it does.
 exhaust: Callable[[Iterable[Any]], None] = deque[Any](maxlen=0).extend
+# Inputs, outputs, their shapes; monotonic ns when the inputs were begun, when they were assembled, when the run ended.
+Executed = tuple[Feeds, Sequence[Flat], Sequence[Sequence[int]], int, int, int]
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class Pump:
         self,
         codec: Codec,
         scheduler: Scheduler,
-        telemetry: Telemetry,
+        observer: Observer,
         admission: Admission,
         draw: Callable[[], float] = random,
     ) -> None:
@@ -64,7 +66,7 @@ class Pump:
         self._codec: Encoder = codec
         self._binder = Binder(codec, draw)
         self._scheduler = scheduler
-        self._telemetry = telemetry
+        self._observer = observer
         self._admission = admission
 
     def serve(self, front: Front) -> None:
@@ -151,26 +153,30 @@ class Pump:
         while True:
             routes = self._scheduler.routes
             bound, refused = self._binder.requests(front, events, routes, now, draws)
-            self._turn_away(bound, refused, now)
+            overloads = self._turn_away(bound, now)
             try:
                 batch = self._scheduler.submit(bound, routes, cancelled, now, claim=claim)
             except StaleRoutesError:
                 continue
             for call, reason in refused:
                 self._refuse(front, call, reason)
+            for lane, request, overload in overloads:
+                self._fail(lane, request, overload)
             return batch
 
-    def _turn_away(self, bound: dict[Lane, list[Request]], refused: list[tuple[Any, Exception]], now: int) -> None:
-        """Moves the requests that would wait too long, or that there is no room for, from `bound` to `refused`."""
+    def _turn_away(self, bound: dict[Lane, list[Request]], now: int) -> Sequence[tuple[Lane, Request, OverloadedError]]:
+        """Takes the requests that would wait too long, or that there is no room for, out of `bound`."""
+        turned_away: list[tuple[Lane, Request, OverloadedError]] = []
         waiting, admitted_bytes = self._scheduler.waiting(), 0
         for lane, requests in bound.items():
             overloads = self._admission.refuse(lane, requests, waiting, now, admitted_bytes)
             if overloads:
-                turned_away = {id(request) for request, _ in overloads}
-                bound[lane] = [request for request in requests if id(request) not in turned_away]
-                refused += [(request.call, overload) for request, overload in overloads]
+                ids = {id(request) for request, _ in overloads}
+                bound[lane] = [request for request in requests if id(request) not in ids]
+                turned_away += [(lane, request, overload) for request, overload in overloads]
             if len(bound) > 1:
                 admitted_bytes += sum([request.size for request in bound[lane]])
+        return turned_away
 
     def _process(self, batch: Batch) -> None:
         lane, taken = batch.lane, batch.taken
@@ -178,69 +184,64 @@ class Pump:
             self._fail(lane, request, ExpiredError("the deadline passed while the request waited"))
         for request in taken.stale:
             self._fail(lane, request, stale(request, batch.at))
-        if taken.cancelled:
-            self._telemetry.refused(lane.model, lane.version, "CANCELLED", len(taken.cancelled))
+        for request in taken.cancelled:
+            self._tell_refused(lane, request, "CANCELLED")
         if not taken.rows:
             return
-        uniform, signature = taken.uniform, lane.signature
-        started = monotonic_ns()
         try:
-            feeds = assemble_uniform(signature, uniform) if uniform else assemble(signature, taken.requests, taken.part)
-            ready = monotonic_ns()
-            outputs, shapes = run(lane.session, signature, feeds, taken.rows)
+            executed = _execute(lane, taken)
         except Exception as error:
-            if (len(uniform.calls) if uniform else len(taken.requests) + (taken.part is not None)) == 1:
+            if (len(taken.uniform.calls) if taken.uniform else len(taken.requests) + (taken.part is not None)) == 1:
                 raise
             logger.warning("a batch of %d rows failed (%s); each request runs alone", taken.rows, error)
             self._isolate(batch)
             return
-        finished = monotonic_ns()
+        self._deliver(lane, taken, executed)
+
+    def _deliver(self, lane: Lane, taken: Taken, executed: Executed) -> None:
+        """Answers the callers, then tells the observers."""
+        feeds, outputs, shapes, started, ready, finished = executed
+        uniform = taken.uniform
         if uniform:
             exhaust(map(uniform.front.answer, uniform.calls, self._codec.encode_uniform(lane, uniform, outputs)))
-            arrivals = [uniform.arrival] * len(uniform.calls)
         else:
-            self._answer(lane, taken.requests, outputs, shapes)
-            arrivals = [request.arrival for request in taken.requests]
-        if taken.part is not None and self._answer_part(lane, taken.part, outputs, taken.rows):
-            arrivals.append(taken.part.request.arrival)
-        self._telemetry.batch_done(
-            BatchFacts(lane.model, lane.version, taken.rows, arrivals, started, ready, finished, monotonic_ns())
+            self._answer(lane, taken, outputs, shapes)
+        self._observer.run_done(
+            BatchRun(lane.id, taken, taken.rows, feeds, outputs, started, ready, finished, monotonic_ns())
         )
 
-    def _answer(
-        self, lane: Lane, requests: list[Request], outputs: Sequence[Flat], shapes: Sequence[Sequence[int]]
-    ) -> None:
+    def _answer(self, lane: Lane, taken: Taken, outputs: Sequence[Flat], shapes: Sequence[Sequence[int]]) -> None:
+        requests = taken.requests
         if not lane.signature.batchable:
             for request in requests:
                 request.front.answer(request.call, self._codec.encode_shaped(lane, request, outputs, shapes))
             return
         for request, payload in zip(requests, self._codec.encode(lane, requests, outputs), strict=True):
             request.front.answer(request.call, payload)
+        if taken.part is not None:
+            self._answer_part(lane, taken.part, outputs, taken.rows)
 
-    def _answer_part(self, lane: Lane, part: Part, outputs: Sequence[Flat], rows: int) -> bool:
+    def _answer_part(self, lane: Lane, part: Part, outputs: Sequence[Flat], rows: int) -> None:
         """Keeps the outputs of a part, which are the batch's last rows; answers when the request is complete."""
         request, size = part.request, part.stop - part.start
         strides = [spec.stride for spec in lane.signature.outputs]
         request.parts.append([flat[(rows - size) * n : rows * n] for flat, n in zip(outputs, strides, strict=True)])
         if part.last:
             request.front.answer(request.call, next(iter(self._codec.encode(lane, [request], request.joined()))))
-        return part.last
 
     def _isolate(self, batch: Batch) -> None:
         """P3: when a run fails, only the request that made it fail pays."""
         lane, taken = batch.lane, batch.taken
         for request in taken.uniform.requests() if taken.uniform else taken.requests:
             try:
-                feeds = assemble(lane.signature, [request], None)
-                self._answer(lane, [request], *run(lane.session, lane.signature, feeds, request.rows))
+                by_itself = alone(request)
+                self._deliver(lane, by_itself, _execute(lane, by_itself))
             except Exception as error:  # noqa: BLE001 -- whatever it was, the caller gets an answer
                 self._fail(lane, request, error)
         if taken.part is not None:
-            rows = taken.part.stop - taken.part.start
             try:
-                feeds = assemble(lane.signature, [], taken.part)
-                outputs, _ = run(lane.session, lane.signature, feeds, rows)
-                self._answer_part(lane, taken.part, outputs, rows)
+                by_itself = alone(None, taken.part)
+                self._deliver(lane, by_itself, _execute(lane, by_itself))
             except Exception as error:  # noqa: BLE001 -- whatever it was, the caller gets an answer
                 batch.aborted = True
                 self._fail(lane, taken.part.request, error)
@@ -259,11 +260,34 @@ class Pump:
             note = f"in a request to model {lane.model!r} version {lane.version}"
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)
-        self._refuse(request.front, request.call, error, lane.model, lane.version)
+        self._refuse(request.front, request.call, error, lane, request)
 
-    def _refuse(self, front: Front, call: Any, error: BaseException, model: str = "", version: str = "") -> None:
+    def _refuse(
+        self,
+        front: Front,
+        call: Any,
+        error: BaseException,
+        lane: Lane | None = None,
+        request: Request | None = None,
+    ) -> None:
         """Tells the caller. Never raises: the slot and the batch in our hands must not be lost for one call."""
         try:
-            self._telemetry.refused(model, version, front.fail(call, error), 1)
+            self._tell_refused(lane, request, front.fail(call, error))
         except Exception:
             logger.exception("a call could not be refused")
+
+    def _tell_refused(self, lane: Lane | None, request: Request | None, code: str) -> None:
+        if lane is None or request is None:
+            self._observer.refused(Refusal("", "", "", 0, code, 1))
+            return
+        epoch = request.route.epoch if request.route is not None else 0
+        self._observer.refused(Refusal(lane.model, lane.version, request.variant, epoch, code, 1))
+
+
+def _execute(lane: Lane, taken: Taken) -> Executed:
+    signature, uniform = lane.signature, taken.uniform
+    started = monotonic_ns()
+    feeds = assemble_uniform(signature, uniform) if uniform else assemble(signature, taken.requests, taken.part)
+    ready = monotonic_ns()
+    outputs, shapes = run(lane.session, signature, feeds, taken.rows)
+    return feeds, outputs, shapes, started, ready, monotonic_ns()

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-from onnxpress.server.facts import Telemetry
 from onnxpress.server.serving.front import Front
 
 # A front whose pumps die more often than this within the window does not recover by itself.
@@ -38,15 +37,18 @@ class PumpThreads:
         front: Front,
         name: str,
         count: int,
-        telemetry: Telemetry,
+        died: Callable[[str], object],
         lost: Callable[[], object],
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`lost` is called in the thread of each pump that died and is not replaced: the process must end."""
+        """`died` is called with `name` for each pump that died, in its thread.
+
+        `lost` is called in the thread of each pump that died and is not replaced: the process must end.
+        """
         self._pump = pump
         self._front = front
         self._name = name
-        self._telemetry = telemetry
+        self._died = died
         self._lost = lost
         self._clock = clock
         self._deaths: deque[float] = deque(maxlen=DEATHS_MAX)
@@ -77,7 +79,7 @@ class PumpThreads:
                     again = self._may_go_on()
                     consequence = "it is replaced" if again else "it is not replaced, and the process ends"
                     logger.critical("a pump of front %s died: %s", self._name, consequence, exc_info=True)
-                    self._telemetry.pump_died(self._name)
+                    self._died(self._name)
                     if not again:
                         return
         finally:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from onnxpress.server.serving.front import Details, Front, Metadata
 from onnxpress.server.serving.tensors import Flat, Signature
 
+TRACE_PARENT = "traceparent"
 ROUTE_KEY = "route-key"  # request metadata; the parameter of the same meaning is `route_key`
 
 
@@ -174,7 +175,16 @@ class UniformBatch:
 
 def route_key(metadata: Metadata, parsed_key: str = "") -> str:
     """What keeps a caller on one version: the metadata, else the request's parameter; empty where there is neither."""
+    return _first(metadata, ROUTE_KEY) or parsed_key
+
+
+def trace_parent(metadata: Metadata) -> str:
+    """The caller's `traceparent`, as W3C Trace Context defines it; empty where there is none."""
+    return _first(metadata, TRACE_PARENT)
+
+
+def _first(metadata: Metadata, wanted: str) -> str:
     for name, value in metadata:
-        if name == ROUTE_KEY:
+        if name == wanted:
             return value if isinstance(value, str) else value.decode(errors="replace")
-    return parsed_key
+    return ""

@@ -1,6 +1,6 @@
 """Counts and histograms of the data plane: told per batch, folded later, shown to Prometheus and ModelStatistics.
 
-A batch costs the pump one append. Folding is vectorised and happens when somebody looks, and a few times a second.
+A run costs the pump one append. Folding is vectorised and happens when somebody looks, and a few times a second.
 """
 
 import threading
@@ -8,13 +8,14 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from onnxpress.server.facts import BatchFacts
+from onnxpress.server.facts import BatchRun, Refusal
 
 # Upper bounds in seconds: 50 us to 10 s, about three per octave where requests live.
 SECONDS = (
@@ -22,11 +23,23 @@ SECONDS = (
     15e-3, 20e-3, 30e-3, 40e-3, 60e-3, 80e-3, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0,
 )  # fmt: skip
 ROWS = tuple(2.0**n for n in range(14))
-# What may wait to be folded, facts or refusals; beyond it the pump that brings one more folds them itself.
-FACTS_MAX = 50_000
+# What may wait to be folded, runs or refusals. Overflow policy: the pump that brings one more folds all of them itself,
+# because a count that misses requests is worse than a pump that is late once.
+BUFFER_MAX = 50_000
 NS = 1e-9
 
 Key = tuple[str, str]  # model, version
+
+
+class Times(NamedTuple):
+    """What is kept of a run until it is folded: no payload, whatever the run had."""
+
+    rows: int
+    taken: int
+    started: int
+    finished: int
+    answered: int
+    arrivals: list[int]
 
 
 class Histogram:
@@ -70,14 +83,15 @@ class VersionCounts:
 
 
 class Metrics:
-    """Owns the counts under `_lock`. `_facts` and `_refusals` are deques, appended by pumps and emptied under the lock.
+    """An Observer. Owns the counts under `_lock`; pumps append to the deques `_runs` and `_refusals` without it.
 
-    So no pump waits for one who folds or reads.
+    The deques are emptied under the lock, so no pump waits for a thread that folds or reads.
     """
 
-    def __init__(self) -> None:
-        self._facts: deque[BatchFacts] = deque()
-        self._refusals: deque[tuple[str, str, str, int]] = deque()  # model, version, code, count
+    def __init__(self, buffer_max: int = BUFFER_MAX) -> None:
+        self._buffer_max = buffer_max
+        self._runs: deque[tuple[Key, Times]] = deque()
+        self._refusals: deque[Refusal] = deque()
         self._counts: dict[Key, VersionCounts] = defaultdict(VersionCounts)
         self._refused: Counter[str] = Counter()  # by code, of requests that never reached a version
         self._pump_deaths: Counter[str] = Counter()  # by front
@@ -86,15 +100,21 @@ class Metrics:
         self.lanes: Callable[[], Iterable[tuple[str, str, int]]] = lambda: ()  # model, version, queued rows
         self.epochs: Callable[[], Iterable[tuple[str, int]]] = lambda: ()
 
-    def batch_done(self, facts: BatchFacts) -> None:
-        self._facts.append(facts)
-        if len(self._facts) > FACTS_MAX:
+    def run_done(self, run: BatchRun) -> None:
+        lane, calls, rows, _, _, taken, started, finished, answered = run
+        self._runs.append((lane[:2], Times(rows, taken, started, finished, answered, calls.arrivals())))
+        if len(self._runs) > self._buffer_max:
             self.fold()
 
-    def refused(self, model: str, version: str, code: str, count: int) -> None:
-        self._refusals.append((model, version, code, count))
-        if len(self._refusals) > FACTS_MAX:
+    def refused(self, refusal: Refusal) -> None:
+        self._refusals.append(refusal)
+        if len(self._refusals) > self._buffer_max:
             self.fold()
+
+    @property
+    def buffered(self) -> tuple[int, int]:
+        """Runs and refusals that wait to be folded."""
+        return len(self._runs), len(self._refusals)
 
     def pump_died(self, front: str) -> None:
         with self._lock:
@@ -104,15 +124,15 @@ class Metrics:
         """Works off what pumps have told since the last time."""
         with self._lock:
             for _ in range(len(self._refusals)):
-                model, version, code, count = self._refusals.popleft()
-                (self._counts[model, version].failures if model else self._refused)[code] += count
-            groups: dict[Key, list[BatchFacts]] = defaultdict(list)
-            for _ in range(len(self._facts)):
-                facts = self._facts.popleft()
-                groups[facts.model, facts.version].append(facts)
+                model, version, _, _, code, calls = self._refusals.popleft()
+                (self._counts[model, version].failures if model else self._refused)[code] += calls
+            groups: dict[Key, list[Times]] = defaultdict(list)
+            for _ in range(len(self._runs)):
+                key, times = self._runs.popleft()
+                groups[key].append(times)
             now_ms = time.time_ns() // 1_000_000
-            for key, told in groups.items():
-                _fold(self._counts[key], told, now_ms)
+            for key, runs in groups.items():
+                _fold(self._counts[key], runs, now_ms)
 
     def forget(self, model: str, version: str) -> None:
         """Series of an unloaded version disappear."""
@@ -159,17 +179,15 @@ class Metrics:
         yield epochs
 
 
-def _fold(counts: VersionCounts, told: list[BatchFacts], now_ms: int) -> None:
-    times = np.array([facts[4:] for facts in told], np.int64)
-    taken, started, finished, answered = times.T
-    sizes = np.array([len(facts.arrivals) for facts in told])
-    arrivals = np.array([arrival for facts in told for arrival in facts.arrivals], np.int64)
-    rows = np.array([facts.rows for facts in told], np.int64)
+def _fold(counts: VersionCounts, runs: list[Times], now_ms: int) -> None:
+    rows, taken, started, finished, answered = np.array([run[:5] for run in runs], np.int64).T
+    sizes = np.array([len(run.arrivals) for run in runs])
+    arrivals = np.array([*chain.from_iterable(run.arrivals for run in runs)], np.int64)
     request_ns = np.repeat(answered, sizes) - arrivals
     queue_ns = np.repeat(taken, sizes) - arrivals
     counts.requests += len(arrivals)
     counts.rows += int(rows.sum())
-    counts.batches += len(told)
+    counts.batches += len(runs)
     counts.success_ns += int(request_ns.sum())
     counts.queue_ns += int(queue_ns.sum())
     counts.assemble_ns += int((started - taken).sum())
@@ -181,7 +199,7 @@ def _fold(counts: VersionCounts, told: list[BatchFacts], now_ms: int) -> None:
     counts.run_s.add((finished - started) * NS)
     counts.batch_rows.add(rows.astype(np.float64))
     # Not np.unique: the first time it imports numpy.ma, which holds the interpreter for 50 ms.
-    for size in {facts.rows for facts in told}:
+    for size in {run.rows for run in runs}:
         of = rows == size
         parts = [of.sum(), (started - taken)[of].sum(), (finished - started)[of].sum(), (answered - finished)[of].sum()]
         kept = counts.by_rows.setdefault(size, [0, 0, 0, 0])

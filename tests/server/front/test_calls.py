@@ -1,6 +1,7 @@
 """In-process callers, on a loop of the test's own: what a pump receives for them, and how each call ends."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,9 +9,15 @@ import pytest
 from onnxpress.server.errors import DrainingError, InvalidRequestError, OverloadedError
 from onnxpress.server.front.calls import Calls
 from onnxpress.server.serving.front import CALL, CANCEL
+from tests.server.serving.bench import FakeObserver
 
 METADATA = (("x-onnxpress-priority", "critical"),)
 BYTES_MAX = 10
+
+
+def calls_of(queued_bytes: Callable[[], int] = lambda: 0, observer: FakeObserver | None = None) -> Calls:
+    """Of the running loop."""
+    return Calls(asyncio.get_running_loop(), BYTES_MAX, queued_bytes, observer or FakeObserver())
 
 
 async def asked(calls: Calls, payload: bytes = b"rows", **named: Any) -> "asyncio.Task[bytes]":
@@ -24,7 +31,7 @@ def test_a_pump_receives_all_that_the_caller_said() -> None:
     """Payload, metadata, peer and deadline arrive, and the answer goes to the caller."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
+        calls = calls_of()
         task = await asked(calls, peer="ipv4:1")
         ((kind, call, _, payload, _, details),) = calls.receive(256) or []
         assert (kind, payload, details) == (CALL, b"rows", (METADATA, "ipv4:1", 1.5))
@@ -39,7 +46,7 @@ def test_a_failure_is_raised_where_it_was_asked() -> None:
     """The error that a call ends with is the caller's, and its status is told to the pump."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
+        calls = calls_of()
         task = await asked(calls)
         ((_, call, *_),) = calls.receive(256) or []
         assert calls.fail(call, InvalidRequestError("wrong")) == "INVALID_ARGUMENT"
@@ -53,7 +60,7 @@ def test_a_caller_who_leaves_cancels_the_call() -> None:
     """Whether a pump has the call already or not; a late answer changes nothing."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
+        calls = calls_of()
         task = await asked(calls)
         ((_, call, *_),) = calls.receive(256) or []
         task.cancel()
@@ -73,7 +80,7 @@ def test_what_no_pump_has_received_is_bounded() -> None:
     """More bytes than may wait are refused with a time to come back, and welcome again once a pump has taken some."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
+        calls = calls_of()
         whole = await asked(calls, bytes(BYTES_MAX + 1))  # alone it may be as large as the codec takes
         with pytest.raises(OverloadedError, match="limit of 10 bytes"):
             await calls.ask(b"1", (), None)
@@ -92,7 +99,7 @@ def test_queues_count_too() -> None:
 
     async def scenario() -> None:
         queued = BYTES_MAX - 1
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: queued)
+        calls = calls_of(lambda: queued)
         with pytest.raises(OverloadedError, match="all models"):
             await calls.ask(b"12", (), None)
         task = await asked(calls, b"1")
@@ -103,11 +110,27 @@ def test_queues_count_too() -> None:
     asyncio.run(scenario())
 
 
+def test_what_never_reaches_a_pump_is_told_too() -> None:
+    """Calls that are refused at once count among the refused, like those that a pump refuses."""
+
+    async def scenario() -> None:
+        observer = FakeObserver()
+        calls = calls_of(lambda: BYTES_MAX, observer)
+        with pytest.raises(OverloadedError):
+            await calls.ask(b"1", (), None)
+        calls.drain()
+        with pytest.raises(DrainingError):
+            await calls.ask(b"1", (), None)
+        assert observer.codes() == {"RESOURCE_EXHAUSTED": 1, "UNAVAILABLE": 1}
+
+    asyncio.run(scenario())
+
+
 def test_draining_and_closing() -> None:
     """A drained front takes no new call; a closed one tells every pump."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
+        calls = calls_of()
         calls.drain()
         with pytest.raises(DrainingError):
             await calls.ask(b"", (), None)
@@ -121,7 +144,7 @@ def test_a_drain_waits_for_open_calls_and_refuses_new_ones() -> None:
     """A call that was taken is answered, however far it had come; the next is refused; then the calls is idle."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
+        calls = calls_of()
         asked = asyncio.create_task(calls.ask(b"question", (), None))
         events = await asyncio.get_running_loop().run_in_executor(None, calls.receive, 1)
         assert events is not None
@@ -142,7 +165,7 @@ def test_a_drain_of_nothing_is_done() -> None:
     """Where no call is open there is nothing to wait for."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
+        calls = calls_of()
         calls.drain()
         await calls.wait_idle()
 
@@ -153,7 +176,7 @@ def test_a_failed_call_is_counted_and_not_logged_twice(caplog: pytest.LogCapture
     """Whoever waits for the call logs the error with the id for the caller; a second record would have another id."""
 
     async def failing() -> None:
-        front = Calls(asyncio.get_running_loop(), BYTES_MAX, lambda: 0)
+        front = calls_of()
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         assert front.fail(waiting, ZeroDivisionError("bug")) == "INTERNAL"
         with pytest.raises(ZeroDivisionError):

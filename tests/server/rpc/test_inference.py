@@ -24,8 +24,8 @@ def test_metadata_reaches_the_pump(way: str) -> None:
     """Priority and route key of a call through grpc.aio, and of each request of a stream, are not lost on the way."""
 
     async def scenario() -> None:
-        calls = Calls(asyncio.get_running_loop(), 100, lambda: 0)
         nobody: Any = None
+        calls = Calls(asyncio.get_running_loop(), 100, lambda: 0, nobody)
         inference = Inference("1", 10, nobody, nobody, nobody, calls)
 
         async def ask() -> None:

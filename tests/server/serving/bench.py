@@ -1,17 +1,18 @@
 """A pump between a fake front and a fake session, for tests of what happens to requests."""
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from onnxpress.server.errors import InvalidRequestError
-from onnxpress.server.facts import BatchFacts
+from onnxpress.server.facts import BatchRun, Observer, Refusal
 from onnxpress.server.serving.admission import Admission
 from onnxpress.server.serving.contract import Contract
 from onnxpress.server.serving.cost import CostModel
-from onnxpress.server.serving.front import CALL, CANCEL, Event
+from onnxpress.server.serving.front import CALL, CANCEL, Event, Metadata
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.pump import Pump
 from onnxpress.server.serving.request import Parsed, Request, UniformBatch
@@ -116,30 +117,45 @@ class FakeFront:
         return type(error).__name__
 
 
-class FakeTelemetry:
+class FakeObserver:
+    """Remembers what it was told, as it is: nothing is copied."""
+
     def __init__(self) -> None:
-        self.batches: list[BatchFacts] = []
-        self.refusals: dict[str, int] = {}
+        self.runs: list[BatchRun] = []
+        self.refusals: list[Refusal] = []
         self.deaths: list[str] = []
 
-    def batch_done(self, facts: BatchFacts) -> None:
-        self.batches.append(facts)
+    def run_done(self, run: BatchRun) -> None:
+        self.runs.append(run)
 
-    def refused(self, _model: str, _version: str, code: str, count: int) -> None:
-        self.refusals[code] = self.refusals.get(code, 0) + count
+    def refused(self, refusal: Refusal) -> None:
+        self.refusals.append(refusal)
 
-    def pump_died(self, front: str) -> None:
-        self.deaths.append(front)
+    def codes(self) -> dict[str, int]:
+        """How many calls were refused, by code."""
+        codes: Counter[str] = Counter()
+        for refusal in self.refusals:
+            codes[refusal.code] += refusal.calls
+        return dict(codes)
 
 
 class Bench:
     """One lane of at most eight rows a batch, and one run slot unless told otherwise."""
 
     def __init__(
-        self, rows_max: int = 1_000, *, alike: bool = False, slots: int = 1, door: Admission | None = None
+        self,
+        rows_max: int = 1_000,
+        *,
+        alike: bool = False,
+        slots: int = 1,
+        door: Admission | None = None,
+        observer: Observer | None = None,
     ) -> None:
-        """`door`: what the pump asks for admission, where it is not what the scheduler asks too."""
-        self.session, self.front, self.telemetry = FakeSession(), FakeFront(), FakeTelemetry()
+        """`door`: what the pump asks for admission, where it is not what the scheduler asks too.
+
+        `observer`: told instead of `self.observer`.
+        """
+        self.session, self.front, self.observer = FakeSession(), FakeFront(), FakeObserver()
         self.codec = FakeCodec(alike=alike)
         admission = Admission(slots, 1e9, rows_max, 10**9)
         self.scheduler = Scheduler(slots, admission)
@@ -148,7 +164,7 @@ class Bench:
         self.lane = Lane("m", 1, self.session, "", Contract(), cost)  # type: ignore[arg-type]
         self.route = Route("m", 1, self.lane, {"1": self.lane}, {})
         self.scheduler.replace_route(self.route)
-        self.pump = Pump(self.codec, self.scheduler, self.telemetry, door or admission)
+        self.pump = Pump(self.codec, self.scheduler, observer or self.observer, door or admission)
 
     def handle(self, *events: Event) -> dict[int, Any]:
         self.pump.handle(self.front, list(events))
@@ -161,8 +177,8 @@ class Bench:
         )  # fmt: skip
 
 
-def call(number: int, *rows: float, left_s: float | None = None) -> Event:
-    return CALL, number, 0, struct.pack(f"<{len(rows)}f", *rows), None, ((), "peer", left_s)
+def call(number: int, *rows: float, left_s: float | None = None, metadata: Metadata = ()) -> Event:
+    return CALL, number, 0, struct.pack(f"<{len(rows)}f", *rows), None, (metadata, "peer", left_s)
 
 
 def cancel(number: int) -> Event:

@@ -24,16 +24,11 @@ from tests.server.serving.bench import (
 )
 
 
-@pytest.fixture(params=[False, True], ids=["each alone", "uniform batches"])
-def bench(request: pytest.FixtureRequest) -> Bench:
-    return Bench(alike=request.param)
-
-
 def test_what_waits_runs_together(bench: Bench) -> None:
     """Three requests become one run, and each gets its own rows."""
     assert bench.handle(call(1, 1, 2), call(2, 3), call(3, 4, 5, 6)) == {1: [2, 4], 2: [6], 3: [8, 10, 12]}
     assert bench.session.batches == [[1, 2, 3, 4, 5, 6]]
-    assert [(facts.rows, len(facts.arrivals)) for facts in bench.telemetry.batches] == [(6, 3)]
+    assert [(run.rows, len(run.calls.arrivals())) for run in bench.observer.runs] == [(6, 3)]
     assert bench.settled()
 
 
@@ -43,7 +38,7 @@ def test_large_requests_are_split_and_joined(bench: Bench) -> None:
     assert told == {1: [2.0 * n for n in range(20)], 2: [200]}
     assert max(map(len, bench.session.batches)) == ROWS_MAX
     assert sum(map(len, bench.session.batches)) == 21
-    assert sum(len(facts.arrivals) for facts in bench.telemetry.batches) == 2
+    assert sum(len(run.calls.arrivals()) for run in bench.observer.runs) == 2
     assert bench.settled()
 
 
@@ -115,7 +110,7 @@ def test_unreadable_requests_are_told_and_nobody_else(bench: Bench) -> None:
     assert isinstance(told.pop(2), InvalidRequestError)
     assert isinstance(told.pop(3), ZeroDivisionError)
     assert told == {1: [2], 4: [8]}
-    assert bench.telemetry.refusals == {"InvalidRequestError": 1, "ZeroDivisionError": 1}
+    assert bench.observer.codes() == {"InvalidRequestError": 1, "ZeroDivisionError": 1}
     assert bench.settled()
 
 
@@ -141,7 +136,7 @@ def test_cancelled_in_the_queue_never_runs(bench: Bench) -> None:
     bench.session.meanwhile = lambda: bench.handle(call(2, 2), call(3, 3), call(4, 4), cancel(3))
     assert bench.handle(call(1, 1)) == {1: [2], 2: [4], 4: [8]}
     assert bench.session.batches == [[1], [2, 4]]
-    assert bench.telemetry.refusals == {"CANCELLED": 1}
+    assert bench.observer.codes() == {"CANCELLED": 1}
     assert bench.settled()
 
 
@@ -238,7 +233,7 @@ def test_a_uniform_batch_runs_without_a_queue() -> None:
     counts = queued(bench)
     assert bench.handle(call(1, 1), call(2, 2), call(3, 3, left_s=5.0)) == {1: [2], 2: [4], 3: [6]}
     assert bench.session.batches == [[1, 2, 3]]
-    assert [(facts.rows, len(facts.arrivals)) for facts in bench.telemetry.batches] == [(3, 3)]
+    assert [(run.rows, len(run.calls.arrivals())) for run in bench.observer.runs] == [(3, 3)]
     assert counts == []
     assert bench.settled()
 

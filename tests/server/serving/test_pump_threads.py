@@ -9,7 +9,7 @@ import pytest
 
 from onnxpress.server.serving.front import Event
 from onnxpress.server.serving.pump_threads import DEATHS_MAX, WINDOW_S, PumpThreads
-from tests.server.serving.bench import Bench, FakeFront, FakeTelemetry, call
+from tests.server.serving.bench import Bench, FakeFront, call
 from tests.server.serving.test_scheduler_turns import PATIENCE_S, QueueFront
 
 ERRORS = [RuntimeError, MemoryError, SystemExit, BaseException]
@@ -42,9 +42,10 @@ class Pump:
             raise SystemExit
 
 
-def run_to_the_end(deaths: int, apart_s: float) -> tuple[FakeTelemetry, int]:
-    """What telemetry was told and how often the pumps were lost, when one pump dies that often, so far apart."""
-    telemetry, losses, now = FakeTelemetry(), [], [0.0]
+def run_to_the_end(deaths: int, apart_s: float) -> tuple[int, int]:
+    """How many deaths were told and how often the pumps were lost, when one pump dies that often, so far apart."""
+    told: list[str] = []
+    losses, now = [], [0.0]
 
     def wait() -> None:
         now[0] += apart_s
@@ -52,23 +53,24 @@ def run_to_the_end(deaths: int, apart_s: float) -> tuple[FakeTelemetry, int]:
     def lose() -> None:
         losses.append(True)
 
-    threads = PumpThreads(Pump(deaths, wait), FakeFront(), "f", 1, telemetry, lose, lambda: now[0])
+    threads = PumpThreads(Pump(deaths, wait), FakeFront(), "f", 1, told.append, lose, lambda: now[0])
     threads.start()
     assert threads.join(PATIENCE_S)
-    return telemetry, len(losses)
+    return len(told), len(losses)
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_dead_pump_is_replaced(error: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
-    """A front that raises, whatever it raises, costs a pump; the next serves, and the log and telemetry know."""
+    """A front that raises, whatever it raises, costs a pump; the next serves, and the log and whoever counts know."""
     bench, front = Bench(), DyingFront(error)
+    deaths: list[str] = []
     lost = threading.Event()
-    threads = PumpThreads(bench.pump, front, "dying", 1, bench.telemetry, lost.set)
+    threads = PumpThreads(bench.pump, front, "dying", 1, deaths.append, lost.set)
     with caplog.at_level(logging.CRITICAL):
         threads.start()
         front.ask(1, 1)
     assert front.told == {1: [2]}
-    assert bench.telemetry.deaths == ["dying"]
+    assert deaths == ["dying"]
     (record,) = caplog.records
     assert "front dying died: it is replaced" in record.getMessage()
     assert record.exc_info is not None
@@ -81,6 +83,7 @@ def test_a_dead_pump_is_replaced(error: type[BaseException], caplog: pytest.LogC
 def test_a_scheduler_that_raises_costs_a_pump_only() -> None:
     """The replacement takes the turn that the dead pump did not get."""
     bench, front = Bench(), QueueFront()
+    deaths: list[str] = []
     turn, failures = bench.scheduler.turn, iter([SystemExit])
 
     def failing(*arguments: Any, **named: Any) -> Any:
@@ -89,11 +92,11 @@ def test_a_scheduler_that_raises_costs_a_pump_only() -> None:
         return turn(*arguments, **named)
 
     bench.scheduler.turn = failing  # type: ignore[method-assign]
-    threads = PumpThreads(bench.pump, front, "f", 1, bench.telemetry, lambda: None)
+    threads = PumpThreads(bench.pump, front, "f", 1, deaths.append, lambda: None)
     threads.start()
     front.events.put(call(1, 1))
     front.wait(1)
-    assert bench.telemetry.deaths == ["f"]
+    assert deaths == ["f"]
     front.close()
     assert threads.join(PATIENCE_S)
     assert bench.scheduler.wait_idle(0)
@@ -101,26 +104,26 @@ def test_a_scheduler_that_raises_costs_a_pump_only() -> None:
 
 def test_pumps_that_keep_dying_are_given_up() -> None:
     """One death too many within the window, and the pump is not replaced but told to be lost."""
-    telemetry, losses = run_to_the_end(DEATHS_MAX, 0.0)
-    assert (len(telemetry.deaths), losses) == (DEATHS_MAX, 0)
-    telemetry, losses = run_to_the_end(1_000, 0.0)
-    assert (len(telemetry.deaths), losses) == (DEATHS_MAX + 1, 1)
+    assert run_to_the_end(DEATHS_MAX, 0.0) == (DEATHS_MAX, 0)
+    assert run_to_the_end(1_000, 0.0) == (DEATHS_MAX + 1, 1)
 
 
 def test_deaths_of_long_ago_do_not_count() -> None:
     """A pump that dies now and then is replaced for as long as the server runs."""
-    telemetry, losses = run_to_the_end(50, WINDOW_S / DEATHS_MAX * 1.01)
-    assert (len(telemetry.deaths), losses) == (50, 0)
+    assert run_to_the_end(50, WINDOW_S / DEATHS_MAX * 1.01) == (50, 0)
     assert run_to_the_end(50, WINDOW_S / DEATHS_MAX * 0.99)[1] == 1
 
 
 def test_the_loss_is_told_even_where_counting_fails() -> None:
     """A pump thread never ends in silence while its front is open."""
     lost = threading.Event()
-    telemetry: Any = object()  # it cannot count
+
+    def uncountable(_name: str) -> None:
+        raise MemoryError
+
     silence, threading.excepthook = threading.excepthook, lambda _: None
     try:
-        threads = PumpThreads(Pump(1, lambda: None), FakeFront(), "f", 1, telemetry, lost.set)
+        threads = PumpThreads(Pump(1, lambda: None), FakeFront(), "f", 1, uncountable, lost.set)
         threads.start()
         assert threads.join(PATIENCE_S)
     finally:

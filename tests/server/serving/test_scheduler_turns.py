@@ -79,7 +79,7 @@ def serving() -> Iterator[Callable[[float], tuple[Bench, QueueFront]]]:
         bench, front = Bench(), QueueFront()
         bench.lane.cost = CostModel({1: micros}, 1e9)
         fronts.append(front)
-        pumps.append(PumpThreads(bench.pump, front, "fake", PUMPS, bench.telemetry, lambda: None))
+        pumps.append(PumpThreads(bench.pump, front, "fake", PUMPS, bench.observer.deaths.append, lambda: None))
         pumps[-1].start()
         return bench, front
 
@@ -145,7 +145,7 @@ def test_a_bug_costs_no_turn(serving: Any, bug: type[BaseException]) -> None:
     front.ask(2, 2)
     assert isinstance(front.told[1], bug)
     assert front.told[2] == [4]
-    assert bench.telemetry.deaths == []
+    assert bench.observer.deaths == []
     assert bench.scheduler.wait_idle(PATIENCE_S)
 
 

@@ -1,5 +1,9 @@
 """Counts and histograms: exactly what numpy counts, and gone with their version."""
 
+import threading
+import weakref
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,16 +11,34 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from onnxpress.server.facts import BatchFacts
-from onnxpress.server.telemetry import metrics as module
+from onnxpress.server.facts import BatchRun, Columns, LaneId, Refusal
 from onnxpress.server.telemetry.metrics import ROWS, SECONDS, Histogram, Metrics
 
 US = 1_000
+PATIENCE_S = 30.0
 
 
-def batch(rows: int, arrivals: list[int], taken: int, version: str = "1") -> BatchFacts:
-    """A batch that was assembled in 10 us, ran 200 us and was answered in 30."""
-    return BatchFacts("m", version, rows, arrivals, taken, taken + 10 * US, taken + 210 * US, taken + 240 * US)
+class Answered:
+    """The calls of a run, of which metrics asks for the arrivals only."""
+
+    def __init__(self, arrivals: list[int]) -> None:
+        self._arrivals = arrivals
+
+    def arrivals(self) -> list[int]:
+        return self._arrivals
+
+    def columns(self) -> Columns:
+        raise AssertionError("metrics needs no columns, which take longer than the run of a small batch")
+
+
+def batch(rows: int, arrivals: list[int], taken: int, version: str = "1") -> BatchRun:
+    """A run that was assembled in 10 us, took 200 us and was answered in 30."""
+    lane, calls = LaneId("m", version, ""), Answered(arrivals)
+    return BatchRun(lane, calls, rows, {}, (), taken, taken + 10 * US, taken + 210 * US, taken + 240 * US)
+
+
+def refusal(code: str, calls: int = 1, model: str = "m", version: str = "1") -> Refusal:
+    return Refusal(model, version, "champion", 1, code, calls)
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -42,8 +64,8 @@ def test_histogram_is_numpys(values: list[float]) -> None:
 def test_one_batch_is_counted_once() -> None:
     """Requests, rows, runs and times of a batch come out as they went in, per version."""
     metrics = Metrics()
-    metrics.batch_done(batch(5, [0, 100 * US, 200 * US], taken=300 * US))
-    metrics.batch_done(batch(1, [1_000 * US], taken=1_000 * US, version="2"))
+    metrics.run_done(batch(5, [0, 100 * US, 200 * US], taken=300 * US))
+    metrics.run_done(batch(1, [1_000 * US], taken=1_000 * US, version="2"))
     of = metrics.versions()["m", "1"]
     assert (of.requests, of.rows, of.batches) == (3, 5, 1)
     assert of.queue_ns == (300 + 200 + 100) * US
@@ -71,12 +93,12 @@ def test_many_batches_are_numpys_sum() -> None:
         facts.append(batch(int(rng.integers(1, 200)), arrivals, taken=10**9 + n * US))
     together, single = Metrics(), Metrics()
     for told in facts:
-        together.batch_done(told)
-        single.batch_done(told)
+        together.run_done(told)
+        single.run_done(told)
         single.fold()
     one, other = together.versions()["m", "1"], single.versions()["m", "1"]
     assert one.rows == sum(told.rows for told in facts) == other.rows
-    assert one.requests == sum(len(told.arrivals) for told in facts) == other.requests
+    assert one.requests == sum(len(told.calls.arrivals()) for told in facts) == other.requests
     assert one.request_s.counts.tolist() == other.request_s.counts.tolist()
     assert one.by_rows == other.by_rows
     assert sum(batches for batches, *_ in one.by_rows.values()) == len(facts)
@@ -85,57 +107,74 @@ def test_many_batches_are_numpys_sum() -> None:
 def test_refusals_by_code() -> None:
     """Refusals are counted by code, with and without a version; they are no requests answered OK."""
     metrics = Metrics()
-    metrics.refused("m", "1", "RESOURCE_EXHAUSTED", 7)
-    metrics.refused("m", "1", "RESOURCE_EXHAUSTED", 1)
-    metrics.refused("", "", "NOT_FOUND", 2)
+    metrics.refused(refusal("RESOURCE_EXHAUSTED", 7))
+    metrics.refused(refusal("RESOURCE_EXHAUSTED"))
+    metrics.refused(refusal("NOT_FOUND", 2, "", ""))
     told = samples(metrics)
     assert told["onnxpress_requests_total", (("code", "RESOURCE_EXHAUSTED"), ("model", "m"), ("version", "1"))] == 8
     assert told["onnxpress_requests_total", (("code", "NOT_FOUND"), ("model", ""), ("version", ""))] == 2
     assert told["onnxpress_requests_total", (("code", "OK"), ("model", "m"), ("version", "1"))] == 0
 
 
-class NobodyMayTake:
-    """A lock for those who must not wait."""
+class Slow(list[int]):
+    """Arrivals that keep whoever folds them, who has the lock, until they are let go."""
 
-    def __enter__(self) -> None:
-        raise AssertionError("a pump waits for whoever has the lock")
+    def __init__(self) -> None:
+        super().__init__([0])
+        self.begun, self.go = threading.Event(), threading.Event()
 
-    def __exit__(self, *_: object) -> None: ...
+    def __iter__(self) -> Iterator[int]:
+        self.begun.set()
+        assert self.go.wait(PATIENCE_S)
+        return super().__iter__()
 
 
-def test_pumps_never_wait_for_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Telling takes no lock: who folds or reads may have it for milliseconds."""
-    metrics = Metrics()
-    with monkeypatch.context() as patch:
-        patch.setattr(metrics, "_lock", NobodyMayTake())
-        metrics.batch_done(batch(3, [0, 1], taken=2))
-        metrics.refused("m", "1", "CANCELLED", 1)
+def test_pumps_never_wait_for_the_counts() -> None:
+    """Telling takes no lock: a thread that folds or reads may have it for milliseconds."""
+    metrics, slow = Metrics(), Slow()
+    metrics.run_done(batch(1, slow, taken=1))
+    folding = threading.Thread(target=metrics.fold)
+    folding.start()
+    assert slow.begun.wait(PATIENCE_S)
+    metrics.run_done(batch(3, [0, 1], taken=2))
+    metrics.refused(refusal("CANCELLED"))
+    assert metrics.buffered == (1, 1)
+    slow.go.set()
+    folding.join(PATIENCE_S)
     counts = metrics.versions()["m", "1"]
-    assert (counts.requests, counts.failures["CANCELLED"]) == (2, 1)
+    assert (counts.requests, counts.failures["CANCELLED"]) == (3, 1)
 
 
 def test_series_vanish_with_their_version() -> None:
     """An unloaded version leaves no series behind, told before the fold or after."""
     metrics = Metrics()
-    metrics.batch_done(batch(1, [0], taken=0))
-    metrics.batch_done(batch(1, [0], taken=0, version="2"))
+    metrics.run_done(batch(1, [0], taken=0))
+    metrics.run_done(batch(1, [0], taken=0, version="2"))
     metrics.forget("m", "1")
     labels = {dict(key).get("version") for _, key in samples(metrics)}
     assert "1" not in labels
     assert "2" in labels
 
 
-def test_facts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When nobody folds, the pump that tells one too many folds them itself: memory stays bounded."""
-    monkeypatch.setattr(module, "FACTS_MAX", 10)
-    metrics = Metrics()
+def test_what_waits_is_bounded() -> None:
+    """When nobody folds, the pump that tells one too many folds them itself: nothing is lost, memory stays bounded."""
+    metrics = Metrics(buffer_max=10)
     for n in range(25):
-        metrics.batch_done(batch(1, [n], taken=n))
-        metrics.refused("m", "1", "CANCELLED", 1)
-        assert len(metrics._facts) <= 10
-        assert len(metrics._refusals) <= 10
+        metrics.run_done(batch(1, [n], taken=n))
+        metrics.refused(refusal("CANCELLED"))
+        assert max(metrics.buffered) <= 10
     counts = metrics.versions()["m", "1"]
     assert (counts.rows, counts.failures["CANCELLED"]) == (25, 25)
+
+
+def test_no_payload_is_kept() -> None:
+    """What a run was made of may be freed before it is folded."""
+    metrics, run = Metrics(), batch(1, [0], taken=0)
+    calls = weakref.ref(run.calls)
+    metrics.run_done(run)
+    del run
+    assert metrics.buffered == (1, 0)
+    assert calls() is None
 
 
 def test_gauges_ask_the_present() -> None:
