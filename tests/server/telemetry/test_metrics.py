@@ -1,8 +1,10 @@
 """Counts and histograms: exactly what numpy counts, and gone with their version."""
 
+import re
 import threading
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,3 +189,23 @@ def test_gauges_ask_the_present() -> None:
     assert told["onnxpress_deployment_epoch", (("model", "m"),)] == 7
     metrics.lanes = list
     assert "onnxpress_queue_rows" not in {name for name, _ in samples(metrics)}
+
+
+def test_every_metric_is_documented() -> None:
+    """docs/metrics.md has each family with its type and labels, and no other."""
+    metrics = Metrics()
+    metrics.run_done(batch(1, [0], taken=0))
+    metrics.refused(refusal("CANCELLED"))
+    metrics.pump_died("native")
+    metrics.lanes = lambda: [("m", "1", 0)]
+    metrics.epochs = lambda: [("m", 1)]
+    exposed = {
+        (family.name + ("_total" if family.type == "counter" else ""), family.type, label)
+        for family in metrics.collect()
+        for sample in family.samples
+        for label in sample.labels
+        if label != "le"
+    }
+    page = (Path(__file__).parents[3] / "docs/metrics.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \|", page, re.MULTILINE)
+    assert exposed == {(name, kind, label) for name, kind, labels in rows for label in re.findall(r"\w+", labels)}
