@@ -1,4 +1,4 @@
-"""The one way in for callers inside the process: streams, ModelInfer of the front `grpcio`, whatever comes next."""
+"""The front for callers inside the process: streams, and ModelInfer calls that grpc.aio receives."""
 
 import asyncio
 import threading
@@ -16,18 +16,18 @@ Call = asyncio.Future[bytes]
 
 
 class Calls:
-    """Front of calls that coroutines make: the call *is* the future that its coroutine awaits.
+    """A front for coroutines: the call object that the pumps receive is the future that the coroutine awaits.
 
     `_waiting` is a thread-safe queue; futures are touched on their loop only. `_put_bytes`, `_open` and `_draining` are
     written on the loop only, `_taken_bytes` by the pumps under `_lock`.
     """
 
-    refuses = False  # `ask` refuses, before a call waits
+    refuses = False  # `ask` refuses calls itself, before they are queued
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, bytes_max: int, queued_bytes: Callable[[], int], observer: Observer
     ) -> None:
-        """`bytes_max`: of the payloads here, which no pump has received yet, and those in queues, `queued_bytes()`."""
+        """`bytes_max` limits the payloads that no pump has received yet plus those in the lanes' `queued_bytes()`."""
         self._loop = loop
         self._queued_bytes = queued_bytes
         self._observer = observer
@@ -37,12 +37,13 @@ class Calls:
         self._lock = threading.Lock()
         self._draining = False
         self._open = 0
-        self._idle = asyncio.Event()  # draining, and no call is open
+        self._idle = asyncio.Event()  # set when draining and no call is open
 
     async def ask(self, payload: bytes, metadata: Metadata, deadline_s: float | None, peer: str = "") -> bytes:
-        """The ModelInferResponse to a ModelInferRequest. A drain waits for it; cancelling the coroutine cancels it.
+        """Sends a serialized ModelInferRequest to the pumps and returns the serialized ModelInferResponse.
 
-        `deadline_s`: seconds until nobody waits any more, or None. Raises the OnnxpressError that the call ends with.
+        `deadline_s`: seconds until the call's deadline, or None. Cancelling the coroutine cancels the call; a drain
+        waits for it. Raises the error that the call ends with.
         """
         try:
             self._admit(payload)
@@ -76,7 +77,7 @@ class Calls:
             self._idle.set()
 
     async def wait_idle(self) -> None:
-        """After `drain`: until no call is open."""
+        """Waits, after `drain`, until no call is open."""
         await self._idle.wait()
 
     def receive(self, most: int) -> list[Event] | None:
@@ -100,7 +101,7 @@ class Calls:
 
     def fail(self, call: Call, error: BaseException) -> str:
         self._settle(call, lambda: call.set_exception(error))
-        # Whoever waits for the call tells the caller, and logs it with the id that the caller is told.
+        # Not logged here: the coroutine that awaits the call logs the error with the id that it sends to the client.
         return code_of(error).name
 
     def _settle(self, call: Call, settle: Callable[[], None]) -> bool:
@@ -110,15 +111,15 @@ class Calls:
 
         try:
             self._loop.call_soon_threadsafe(unless_done)
-        except RuntimeError:  # the loop has ended, and every caller with it
+        except RuntimeError:  # the loop is closed, so no caller is left
             return False
         return not call.done()
 
     def drain(self) -> None:
-        """From now on new calls are told UNAVAILABLE; those already received are answered."""
+        """Refuses new calls with DrainingError from now on; calls that `ask` has accepted are still answered."""
         self._draining = True
         self._note_idle()
 
     def close(self) -> None:
-        """`receive` returns None."""
+        """Makes `receive` return None in every pump."""
         self._waiting.put(None)

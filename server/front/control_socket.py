@@ -1,8 +1,8 @@
-"""Where the native front meets the control plane: a Unix socket in a folder of its own.
+"""The Unix socket through which the native front forwards calls to the control plane, in a folder of its own.
 
-The root may be read-only and /tmp missing or swept, so the state folder comes first: it is ours and writable by
-definition. Socket addresses are short (`sun_path`), and some network file systems hold no sockets: then shared memory,
-then the temporary folder.
+The state folder is tried first, because it is always writable, while the root file system may be read-only and /tmp may
+be missing or cleaned. If its path is too long for a socket address (`sun_path`), or it is on a network file system
+without sockets, the folder is created in shared memory, or else in the temporary folder.
 """
 
 import os
@@ -20,14 +20,14 @@ NAME = "control"
 ANSWER_S = 1.0
 # sun_path of Linux holds 108 bytes, the last of them zero.
 ADDRESS_BYTES_MAX = 107
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- the folder inside is made by mkdtemp, for us alone
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- mkdtemp creates a folder inside that only this user can access
 
 
 @contextmanager
 def control_socket(state_dir: Path) -> Iterator[Path]:
-    """An address to listen on, free and tried; its folder is removed afterwards.
+    """Yields an address on which binding has been tested; its folder is removed afterwards.
 
-    Raises UsageError when there is no folder that can hold a socket.
+    Raises UsageError when no folder can hold a socket.
     """
     sweep(state_dir)
     folder = _socket_folder((state_dir, SHARED_MEMORY, *_temporary()))
@@ -38,7 +38,7 @@ def control_socket(state_dir: Path) -> Iterator[Path]:
 
 
 def sweep(state_dir: Path) -> None:
-    """Removes what servers left behind that were killed: nobody listens there any more."""
+    """Removes the socket folders of killed servers: those whose socket refuses connections."""
     for folder in state_dir.glob(f"{PREFIX}*"):
         with socket.socket(socket.AF_UNIX) as caller:
             caller.settimeout(ANSWER_S)
@@ -47,7 +47,7 @@ def sweep(state_dir: Path) -> None:
             except ConnectionRefusedError:
                 shutil.rmtree(folder, ignore_errors=True)
             except OSError:
-                # Being made just now, or not ours to judge.
+                # The socket is being created at this moment, or its state cannot be determined: leave it.
                 continue
 
 
@@ -59,7 +59,7 @@ def _temporary() -> tuple[Path, ...]:
 
 
 def _socket_folder(parents: Iterable[Path]) -> Path:
-    """A new folder in the first of `parents` where listening works."""
+    """Creates a folder in the first of `parents` where a socket can be bound. Raises UsageError."""
     failures = []
     for parent in parents:
         try:
@@ -76,15 +76,15 @@ def _socket_folder(parents: Iterable[Path]) -> Path:
 
 
 def _why_not(address: Path) -> str:
-    """Empty when a socket can be bound to `address`."""
+    """Returns why no socket can be bound to `address`, or an empty string if one can."""
     length = len(os.fsencode(address))
     if length > ADDRESS_BYTES_MAX:
-        return f"its sockets would have {length} bytes in their address, at most {ADDRESS_BYTES_MAX} are possible"
+        return f"a socket address there has {length} bytes, the system allows at most {ADDRESS_BYTES_MAX}"
     with socket.socket(socket.AF_UNIX) as listener:
         try:
             listener.bind(str(address))
         except OSError as error:
-            return error.strerror or "no sockets there"
+            return error.strerror or "sockets are not supported"
     with suppress(FileNotFoundError):
         address.unlink()
     return ""

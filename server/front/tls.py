@@ -1,4 +1,4 @@
-"""TLS and mTLS of the grpcio front and the admin port; certificates are read again when their files change."""
+"""TLS and mTLS of the grpcio front and the admin port; certificates are reloaded when their files change."""
 
 import ssl
 from collections.abc import Callable
@@ -13,25 +13,25 @@ from onnxpress.server.errors import UsageError
 
 @dataclass(frozen=True)
 class Files:
-    """Paths of the PEM files; `client_ca` is the empty path where clients need no certificate."""
+    """Paths of the PEM files; `client_ca` is `Path()` if clients need no certificate."""
 
     certificate: Path
     key: Path
     client_ca: Path
 
     def stamp(self) -> tuple[int, ...]:
-        """Changes whenever one of the files is replaced or rewritten. Raises OSError."""
+        """The files' modification times in ns, which change when a file is replaced or rewritten. Raises OSError."""
         return tuple(path.stat().st_mtime_ns for path in self._paths())
 
     def read(self) -> grpc.ServerCertificateConfiguration:
-        """Raises OSError."""
+        """The files as gRPC takes them. Raises OSError."""
         contents = [path.read_bytes() for path in self._paths()]
         return grpc.ssl_server_certificate_configuration(
             [(contents[1], contents[0])], root_certificates=contents[2] if len(contents) > 2 else None
         )
 
     def check(self) -> None:
-        """Whether OpenSSL can use them: gRPC would say that the port is taken. Raises OSError, UsageError."""
+        """Checks that OpenSSL can use the files: for bad ones gRPC reports a taken port. Raises OSError, UsageError."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             context.load_cert_chain(self.certificate, self.key, password=_no_password)
@@ -48,9 +48,9 @@ class Files:
 
 
 class Reloader:
-    """Asked by grpc at every handshake, one at a time: a new configuration when the files have changed, else None.
+    """gRPC calls it at every handshake, one at a time: a new configuration if the files have changed, else None.
 
-    A broken or half-written set keeps the old one: grpc goes on with what it has.
+    If the files cannot be read or are half-written, gRPC keeps the configuration that it has.
     """
 
     def __init__(self, files: Files, stamp: tuple[int, ...]) -> None:
@@ -70,7 +70,7 @@ class Reloader:
 
 
 def server_credentials(files: Files) -> grpc.ServerCredentials | None:
-    """What a port is secured with; None without a certificate. Raises UsageError when a file cannot be used."""
+    """Credentials of a port, or None without a certificate. Raises UsageError when a file cannot be used."""
     if files.certificate == Path():
         return None
     try:
@@ -80,11 +80,12 @@ def server_credentials(files: Files) -> grpc.ServerCredentials | None:
         raise UsageError(f"cannot read the TLS file {error.filename}: {error.strerror}") from error
     return grpc.dynamic_ssl_server_credentials(
         configuration,
-        cast("Callable[[], grpc.ServerCertificateConfiguration]", Reloader(files, stamp)),  # None is fine, says grpc
+        # gRPC's documentation allows None as the result, its type annotation does not.
+        cast("Callable[[], grpc.ServerCertificateConfiguration]", Reloader(files, stamp)),
         require_client_authentication=files.client_ca != Path(),
     )
 
 
 def _no_password() -> str:
-    """Without it OpenSSL would ask for the password of an encrypted key at the terminal, and wait."""
+    """Refuses encrypted keys: without this callback OpenSSL prompts for the password at the terminal and blocks."""
     raise UsageError("the private key is encrypted: there is no setting for its password")

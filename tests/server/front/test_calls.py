@@ -1,4 +1,4 @@
-"""In-process callers, on a loop of the test's own: what a pump receives for them, and how each call ends."""
+"""In-process calls: what a pump receives of each, and how each call ends."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,19 +20,19 @@ def calls_of(queued_bytes: Callable[[], int] = lambda: 0, observer: FakeObserver
     return Calls(asyncio.get_running_loop(), BYTES_MAX, queued_bytes, observer or FakeObserver())
 
 
-async def asked(calls: Calls, payload: bytes = b"rows", **named: Any) -> "asyncio.Task[bytes]":
-    """A call that waits for a pump."""
+async def started(calls: Calls, payload: bytes = b"rows", **named: Any) -> "asyncio.Task[bytes]":
+    """The task of a call that is queued for a pump."""
     task = asyncio.create_task(calls.ask(payload, METADATA, 1.5, **named))
     await asyncio.sleep(0)
     return task
 
 
-def test_a_pump_receives_all_that_the_caller_said() -> None:
-    """Payload, metadata, peer and deadline arrive, and the answer goes to the caller."""
+def test_a_pump_receives_the_whole_call() -> None:
+    """A pump receives payload, metadata, peer and deadline; its first answer goes to the caller, a second to nobody."""
 
     async def scenario() -> None:
         calls = calls_of()
-        task = await asked(calls, peer="ipv4:1")
+        task = await started(calls, peer="ipv4:1")
         ((kind, call, _, payload, _, details),) = calls.receive(256) or []
         assert (kind, payload, details) == (CALL, b"rows", (METADATA, "ipv4:1", 1.5))
         assert calls.answer(call, b"answer")
@@ -42,12 +42,12 @@ def test_a_pump_receives_all_that_the_caller_said() -> None:
     asyncio.run(scenario())
 
 
-def test_a_failure_is_raised_where_it_was_asked() -> None:
-    """The error that a call ends with is the caller's, and its status is told to the pump."""
+def test_a_failure_is_raised_in_the_caller() -> None:
+    """`fail` raises the error in the calling coroutine and returns the name of its status to the pump."""
 
     async def scenario() -> None:
         calls = calls_of()
-        task = await asked(calls)
+        task = await started(calls)
         ((_, call, *_),) = calls.receive(256) or []
         assert calls.fail(call, InvalidRequestError("wrong")) == "INVALID_ARGUMENT"
         with pytest.raises(InvalidRequestError, match="wrong"):
@@ -56,19 +56,19 @@ def test_a_failure_is_raised_where_it_was_asked() -> None:
     asyncio.run(scenario())
 
 
-def test_a_caller_who_leaves_cancels_the_call() -> None:
-    """Whether a pump has the call already or not; a late answer changes nothing."""
+def test_cancelling_the_caller_cancels_the_call() -> None:
+    """Whether a pump has received the call or not, it receives the cancellation; a late answer changes nothing."""
 
     async def scenario() -> None:
         calls = calls_of()
-        task = await asked(calls)
+        task = await started(calls)
         ((_, call, *_),) = calls.receive(256) or []
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert [(event[0], event[1]) for event in calls.receive(256) or []] == [(CANCEL, call)]
         assert not calls.answer(call, b"late")
-        early = await asked(calls)
+        early = await started(calls)
         early.cancel()
         await asyncio.gather(early, return_exceptions=True)
         assert [event[0] for event in calls.receive(256) or []] == [CALL, CANCEL]
@@ -76,16 +76,16 @@ def test_a_caller_who_leaves_cancels_the_call() -> None:
     asyncio.run(scenario())
 
 
-def test_what_no_pump_has_received_is_bounded() -> None:
-    """More bytes than may wait are refused with a time to come back, and welcome again once a pump has taken some."""
+def test_unreceived_bytes_are_bounded() -> None:
+    """Calls beyond the byte limit are refused as overload, and accepted again after a pump has received some."""
 
     async def scenario() -> None:
         calls = calls_of()
-        whole = await asked(calls, bytes(BYTES_MAX + 1))  # alone it may be as large as the codec takes
+        whole = await started(calls, bytes(BYTES_MAX + 1))  # when nothing else waits, any size is accepted
         with pytest.raises(OverloadedError, match="limit of 10 bytes"):
             await calls.ask(b"1", (), None)
         calls.receive(256)
-        later = await asked(calls, b"12345")
+        later = await started(calls, b"12345")
         assert not later.done()
         for task in (whole, later):
             task.cancel()
@@ -94,15 +94,15 @@ def test_what_no_pump_has_received_is_bounded() -> None:
     asyncio.run(scenario())
 
 
-def test_queues_count_too() -> None:
-    """What pumps have queued, whoever asked for it, takes from the same bytes."""
+def test_queued_bytes_count_too() -> None:
+    """Bytes in the lanes' queues count against the same limit."""
 
     async def scenario() -> None:
         queued = BYTES_MAX - 1
         calls = calls_of(lambda: queued)
         with pytest.raises(OverloadedError, match="all models"):
             await calls.ask(b"12", (), None)
-        task = await asked(calls, b"1")
+        task = await started(calls, b"1")
         assert not task.done()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -127,7 +127,7 @@ def test_what_never_reaches_a_pump_is_told_too() -> None:
 
 
 def test_draining_and_closing() -> None:
-    """A drained front takes no new call; a closed one tells every pump."""
+    """A draining front refuses new calls; a closed one returns None to every pump."""
 
     async def scenario() -> None:
         calls = calls_of()
@@ -141,11 +141,11 @@ def test_draining_and_closing() -> None:
 
 
 def test_a_drain_waits_for_open_calls_and_refuses_new_ones() -> None:
-    """A call that was taken is answered, however far it had come; the next is refused; then the calls is idle."""
+    """During a drain an open call is still answered and a new one is refused; `wait_idle` returns after the answer."""
 
     async def scenario() -> None:
         calls = calls_of()
-        asked = asyncio.create_task(calls.ask(b"question", (), None))
+        task = asyncio.create_task(calls.ask(b"question", (), None))
         events = await asyncio.get_running_loop().run_in_executor(None, calls.receive, 1)
         assert events is not None
         calls.drain()
@@ -155,14 +155,14 @@ def test_a_drain_waits_for_open_calls_and_refuses_new_ones() -> None:
         await asyncio.sleep(0)
         assert not idle.done()
         calls.answer(events[0][1], b"answer")
-        assert await asked == b"answer"
+        assert await task == b"answer"
         await idle
 
     asyncio.run(scenario())
 
 
-def test_a_drain_of_nothing_is_done() -> None:
-    """Where no call is open there is nothing to wait for."""
+def test_a_drain_without_calls_is_idle_at_once() -> None:
+    """If no call is open, `wait_idle` returns at once."""
 
     async def scenario() -> None:
         calls = calls_of()
@@ -173,7 +173,7 @@ def test_a_drain_of_nothing_is_done() -> None:
 
 
 def test_a_failed_call_is_counted_and_not_logged_twice(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever waits for the call logs the error with the id for the caller; a second record would have another id."""
+    """`fail` logs nothing: the awaiting coroutine logs the error with its id; a second record would have another id."""
 
     async def failing() -> None:
         front = calls_of()

@@ -12,7 +12,7 @@ from onnxpress.server.front.control_socket import ADDRESS_BYTES_MAX, control_soc
 
 @pytest.fixture
 def short():
-    """A folder whose name leaves room for a socket, unlike pytest's own."""
+    """A folder with a path short enough for a socket address, unlike pytest's tmp_path."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         yield Path(folder)
 
@@ -30,8 +30,8 @@ def listen(address: Path) -> socket.socket:
     return listener
 
 
-def test_lives_in_the_state_folder_and_leaves_nothing(short: Path):
-    """What the server writes lies in one place, and is gone after it."""
+def test_the_socket_is_in_the_state_folder_and_removed(short: Path):
+    """The socket's folder is in the state folder, private to the user, and removed afterwards."""
     with control_socket(short) as address:
         assert address.parent.parent == short
         assert address.parent.stat().st_mode & 0o777 == 0o700
@@ -40,14 +40,14 @@ def test_lives_in_the_state_folder_and_leaves_nothing(short: Path):
 
 
 def test_a_relative_state_folder_gives_an_absolute_address(short: Path, monkeypatch: pytest.MonkeyPatch):
-    """The address is said to Rust and to C, whose idea of the working folder is not ours to rely on."""
+    """Rust and C receive an absolute address, which does not depend on their working directory."""
     monkeypatch.chdir(short.parent)
     with control_socket(Path(short.name)) as address:
         assert address.is_absolute()
 
 
-def test_long_state_folder_gives_way_to_shared_memory(short: Path, monkeypatch: pytest.MonkeyPatch):
-    """sun_path holds 107 bytes; deeper state folders are common under Kubernetes."""
+def test_a_long_state_folder_falls_back_to_shared_memory(short: Path, monkeypatch: pytest.MonkeyPatch):
+    """If the address would exceed the 107 bytes of sun_path, as is common under Kubernetes, /dev/shm is used."""
     (short / "shm").mkdir()
     monkeypatch.setattr(module, "SHARED_MEMORY", short / "shm")
     deep = long_folder(short)
@@ -56,8 +56,8 @@ def test_long_state_folder_gives_way_to_shared_memory(short: Path, monkeypatch: 
         assert list(deep.iterdir()) == [], "the attempt leaves nothing"
 
 
-def test_without_shared_memory_the_temporary_folder_serves(short: Path, monkeypatch: pytest.MonkeyPatch):
-    """Some sandboxes have no /dev/shm."""
+def test_without_shared_memory_the_temporary_folder_is_used(short: Path, monkeypatch: pytest.MonkeyPatch):
+    """If the state folder's path is too long and there is no /dev/shm, the temporary folder is used."""
     (short / "tmp").mkdir()
     monkeypatch.setattr(module, "SHARED_MEMORY", short / "missing")
     monkeypatch.setattr(tempfile, "tempdir", str(short / "tmp"))
@@ -67,7 +67,7 @@ def test_without_shared_memory_the_temporary_folder_serves(short: Path, monkeypa
 
 @pytest.mark.parametrize("extra", [0, 1])
 def test_the_longest_address_works_and_one_byte_more_does_not(short: Path, extra: int, monkeypatch: pytest.MonkeyPatch):
-    """The bound is the system's, counted in bytes: an umlaut is two."""
+    """The limit of the address is counted in bytes, not characters."""
     (short / "shm").mkdir()
     monkeypatch.setattr(module, "SHARED_MEMORY", short / "shm")
     with control_socket(short) as address:
@@ -80,8 +80,8 @@ def test_the_longest_address_works_and_one_byte_more_does_not(short: Path, extra
         listen(address).close()
 
 
-def test_nowhere_to_listen_is_one_clear_error(short: Path, monkeypatch: pytest.MonkeyPatch):
-    """It names every folder that was tried, why not, and the setting that helps."""
+def test_no_usable_folder_is_one_clear_error(short: Path, monkeypatch: pytest.MonkeyPatch):
+    """The error names every folder that was tried, the reason for each, and the setting to change."""
     monkeypatch.setattr(module, "SHARED_MEMORY", short / "missing")
     monkeypatch.setattr(tempfile, "tempdir", str(short / "gone"))
     with pytest.raises(UsageError) as refused, control_socket(long_folder(short)):
@@ -91,8 +91,8 @@ def test_nowhere_to_listen_is_one_clear_error(short: Path, monkeypatch: pytest.M
     assert "state_dir" in str(refused.value)
 
 
-def test_no_temporary_folder_at_all_is_no_crash(short: Path, monkeypatch: pytest.MonkeyPatch):
-    """On a read-only root Python finds no temporary folder and raises; the state folder needs none."""
+def test_a_missing_temporary_folder_is_no_error(short: Path, monkeypatch: pytest.MonkeyPatch):
+    """On a read-only root `gettempdir` raises; the state folder is used all the same."""
 
     def missing() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found")
@@ -102,12 +102,12 @@ def test_no_temporary_folder_at_all_is_no_crash(short: Path, monkeypatch: pytest
         assert address.parent.parent == short
 
 
-def test_sockets_of_killed_servers_are_swept_and_living_ones_are_not(short: Path):
-    """A crash loop must not fill the state folder; a server that still drains beside us keeps its socket."""
-    for name in ("sockets-dead", "sockets-living", "audit"):
+def test_sockets_of_killed_servers_are_removed(short: Path):
+    """Sockets on which nobody listens are removed at the start; the socket of a running server stays."""
+    for name in ("sockets-killed", "sockets-running", "audit"):
         (short / name).mkdir()
-    listen(short / "sockets-dead/control").close()
-    with listen(short / "sockets-living/control"):
+    listen(short / "sockets-killed/control").close()
+    with listen(short / "sockets-running/control"):
         with control_socket(short):
             pass
-        assert sorted(path.name for path in short.iterdir()) == ["audit", "sockets-living"]
+        assert sorted(path.name for path in short.iterdir()) == ["audit", "sockets-running"]

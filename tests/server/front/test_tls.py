@@ -1,4 +1,4 @@
-"""Which PEM files a port may be secured with: what gRPC would misname as a taken port is refused by its own name."""
+"""Which PEM files are accepted for TLS; unusable ones, which gRPC reports as a taken port, are named."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_good_files(folder: Path) -> None:
-    """With and without an authority of clients; no certificate, no TLS."""
+    """Usable files give credentials, with or without a client CA; without a certificate there are none."""
     assert server_credentials(Files(folder / "cert", folder / "key", Path())) is not None
     assert server_credentials(Files(folder / "cert", folder / "key", folder / "ca")) is not None
     assert server_credentials(Files(Path(), Path(), Path())) is None
@@ -50,6 +50,6 @@ def test_good_files(folder: Path) -> None:
     ],
 )
 def test_files_that_cannot_work(folder: Path, cert: str, key: str, authority: str, told: str) -> None:
-    """A missing file, one that is no PEM, a key of another certificate, a key with a password: each is named."""
+    """The error names the file that is missing, not PEM, encrypted, or a key of another certificate."""
     with pytest.raises(UsageError, match=told):
         server_credentials(Files(folder / cert, folder / key, folder / authority))
