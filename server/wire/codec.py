@@ -1,4 +1,4 @@
-"""ModelInferRequest bytes in, ModelInferResponse bytes out: every check of the protocol."""
+"""Decodes and checks ModelInferRequests, and encodes ModelInferResponses."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from onnxpress.server.wire.strings import split_bytes
 from onnxpress.server.wire.templates import ID_TAG, KEY_PARAMETER, Learned, learn, varint
 
 PLANS_MAX = 4096
-# Of the largest message, what is kept for all but the rows: names, shapes, the id, parameters.
+# Part of the largest message that is reserved for everything but the rows: names, shapes, the id, parameters.
 HEADER_BYTES = 64 * 1024
 INT32_MAX = 2**31 - 1
 RAW_OUTPUT_TAG = b"\x32"  # raw_output_contents: field 6, length-delimited
@@ -29,10 +29,10 @@ NAME_SHOWN_MAX = 64
 
 @dataclass(slots=True)
 class Plan:
-    """How the answers to requests of one lane, row count and choice of outputs are written.
+    """How to encode the responses for one lane, row count and choice of outputs.
 
-    tensors: index into the signature's outputs, stride, and what precedes the tensor's bytes: its tag, its length where
-    that is `fixed`, and before the first the response's header.
+    tensors: for each output its index in the signature, its stride, and the bytes before its contents: the tag, the
+    length if all lengths are `fixed`, and before the first output the response's header.
     """
 
     tensors: tuple[tuple[int, int, bytes], ...]
@@ -40,7 +40,7 @@ class Plan:
 
 
 class Message:
-    """A payload with a header that is not known: parsed, and not yet checked against any signature."""
+    """A payload whose header is not known: parsed, but not yet checked against a signature."""
 
     __slots__ = ("key", "message", "model", "version")
 
@@ -52,13 +52,13 @@ class Message:
 
 
 class Codec:
-    """The template path where the header is known, else the full path, which also teaches the templates.
+    """Decodes by template if the header is known, else with the protobuf parser, and then learns the header.
 
-    Owns the templates and the plans of answers; threads may race to add one, with equal content.
+    Owns the templates and the plans of responses; threads may race to add one, with equal content.
     """
 
     def __init__(self, message_max: int, rows_max: int = INT32_MAX) -> None:
-        """`message_max`: bytes of the largest request accepted. `rows_max`: rows of it, where the bytes allow more."""
+        """`message_max` and `rows_max`: the most bytes and the most rows that one request may have."""
         self._message_max = message_max
         self._rows_max = min(rows_max, INT32_MAX)
         self._plans: dict[tuple[Lane, int, tuple[int, ...] | None], Plan] = {}
@@ -66,25 +66,25 @@ class Codec:
         self.uniform = self._learned.uniform
 
     def open(self, payload: bytes) -> Parsed | Message:
-        """What the payload says of who is to answer, and where its header is known, all that it says.
+        """The whole request if its header is known, else the parsed message, of which model and version can be read.
 
         Raises TooLargeError, InvalidRequestError.
         """
         return self._learned.match(payload) or self._parse(payload)
 
     def request_rows_max(self, signature: Signature) -> int:
-        """How many rows one request may have: as many as fit into a message while all texts are empty; at least 1."""
+        """The most rows that one request may have: as many as fit into a message if all texts are empty; at least 1."""
         header = min(HEADER_BYTES, self._message_max // 2)
         return max(1, min(self._rows_max, (self._message_max - header) // max(1, signature.row_bytes)))
 
     def decode(self, payload: bytes, header: Header, signature: Signature) -> Parsed:
-        """The request, checked against `signature`; `header` is what `open` gave.
+        """The request, checked against `signature`; `header` is the result of `open`.
 
         Raises InvalidRequestError, TooLargeError.
         """
         if isinstance(header, Message):
             message = header.message
-        else:  # known with another signature
+        else:  # the header is known with another signature
             parsed = self._learned.match(payload, signature)
             if parsed is not None:
                 return parsed
@@ -108,17 +108,17 @@ class Codec:
     def encode_uniform(self, lane: Lane, uniform: UniformBatch, outputs: Sequence[Flat]) -> Iterable[bytes]:
         """The ModelInferResponses, in the order of the calls."""
         ids = [ID_TAG + id_ for id_ in uniform.ids] if uniform.ids is not None else None
-        return _alike(self._plan((lane, uniform.rows, None)), uniform.rows, len(uniform.calls), ids, outputs)
+        return _encode_equal(self._plan((lane, uniform.rows, None)), uniform.rows, len(uniform.calls), ids, outputs)
 
     def encode(self, lane: Lane, requests: Sequence[Request], outputs: Sequence[Flat]) -> Iterable[bytes]:
-        """The ModelInferResponses of requests whose rows follow each other in the flat outputs of one batch."""
+        """The ModelInferResponses of requests whose rows are consecutive in the flat outputs of one batch."""
         parsed = [request.parsed for request in requests]
         if len(parsed) > 1:
             rows = parsed[0].rows
             plan = self._plan((lane, rows, None))
             if plan.fixed and not [one for one in parsed if one.outputs or one.rows != rows]:
                 ids = [_id_field(one.id) for one in parsed]
-                return _alike(plan, rows, len(ids), ids if any(ids) else None, outputs)
+                return _encode_equal(plan, rows, len(ids), ids if any(ids) else None, outputs)
         answers: list[bytes] = []
         at, rows, chosen = 0, 0, None
         for one in parsed:
@@ -142,7 +142,7 @@ class Codec:
     def encode_shaped(
         self, lane: Lane, request: Request, outputs: Sequence[Flat], shapes: Sequence[Sequence[int]]
     ) -> bytes:
-        """The same for a version that is not batchable: the whole outputs, in the shapes that they have."""
+        """The response of a version that is not batchable: whole outputs in their own shapes."""
         chosen = request.parsed.outputs or range(len(outputs))
         pieces: list[Any] = [_header(lane, chosen, [shapes[index] for index in chosen])]
         for index in chosen:
@@ -169,15 +169,17 @@ class Codec:
         return plan
 
     def forget(self, lane: Lane) -> None:
-        """Drops what is remembered of an unloaded lane."""
+        """Drops the plans of an unloaded lane."""
         for key in [key for key in list(self._plans) if key[0] is lane]:
             self._plans.pop(key, None)
 
 
-def _alike(plan: Plan, rows: int, count: int, ids: Sequence[bytes] | None, outputs: Sequence[Flat]) -> Iterable[bytes]:
-    """The answers to `count` requests of `rows` rows each that want all outputs, which are no strings.
+def _encode_equal(
+    plan: Plan, rows: int, count: int, ids: Sequence[bytes] | None, outputs: Sequence[Flat]
+) -> Iterable[bytes]:
+    """The responses to `count` requests of `rows` rows each that want all outputs, none of them BYTES.
 
-    `ids`: the field of each, whole.
+    `ids`: the encoded id field of each.
     """
     pieces: list[Iterable[bytes]] = []
     for index, stride, frame in plan.tensors:
@@ -185,7 +187,7 @@ def _alike(plan: Plan, rows: int, count: int, ids: Sequence[bytes] | None, outpu
         pieces += (repeat(frame), [flat[at : at + size] for at in range(0, count * size, size)])
     if ids is not None:
         pieces.append(ids)
-    return map(b"".join, zip(*pieces, strict=False))  # the frames never end
+    return map(b"".join, zip(*pieces, strict=False))  # `repeat` is endless
 
 
 def _append_tensor(pieces: list[Any], flat: Flat) -> None:
@@ -199,9 +201,9 @@ def _id_field(id_: str) -> bytes:
 
 
 def check(message: ModelInferRequest, size: int, signature: Signature) -> tuple[Parsed, list[int]]:
-    """The request of a parsed message of `size` bytes, checked against `signature`.
+    """The request of a parsed message of `size` bytes, checked against `signature`; raises InvalidRequestError.
 
-    Also gives the place in the message of each input. Raises InvalidRequestError.
+    The second result is the place in the message of each input of the signature.
     """
     specs = signature.inputs
     order = _match_inputs(message, specs)
@@ -226,7 +228,7 @@ def check(message: ModelInferRequest, size: int, signature: Signature) -> tuple[
 
 
 def parse(payload: bytes) -> ModelInferRequest:
-    """Raises InvalidRequestError."""
+    """The parsed message. Raises InvalidRequestError."""
     try:
         return ModelInferRequest.FromString(payload)
     except DecodeError as error:
@@ -242,13 +244,13 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _match_inputs(message: ModelInferRequest, specs: Sequence[TensorSpec]) -> list[int]:
-    """For each input of the signature its place in the message."""
+    """The place in the message of each input of the signature. Raises InvalidRequestError."""
     got = [tensor.name for tensor in message.inputs]
     places = {name: place for place, name in enumerate(got)}
     expected = [spec.name for spec in specs]
     if len(places) != len(got):
         twice = sorted({name for name in got if got.count(name) > 1})
-        raise InvalidRequestError(f"duplicate input {_names(twice)}: each input comes once")
+        raise InvalidRequestError(f"duplicate input {_names(twice)}: send each input once")
     unexpected = [name for name in got if name not in set(expected)]
     missing = [name for name in expected if name not in places]
     if unexpected or missing:
@@ -271,7 +273,7 @@ def _match_outputs(message: ModelInferRequest, signature: Signature) -> tuple[in
     if unexpected:
         raise InvalidRequestError(f"unexpected output {_names(unexpected)}: expected some of {_names(known)}")
     if len(set(wanted)) != len(wanted):
-        raise InvalidRequestError(f"duplicate output in {_names(wanted)}: each output comes once")
+        raise InvalidRequestError(f"duplicate output in {_names(wanted)}: name each output once")
     return tuple(known.index(name) for name in wanted)
 
 
@@ -286,7 +288,7 @@ def _check_raw(message: ModelInferRequest, raws: Sequence[bytes]) -> None:
 
 
 def _check_shapes(tensors: Sequence[ModelInferRequest.InferInputTensor], specs: Sequence[TensorSpec]) -> int:
-    """The number of rows."""
+    """The number of rows. Raises InvalidRequestError."""
     rows: dict[str, int] = {}
     for tensor, spec in zip(tensors, specs, strict=True):
         shape = list(tensor.shape)
@@ -333,7 +335,7 @@ def _strings(name: str, elements: Sequence[bytes]) -> list[str]:
 def _typed(contents: InferTensorContents, spec: TensorSpec, count: int, shape: Sequence[int]) -> Flat:
     wanted = DATATYPES[spec.datatype].contents_field
     if wanted is None:
-        raise InvalidRequestError(f"input {spec.name!r} of {spec.datatype} must come in raw_input_contents")
+        raise InvalidRequestError(f"input {spec.name!r} of {spec.datatype} must be sent in raw_input_contents")
     others = [field.name for field, _ in contents.ListFields() if field.name != wanted]
     if others:
         raise InvalidRequestError(f"input {spec.name!r} of {spec.datatype} has {others[0]}, expected {wanted}")
@@ -347,7 +349,7 @@ def _typed(contents: InferTensorContents, spec: TensorSpec, count: int, shape: S
     try:
         return np.array(values, spec.dtype).tobytes()
     except OverflowError as error:
-        raise InvalidRequestError(f"input {spec.name!r} has a value that is no {spec.datatype}: {error}") from error
+        raise InvalidRequestError(f"input {spec.name!r} has a value that is not {spec.datatype}: {error}") from error
 
 
 def _header(lane: Lane, chosen: Sequence[int], shapes: Sequence[Sequence[int]]) -> bytes:

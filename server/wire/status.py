@@ -1,4 +1,4 @@
-"""What each domain error is on the network: one table, walked by a test."""
+"""The gRPC status of each domain error: one table; a test checks that it is complete."""
 
 import logging
 import secrets
@@ -39,12 +39,12 @@ logger = logging.getLogger(__name__)
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
-    """The code alone, for those who count: nothing is logged."""
+    """The status code of an error, without logging it."""
     return STATUS.get(type(error), grpc.StatusCode.INTERNAL)  # type: ignore[arg-type]
 
 
 def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, Metadata]:
-    """Code, message and trailing metadata. What no row foresees is INTERNAL with an id; the trace is in the log."""
+    """Code, message and trailing metadata. Errors not in STATUS are INTERNAL with an id, logged with their trace."""
     code = code_of(error)
     if code is grpc.StatusCode.INTERNAL:
         error_id = secrets.token_hex(4)
@@ -55,9 +55,9 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, Metadata]:
     return code, str(error), []
 
 
-@lru_cache(maxsize=1024)  # under overload thousands of callers are told the same
+@lru_cache(maxsize=1024)  # under overload thousands of callers get equal messages
 def _retry(code: grpc.StatusCode, message: str, retry_ms: int) -> Metadata:
-    """When to come back, for clients that read google.rpc.RetryInfo and for gRPC's own retries (gRFC A6)."""
+    """The retry delay, for clients that read google.rpc.RetryInfo and for gRPC's own retries (gRFC A6)."""
     info = AnyMessage()
     info.Pack(RetryInfo(retry_delay=Duration(seconds=retry_ms // 1000, nanos=retry_ms % 1000 * 1_000_000)))
     status = Status(code=code.value[0], message=message, details=[info])

@@ -1,4 +1,4 @@
-"""BYTES tensors on the wire."""
+"""Decodes BYTES tensors."""
 
 import struct
 
@@ -8,7 +8,10 @@ _LENGTH = struct.Struct("<I")
 
 
 def split_bytes(name: str, raw: bytes, count: int) -> list[bytes]:
-    """The elements of a BYTES tensor: each a little-endian uint32 length and that many bytes."""
+    """The elements of a BYTES tensor: each a little-endian uint32 length and that many bytes.
+
+    Raises InvalidRequestError, with `name` in the message, unless there are exactly `count` complete elements.
+    """
     elements, at, size = [], 0, len(raw)
     while at + 4 <= size:
         start = at + 4
@@ -18,6 +21,7 @@ def split_bytes(name: str, raw: bytes, count: int) -> list[bytes]:
         elements.append(raw[start:at])
     if at != size or len(elements) != count:
         raise InvalidRequestError(
-            f"input {name!r} has broken BYTES framing: {len(elements)} whole elements in {size} bytes, expected {count}"
+            f"input {name!r} has invalid BYTES framing: "
+            f"{len(elements)} complete elements in {size} bytes, expected {count}"
         )
     return elements

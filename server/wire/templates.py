@@ -1,10 +1,10 @@
-"""Remembered request headers: a prefix compare in place of parsing, for clients that repeat themselves.
+"""Learned request headers: requests with a known header are decoded by a prefix comparison instead of the parser.
 
 A client sends the same header (model, inputs, shapes, outputs) with every request, and `raw_input_contents` is the last
-field of the message. The protobuf library reads a header once; from then on a request that starts with the same bytes
-means the same. That is sound because a protobuf message may be cut between two fields: each part parses alone, and the
-whole means the parts merged (protobuf encoding, "last one wins" and concatenation). `learn` proves that cut before it
-remembers a header; whatever it cannot prove takes the full path every time.
+field of the message. The protobuf library parses a header once; later requests that start with the same bytes have the
+same header. That is sound because a protobuf message can be split between two fields: each part parses on its own, and
+the message equals the merged parts (protobuf encoding: last value wins, repeated fields concatenate). `learn` checks
+that split before it stores a header; requests for which the check fails always use the parser.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from onnxpress.server.wire.strings import split_bytes
 
 RAW_TAG = 0x3A  # raw_input_contents: field 7, length-delimited
 ID_TAG = b"\x1a"  # id: field 3, length-delimited
-ONE_BYTE = 0x80  # lengths below it are one byte long
+ONE_BYTE = 0x80  # lengths below it are encoded in one byte
 RAW_START = bytes([RAW_TAG])
 BY_LENGTH_MAX = 4096
 TEXTS_MAX = 4096  # of at most TEXT_SIZE_MAX bytes each
@@ -31,13 +31,13 @@ KEY_PARAMETER = "route_key"
 
 @dataclass(slots=True)
 class Template:
-    """What requests with one header have in common.
+    """The common part of all requests with one header.
 
-    head: the bytes up to the id, its tag included; or the whole header, where requests carry no id.
-    tail: what follows the id, up to the first raw tensor.
-    sizes: of each raw tensor in the order of the message its bytes, and the tag and length before it; 0 for BYTES,
-        which say themselves.
-    texts: BYTES tensors seen before, and their elements, which nobody changes. Pumps may race to add one.
+    head: the bytes up to the id, including its tag; if requests have no id, the whole header.
+    tail: the bytes between the id and the first raw tensor.
+    sizes: for each raw tensor in message order its size in bytes, and its tag and length as encoded; size 0 for BYTES,
+        whose size varies.
+    texts: encoded BYTES tensors seen before -> their elements, which are never changed. Pumps may race to add one.
     """
 
     head: bytes
@@ -46,17 +46,17 @@ class Template:
     sizes: tuple[tuple[int, bytes], ...]
     order: tuple[int, ...]  # place in the message of each input of the signature
     texts: dict[bytes, list[str]]
-    flexible: bool  # its length differs from request to request
+    flexible: bool  # the requests' length varies
     model: str
     version: str
     signature: Signature
     rows: int
     outputs: tuple[int, ...] | None
-    alone: bool  # the one tensor's tag and length are part of `head`
-    plain: bool  # one tensor of a fixed size, all outputs, none of them text: good for uniform batches
+    framed: bool  # the tag and length of the only tensor are part of `head`
+    plain: bool  # one tensor of a fixed size, all outputs, none of them BYTES: can form uniform batches
 
     def match(self, payload: bytes) -> Parsed | None:
-        """The request in `payload`, or None when its header is another or anything about it is unusual."""
+        """The request in `payload`, or None if it has another header or needs the parser."""
         head = self.head
         if not payload.startswith(head):
             return None
@@ -77,12 +77,12 @@ class Template:
         return Parsed(self.model, self.version, self.signature, self.rows, tensors, size, None, self.outputs, id_)
 
     def uniform(self, payloads: Sequence[bytes]) -> UniformBatch | None:
-        """What `match` says of all payloads, in one object; None when one of them has another header."""
+        """All payloads as one uniform batch; None when one of them has another header or needs the parser."""
         head, (size, frame) = self.head, self.sizes[0]
         at = len(head)
         ids: list[bytes] = []
         tensors: list[bytes] = []
-        if self.alone:
+        if self.framed:
             length = at + size
             tensors = [payload[at:] for payload in payloads if len(payload) == length and payload.startswith(head)]
             if len(tensors) != len(payloads):
@@ -96,7 +96,7 @@ class Template:
             id_ = payload[at:stop]
             if not (
                 id_length
-                and id_.isascii()  # the length too: it is one byte
+                and id_.isascii()  # includes the length byte, so the length is below ONE_BYTE
                 and len(payload) == start + size
                 and payload.startswith(head)
                 and payload.startswith(tail, stop)
@@ -141,7 +141,7 @@ class Template:
         return tensors if len(tensors) == 1 else [tensors[place] for place in self.order]
 
     def _elements(self, raw: bytes) -> list[str] | None:
-        """The elements of one raw BYTES tensor, its tag and length included; categories come again and again."""
+        """The elements of one raw BYTES tensor, given with its tag and length; kept in `texts`, as categories recur."""
         content = raw[2:] if raw[1] < ONE_BYTE else raw[3:]
         if raw[:1] + varint(len(content)) + content != RAW_START + raw[1:]:
             return None
@@ -158,19 +158,19 @@ class Template:
 class Learned:
     """Templates by header and signature. Pumps may race to add one; equal headers give equal templates.
 
-    by_length: templates of requests whose length never varies. flexible: with ids or strings.
+    by_length: templates of requests with a constant length, by that length. flexible: those with ids or strings.
     """
 
     by_length: dict[int, tuple[Template, ...]] = field(default_factory=dict)
     flexible: tuple[Template, ...] = ()
 
     def match(self, payload: bytes, signature: Signature | None = None) -> Parsed | None:
-        """The request, if its header is known, and with that signature where one is given."""
+        """The request, or None if its header is not known, or not with `signature` if one is given."""
         for template in self.by_length.get(len(payload), ()):
             if signature is not None and template.signature is not signature:
                 continue
-            if template.alone:
-                # One tensor of a fixed size, the hottest case of all: equal header, equal length.
+            if template.framed:
+                # The most frequent case: one tensor of a fixed size; equal lengths, so only headers are compared.
                 if payload.startswith(template.head):
                     return template.parsed((payload[len(template.head) :],), len(payload), "")
                 continue
@@ -186,7 +186,7 @@ class Learned:
         return None
 
     def uniform(self, payloads: Sequence[bytes]) -> Iterator[UniformBatch]:
-        """All of `payloads` in one object, for each plain template that matches them: one for each signature."""
+        """All of `payloads` as one uniform batch, once for each signature that their header is known with."""
         first = payloads[0]
         for template in (*self.by_length.get(len(first), ()), *self.flexible):
             if template.plain and first.startswith(template.head):
@@ -195,7 +195,7 @@ class Learned:
                     yield uniform
 
     def add(self, template: Template, length: int) -> None:
-        """Forgets everything when there is too much of it: a client that never repeats itself must not cost memory."""
+        """Adds a template; at the limit all others are dropped, so that clients with varying headers cost no memory."""
         if template.flexible:
             kept = self.flexible if len(self.flexible) < FLEXIBLE_MAX else ()
             self.flexible = (template, *kept)
@@ -207,10 +207,10 @@ class Learned:
 
 
 def learn(payload: bytes, message: ModelInferRequest, parsed: Parsed, order: Sequence[int]) -> Template | None:
-    """The template of a request that the full path has accepted, or None where none can be proved."""
+    """The template of a request that the parser path has accepted, or None if its header cannot be split off."""
     raws = message.raw_input_contents
     signature = parsed.signature
-    # A route key differs from caller to caller: each would be a header of its own.
+    # Route keys differ between callers, so each would add a template.
     if not raws or not signature.batchable or KEY_PARAMETER in message.parameters:
         return None
     frames = [bytes([RAW_TAG]) + varint(len(raw)) for raw in raws]
@@ -221,15 +221,15 @@ def learn(payload: bytes, message: ModelInferRequest, parsed: Parsed, order: Seq
     datatypes = {place: spec.datatype for place, spec in zip(order, signature.inputs, strict=True)}
     strings = frozenset(place for place, datatype in datatypes.items() if datatype == "BYTES")
     if "BOOL" in datatypes.values():
-        return None  # its bytes need looking at, which the full path does
+        return None  # the values must be checked, which only the parser path does
     parts = _cut(header, message)
     if parts is None:
         return None
     head, tail = parts
     single = len(raws) == 1 and not strings
-    alone = single and not message.id
+    framed = single and not message.id
     return Template(
-        head + frames[0] if alone else head,
+        head + frames[0] if framed else head,
         tail,
         bool(message.id),
         tuple((0, b"") if place in strings else (len(raw), frames[place]) for place, raw in enumerate(raws)),
@@ -241,13 +241,13 @@ def learn(payload: bytes, message: ModelInferRequest, parsed: Parsed, order: Seq
         signature,
         parsed.rows,
         parsed.outputs,
-        alone,
+        framed,
         single and parsed.outputs is None and all(spec.fixed for spec in signature.outputs),
     )
 
 
 def _cut(header: bytes, message: ModelInferRequest) -> tuple[bytes, bytes] | None:
-    """The header before and after the id, or whole and nothing where there is none; None where that is not proved."""
+    """The header before and after the id, or the whole and nothing if there is no id; None if it cannot be split."""
     rest = ModelInferRequest()
     rest.CopyFrom(message)
     rest.ClearField("raw_input_contents")

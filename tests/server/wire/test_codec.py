@@ -1,4 +1,4 @@
-"""Answers: those that are written together say what each would say alone."""
+"""Responses: those encoded together equal those encoded one by one; the row limit of requests."""
 
 from typing import Any
 from unittest.mock import Mock
@@ -24,7 +24,7 @@ def lane(outputs: tuple[TensorSpec, ...]) -> Any:
 
 
 def flat(spec: TensorSpec, rows: int) -> Any:
-    """A value of its own for every row."""
+    """Contents of an output in which every row has a different value."""
     if spec.datatype == "BYTES":
         return [b"\3\0\0\0" + f"{row:03}".encode() for row in range(rows)]
     return np.arange(rows * spec.row_elements, dtype=spec.dtype).tobytes()
@@ -38,7 +38,7 @@ def flat(spec: TensorSpec, rows: int) -> Any:
 def test_a_batch_is_answered_as_each_request_alone(
     specs: tuple[TensorSpec, ...], kinds: list[tuple[int, str]], some: bool
 ) -> None:
-    """Whatever rows, ids and outputs they have, equal or mixed."""
+    """Each response equals the one encoded for the request alone, for equal and mixed rows, ids and outputs."""
     owner = lane(specs)
     chosen = (len(specs) - 1,) if some else None
     parsed = [Parsed("m", "", owner.signature, rows, (), 0, None, chosen, id_) for rows, id_ in kinds]
@@ -60,14 +60,14 @@ def test_a_batch_is_answered_as_each_request_alone(
 
 
 @pytest.mark.parametrize("specs", OUTPUTS)
-def test_no_request_no_answer(specs: tuple[TensorSpec, ...]) -> None:
-    """A batch that is only a part of a large request has no whole request to answer."""
+def test_no_requests_give_no_responses(specs: tuple[TensorSpec, ...]) -> None:
+    """A batch that is only a part of a large request has no complete request to answer."""
     assert list(Codec(1).encode(lane(specs), [], [flat(spec, 2) for spec in specs])) == []
 
 
 @given(st.sampled_from(((PREDICTION,), (PREDICTION, PAIR))), st.sampled_from([1, 2, 40]), st.booleans())
 def test_a_uniform_batch_is_answered_as_its_requests(specs: tuple[TensorSpec, ...], rows: int, named: bool) -> None:
-    """With and without ids, byte for byte."""
+    """With and without ids, the responses equal those of the single requests byte for byte."""
     ids = [b"\1a", b"\3bcd", b"\2ef"] if named else None
     owner = lane(specs)
     uniform = UniformBatch("m", "", owner.signature, rows, [b""] * 3, 0, ids)
@@ -104,10 +104,8 @@ def of_rows(specs: tuple[TensorSpec, ...], rows: int) -> bytes:
         ((TEXT, MATRIX), 100, 100),
     ],
 )
-def test_a_request_may_have_as_many_rows_as_is_said(
-    specs: tuple[TensorSpec, ...], rows_max: int, expected: int
-) -> None:
-    """What fits into a message, bounded by the setting: exactly so many are read, one more is refused with both."""
+def test_a_request_may_have_request_rows_max_rows(specs: tuple[TensorSpec, ...], rows_max: int, expected: int) -> None:
+    """As many rows are accepted as fit into a message or as the setting allows; one more is refused with the limit."""
     signature = Signature(specs, (PREDICTION,))
     codec = Codec(MESSAGE_MAX, rows_max)
     fits, too_many = of_rows(specs, expected), of_rows(specs, expected + 1)
@@ -117,6 +115,6 @@ def test_a_request_may_have_as_many_rows_as_is_said(
         codec.decode(too_many, codec.open(too_many), signature)
 
 
-def test_a_row_as_large_as_a_message_is_one_row() -> None:
-    """The limit is never 0, which would mean that the model has no rows."""
+def test_the_row_limit_is_at_least_one() -> None:
+    """If one row is as large as a message, the limit is 1 and not 0, which would mean a model without rows."""
     assert Codec(1 << 8).request_rows_max(Signature((MATRIX,), (PREDICTION,))) == 1

@@ -1,4 +1,4 @@
-"""The status table: a row per domain error, nothing unforeseen told to callers."""
+"""The status table: a row for each domain error; no details of internal errors in messages to callers."""
 
 import logging
 
@@ -17,23 +17,23 @@ def subclasses(root: type[Exception]) -> list[type[Exception]]:
 
 
 def test_every_error_has_a_row() -> None:
-    """Each domain error has its status; a new one without a row fails here."""
+    """The table has a row for each domain error class and no others."""
     assert set(subclasses(errors.OnnxpressError)) == set(STATUS)
 
 
 def test_no_domain_error_is_internal() -> None:
-    """INTERNAL and UNKNOWN are for bugs; the caller can do something about everything else."""
+    """No domain error is INTERNAL, UNKNOWN or OK: the first two mean a fault of the server."""
     assert {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.OK}.isdisjoint(STATUS.values())
 
 
 def test_message_is_the_errors_own() -> None:
-    """A domain error's message reaches the caller as it is, without metadata."""
+    """The caller receives a domain error's message unchanged, without metadata."""
     told = status_of(errors.UnknownModelError("model 'x' is not served"))
     assert told == (grpc.StatusCode.NOT_FOUND, "model 'x' is not served", [])
 
 
-def test_overload_says_when_to_come_back() -> None:
-    """RESOURCE_EXHAUSTED carries RetryInfo for readers and the pushback header for gRPC's own retries."""
+def test_overload_has_a_retry_delay() -> None:
+    """An overload is RESOURCE_EXHAUSTED with RetryInfo and the pushback header of gRPC's own retries."""
     code, message, metadata = status_of(errors.OverloadedError("busy", 1_250))
     trailers = dict(metadata)
     assert (code, message) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
@@ -47,7 +47,7 @@ def test_overload_says_when_to_come_back() -> None:
 
 @pytest.mark.parametrize("bug", [ValueError("/secret/path"), KeyError("x"), AssertionError()])
 def test_bugs_are_internal_with_an_id(bug: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """What no row foresees is INTERNAL with an id that is in the log beside the trace, and nothing of its text."""
+    """Other errors are INTERNAL with an id that is logged with the trace; the message has nothing of their text."""
     with caplog.at_level(logging.ERROR):
         code, message, metadata = status_of(bug)
     assert (code, metadata) == (grpc.StatusCode.INTERNAL, [])

@@ -1,4 +1,4 @@
-"""Remembered headers: the template path says what the full path says, or nothing."""
+"""Learned headers: the template path gives the same request as the parser path, or none."""
 
 import struct
 from itertools import product
@@ -36,12 +36,12 @@ SIGNATURES = {
 SIZES = {"FP32": 4, "FP64": 8, "INT64": 8}
 
 
-# What `matrix` is in another version, which calls its answer something else.
+# `matrix` as another version has it, with another output name.
 RENAMED = interned(Signature(SIGNATURES["matrix"].inputs, (TensorSpec("score", "FP32", (-1, 1)),)))
 
 
 def read(codec: Codec, payload: bytes, signature: Signature | None = None) -> Parsed:
-    """As a binder does it: the header says the model, and the model's version the signature."""
+    """The request as a binder reads it: the signature is that of the model that the header names."""
     header = codec.open(payload)
     if header.model not in SIGNATURES:
         raise UnknownModelError(header.model)
@@ -52,13 +52,13 @@ def read(codec: Codec, payload: bytes, signature: Signature | None = None) -> Pa
 
 
 def known(codec: Codec, payload: bytes) -> Parsed | None:
-    """What is read without a parser."""
+    """The request if its header is known, else None."""
     header = codec.open(payload)
     return header if isinstance(header, Parsed) else None
 
 
 def in_full(payload: bytes) -> Parsed:
-    """What a codec reads that knows nothing yet."""
+    """The request as a new codec reads it, which has learned no header."""
     return read(Codec(1 << 20), payload)
 
 
@@ -72,7 +72,7 @@ def together(codec: Codec, payloads: Any) -> UniformBatch | None:
 
 @st.composite
 def requests(draw: st.DrawFn) -> ModelInferRequest:
-    """Requests as clients write them: any model, rows, ids, parameters, outputs, order of inputs."""
+    """Requests as clients send them: any model, rows, ids, parameters, outputs, order of inputs."""
     name = draw(st.sampled_from(sorted(SIGNATURES)))
     signature = SIGNATURES[name]
     message = ModelInferRequest(model_name=name, model_version=draw(st.sampled_from(["", "1"])))
@@ -94,7 +94,7 @@ def requests(draw: st.DrawFn) -> ModelInferRequest:
 
 
 def outcome(decode: Any) -> object:
-    """What a decoder makes of a payload: the request's facts, or the kind of refusal."""
+    """The fields of the decoded request, or the class of the error."""
     try:
         parsed = decode()
     except OnnxpressError as error:
@@ -125,7 +125,7 @@ EDITS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400), st.binary(min
 
 
 def check_all(examples: list[tuple[ModelInferRequest, list[tuple[int, int, bytes]]]]) -> None:
-    """Decodes every payload twice with one memory: the second time it may be remembered."""
+    """Decodes every payload twice with one codec, which may know the header the second time."""
     codec, payloads = Codec(1 << 20), []
     for message, edits in examples:
         for payload in (message.SerializeToString(), mutate(message.SerializeToString(), edits)):
@@ -137,7 +137,7 @@ def check_all(examples: list[tuple[ModelInferRequest, list[tuple[int, int, bytes
         uniform = together(codec, pair)
         if uniform is not None:
             alone = [in_full(payload) for payload in pair]
-            # Two calls of one batch may differ in length by their ids only; each is told an equal part of the size.
+            # Calls of one batch differ in length by their ids only; each gets an equal share of the batch's size.
             assert [facts(request.parsed) for request in uniform.requests()] == list(map(facts, alone)), pair
             assert uniform.size == sum(one.size for one in alone)
 
@@ -145,7 +145,7 @@ def check_all(examples: list[tuple[ModelInferRequest, list[tuple[int, int, bytes
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(requests(), EDITS), min_size=1, max_size=6))
 def test_templates_agree_with_the_full_path(examples: list[tuple[ModelInferRequest, list[Any]]]) -> None:
-    """On generated and mutated bytes both paths give the same request or the same refusal."""
+    """On generated and mutated bytes both paths give the same request or the same class of error."""
     check_all(examples)
 
 
@@ -153,7 +153,7 @@ def test_templates_agree_with_the_full_path(examples: list[tuple[ModelInferReque
 @settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(requests(), EDITS), min_size=1, max_size=6))
 def test_templates_agree_with_the_full_path_for_long(examples: list[tuple[ModelInferRequest, list[Any]]]) -> None:
-    """The same with many more examples."""
+    """The same as above, with many more examples."""
     check_all(examples)
 
 
@@ -165,8 +165,8 @@ def matrix(id_: str = "", rows: int = 1, fill: bytes = b"\1") -> bytes:
 
 
 @pytest.mark.parametrize("ids", [("", ""), ("a", "b"), ("a", "longer-id-0001"), ("1", "1" * 127)])
-def test_a_repeated_header_is_recognised(ids: tuple[str, str]) -> None:
-    """A second request with the same header and other rows needs no parser, whatever its id."""
+def test_a_repeated_header_is_known(ids: tuple[str, str]) -> None:
+    """A second request with the same header and other rows is decoded without the parser, for any id."""
     codec = Codec(1 << 20)
     read(codec, matrix(ids[0]))
     parsed = known(codec, matrix(ids[1], fill=b"\2"))
@@ -176,7 +176,7 @@ def test_a_repeated_header_is_recognised(ids: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("id_", ["", "a"])
 def test_one_header_is_known_with_each_signature(id_: str) -> None:
-    """Versions that take the same request and answer otherwise share its header, and none gets the other's reading."""
+    """Versions with equal inputs and different outputs share a header; each is read with its own signature."""
     codec, own = Codec(1 << 20), interned(SIGNATURES["matrix"])
     for signature in (own, RENAMED, own):
         assert read(codec, matrix(id_), signature).signature is signature
@@ -184,8 +184,8 @@ def test_one_header_is_known_with_each_signature(id_: str) -> None:
     assert learned == {own, RENAMED}
 
 
-def test_route_keys_teach_nothing() -> None:
-    """A key of its own in every request is read in full: it would push out the headers that come again."""
+def test_headers_with_route_keys_are_not_learned() -> None:
+    """A request with a route key is always parsed: keys vary, and their headers would displace recurring ones."""
     codec = Codec(1 << 20)
     for number in range(2 * FLEXIBLE_MAX):
         message = ModelInferRequest.FromString(matrix())
@@ -196,10 +196,10 @@ def test_route_keys_teach_nothing() -> None:
 
 @pytest.mark.parametrize("ids", [("", "", ""), ("a", "b", "longer-id-0001"), ("1" * 127, "1", "2")])
 def test_calls_with_one_header_are_uniform(ids: tuple[str, ...]) -> None:
-    """Whatever their ids, they are read without an object for each."""
+    """Calls with one header form a uniform batch, for any ids."""
     codec = Codec(1 << 20)
     payloads = [matrix(id_, fill=bytes([number])) for number, id_ in enumerate(ids)]
-    assert together(codec, payloads) is None  # nothing is known yet
+    assert together(codec, payloads) is None  # the header is not known yet
     read(codec, payloads[0])
     uniform = together(codec, payloads)
     assert uniform is not None
@@ -209,7 +209,7 @@ def test_calls_with_one_header_are_uniform(ids: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("model", ["nothing", "text"])
 def test_answers_of_no_fixed_size_are_not_uniform(model: str) -> None:
-    """Text, and outputs without elements, are written one answer after the other."""
+    """Calls of a model whose outputs are BYTES or have no elements form no uniform batch."""
     codec = Codec(1 << 20)
     payload = matrix().replace(b"\x06matrix", bytes([len(model)]) + model.encode())
     read(codec, payload)
@@ -217,29 +217,29 @@ def test_answers_of_no_fixed_size_are_not_uniform(model: str) -> None:
     assert together(codec, [payload]) is None
 
 
-STRANGERS = {
+DIFFERENT = {
     "another header": [matrix(rows=2), matrix("x", rows=2), matrix().replace(b"matrix", b"MATRIX")],
     "another type": [matrix("x").replace(b"FP32", b"FP64"), matrix().replace(b"FP32", b"FP64")],
     "cut": [b"", matrix()[:9], matrix("x")[:9], matrix("x")[:10], matrix()[:-1], matrix("x")[:-1]],
     "longer": [matrix() + b"\0", matrix("x") + b"\0"],
-    "an id that needs looking at": [matrix("é"), matrix("1" * 128), matrix("x").replace(b"\x1a\x01x", b"\x1a\x00")],
+    "an id that needs the parser": [matrix("é"), matrix("1" * 128), matrix("x").replace(b"\x1a\x01x", b"\x1a\x00")],
 }
 
 
 @pytest.mark.parametrize("usual", [matrix(), matrix("y")], ids=["no id", "id"])
-@pytest.mark.parametrize("kind", STRANGERS)
-def test_one_stranger_and_they_are_not_uniform(usual: bytes, kind: str) -> None:
-    """One call that is not alike, and each is decoded for itself."""
-    for stranger in STRANGERS[kind]:
+@pytest.mark.parametrize("kind", DIFFERENT)
+def test_one_different_call_prevents_a_uniform_batch(usual: bytes, kind: str) -> None:
+    """If one call has another header, or must be parsed, the calls form no uniform batch."""
+    for different in DIFFERENT[kind]:
         codec = Codec(1 << 20)
         read(codec, usual)
         assert together(codec, [usual, usual]) is not None
-        assert together(codec, [usual, stranger]) is None
-        assert together(codec, [stranger, usual]) is None
+        assert together(codec, [usual, different]) is None
+        assert together(codec, [different, usual]) is None
 
 
-def test_strings_of_other_lengths_are_recognised() -> None:
-    """A text column's length differs from request to request; the header is still the same."""
+def test_headers_are_known_for_strings_of_any_length() -> None:
+    """A header with a BYTES input is known again although the strings have another length."""
     codec = Codec(1 << 20)
 
     def columns(text: str) -> bytes:
@@ -259,8 +259,8 @@ def test_strings_of_other_lengths_are_recognised() -> None:
     assert list(parsed.tensors) == [["a longer street"], b"\0" * 8, b"\1" * 8]
 
 
-def test_a_field_that_swallows_the_tensor_is_not_learned() -> None:
-    """Raw contents first and an unknown field whose content looks like them: the cut cannot be proved."""
+def test_a_header_that_cannot_be_split_off_is_not_learned() -> None:
+    """A message that ends with an unknown field whose content looks like raw contents is always parsed."""
     codec = Codec(1 << 20)
     message = ModelInferRequest(model_name="matrix")
     message.inputs.add(name="input", datatype="FP32", shape=[1, 3])
@@ -271,8 +271,8 @@ def test_a_field_that_swallows_the_tensor_is_not_learned() -> None:
     assert list(read(codec, other).tensors) == expected == [b"\1" * 12]
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    """A client whose every header is new costs no memory for long."""
+def test_learned_headers_are_bounded() -> None:
+    """The number of learned headers stays within its limits when every request has a new one."""
     learned, signature = Learned(), interned(SIGNATURES["matrix"])
     for rows in range(1, 6000):
         remember(learned, matrix(rows=rows), signature)
