@@ -1,4 +1,4 @@
-"""The inputs of one run out of many requests, and its outputs as the wire wants them."""
+"""Assembles the inputs of one run from many requests, runs it, and flattens its outputs for encoding."""
 
 import struct
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _LENGTH = struct.Struct("<I")
 
 
 def assemble(signature: Signature, requests: Sequence[Request], part: Part | None) -> Feeds:
-    """The inputs of one run: the rows of every request, one after the other, then those of `part`."""
+    """The inputs of one run by name: the rows of all requests in order, then those of `part`."""
     parsed = [request.parsed for request in requests]
     feeds: Feeds = {}
     for index, spec in enumerate(signature.inputs):
@@ -38,13 +38,13 @@ def assemble(signature: Signature, requests: Sequence[Request], part: Part | Non
 
 
 def assemble_uniform(signature: Signature, uniform: UniformBatch) -> Feeds:
-    """The same for calls of one tensor each."""
+    """The input of one run of a uniform batch."""
     spec = signature.inputs[0]
     return {spec.name: np.frombuffer(b"".join(uniform.tensors), spec.dtype).reshape((-1, *spec.shape[1:]))}
 
 
 def run(session: Session, signature: Signature, feeds: Feeds, rows: int) -> tuple[list[Flat], list[Sequence[int]]]:
-    """Every output flat, and its shape. Raises RunError; too few rows back is an error, never an empty answer."""
+    """All outputs, flat, and their shapes. Raises RunError, also when an output does not have `rows` rows."""
     arrays = session.run(feeds)
     if signature.batchable:
         for spec, array in zip(signature.outputs, arrays, strict=True):
@@ -54,7 +54,7 @@ def run(session: Session, signature: Signature, feeds: Feeds, rows: int) -> tupl
 
 
 def _flat(array: NDArray[Any]) -> Flat:
-    """Bytes of numbers; for strings a list of elements as the wire wants them: uint32 length and bytes."""
+    """The bytes of numbers; of strings the list of elements as encoded for BYTES: uint32 length and UTF-8."""
     if array.dtype == object:
         encoded = [str(element).encode() for element in array.ravel()]
         return [_LENGTH.pack(len(element)) + element for element in encoded]

@@ -1,6 +1,6 @@
-"""What waits in a lane, and which rows of it run together. Pure: no clock, no threads, no I/O.
+"""The queue of a lane, and which of its rows form the next batch. Pure: no clock, no threads, no I/O.
 
-Greedy and without a timer: whatever waits when a slot is free goes now. Rows are counted, not requests.
+Batching is greedy and without a timer: a free slot takes what waits, up to a number of rows, not of requests.
 """
 
 from collections import deque
@@ -21,14 +21,14 @@ class Part:
 
     @property
     def last(self) -> bool:
-        """Whether the request is complete with it."""
+        """Whether this is the last part of its request."""
         return self.stop == self.request.rows
 
 
 class Taken:
-    """What leaves a queue: whole requests and at most one part that run together in this order, and who will not.
+    """What `Queue.take` removes: whole requests and at most one part, run in this order; and requests not to be run.
 
-    A plain class, because making one is on the hot path.
+    A plain class, because its construction is on the hot path.
     """
 
     __slots__ = ("bytes", "cancelled", "expired", "part", "requests", "rows", "stale", "uniform")
@@ -36,9 +36,9 @@ class Taken:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.part: Part | None = None
-        self.uniform: UniformBatch | None = None  # in place of requests and part, where nothing had to queue
+        self.uniform: UniformBatch | None = None  # instead of requests and part, if the calls were not queued
         self.rows = 0
-        self.bytes = 0  # of the payloads that they came in
+        self.bytes = 0  # of the requests' payloads
         self.expired: list[Request] = []
         self.stale: list[Request] = []
         self.cancelled: list[Request] = []
@@ -86,39 +86,40 @@ def alone(request: Request | None, part: Part | None = None) -> Taken:
 
 
 class Queue:
-    """The requests that wait in one lane: those that run in one piece, and large ones, which are split.
+    """The requests that wait in one lane: small ones, which run in one piece, and large ones, which are split.
 
-    Small and large requests take turns, so that a large one costs a small one at most one batch of waiting, and small
-    ones never starve a large one. Within each kind first come is first served, but urgent ones go before others
-    of their kind. A large request is in one batch at a time: its next rows are put back in front when these have run.
+    Batches of small and of large requests alternate, so that a small request waits for at most one batch of a large
+    one, and small requests cannot starve a large one. Each kind is first in, first out, but urgent requests go before
+    the others of their kind. A large request is in one batch at a time: when that has run, the rest is put back in
+    front.
     """
 
     def __init__(self) -> None:
-        # The first of each kind are the urgent, and a large one that has begun.
+        # The `first` queues hold the urgent requests of each kind, and a large request whose first part has run.
         self._first_small: deque[Request] = deque()
         self._small: deque[Request] = deque()
         self._first_large: deque[Request] = deque()
         self._large: deque[Request] = deque()
         self._large_turn = False
-        self.rows = 0  # that wait, of both kinds
+        self.rows = 0  # waiting rows of both kinds
         self.large_rows = 0
-        self.bytes = 0  # of payloads with rows that wait
+        self.bytes = 0  # of the payloads of waiting requests
 
     def __bool__(self) -> bool:
         return bool(self._small or self._large or self._first_small or self._first_large)
 
     @property
     def urgent_rows(self) -> int:
-        """Rows that go before those of other requests of their kind."""
+        """Waiting rows that go before those of other requests of their kind."""
         return sum(request.rows - request.taken for request in (*self._first_small, *self._first_large))
 
     def calls(self) -> Iterator[object]:
-        """The calls of all requests that wait."""
+        """The calls of all waiting requests."""
         queues = (self._first_small, self._small, self._first_large, self._large)
         return (request.call for queue in queues for request in queue)
 
     def put(self, requests: Sequence[Request], unsplit_rows_max: int) -> None:
-        """Adds newcomers; more than `unsplit_rows_max` rows are large."""
+        """Adds new requests; those of more than `unsplit_rows_max` rows are large."""
         rows = size = 0
         for request in requests:
             rows += request.rows
@@ -134,7 +135,7 @@ class Queue:
         self.bytes += size
 
     def put_back(self, request: Request) -> None:
-        """Adds the rows of a large request that have not run yet, before all others."""
+        """Puts the rows of a large request that have not yet run back in front of all others of its kind."""
         left = request.rows - request.taken
         self._first_large.appendleft(request)
         self.rows += left
@@ -142,10 +143,10 @@ class Queue:
         self.bytes += request.size
 
     def take(self, rows_max: int, now: int, cancelled: Container[object], fresh_since: int = 0) -> Taken:
-        """Removes the next batch, of at most `rows_max` rows, and whatever nobody waits for any more.
+        """Removes the next batch, of at most `rows_max` rows, and requests that are cancelled, expired or stale.
 
-        What came before `fresh_since` (monotonic ns) has waited too long to be begun, but for the newest of its kind.
-        A small request is never split; one of more than `rows_max` rows runs alone.
+        Requests that arrived before `fresh_since` (monotonic ns) are stale, except the newest of each kind and large
+        ones whose first part has run. A small request is never split; one of more than `rows_max` rows runs alone.
         """
         taken = Taken()
         large_first = self._large_turn and bool(self._large or self._first_large)
@@ -206,7 +207,7 @@ class Queue:
             self.bytes -= request.size
             return
 
-    def _discard(self, request: Request, why: list[Request]) -> None:
-        why.append(request)
+    def _discard(self, request: Request, to: list[Request]) -> None:
+        to.append(request)
         self.rows -= request.rows - request.taken
         self.bytes -= request.size

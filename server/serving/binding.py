@@ -1,4 +1,4 @@
-"""From the events of a front to calls that are bound to the lanes which will answer them."""
+"""Binds the calls that a pump has received to the lanes that answer them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -14,14 +14,14 @@ SECOND_NS = 1_000_000_000
 
 
 class Header(Protocol):
-    """What a payload says of who is to answer it."""
+    """The part of a request that decides which lane answers it."""
 
     @property
     def model(self) -> str: ...
 
     @property
     def version(self) -> str:
-        """Empty where the deployment decides."""
+        """Empty if the client named none and the deployment decides."""
         ...
 
     @property
@@ -31,23 +31,23 @@ class Header(Protocol):
 
 
 class Decoder(Protocol):
-    """How requests are read; see wire/codec.py. Errors are OnnxpressErrors that say what is wrong."""
+    """Decodes requests; implemented in wire/codec.py. Raises OnnxpressErrors that name what is wrong."""
 
     def open(self, payload: bytes) -> Header:
-        """The header; a Parsed, checked against the signature that it names, where the header is a known one."""
+        """The header; if it is known, a Parsed: the request, checked against the signature it was learned with."""
         ...
 
     def decode(self, payload: bytes, header: Header, signature: Signature) -> Parsed:
-        """The request checked against `signature`; `header` is what `open` made of the payload."""
+        """The request, checked against `signature`; `header` is the result of `open`."""
         ...
 
     def uniform(self, payloads: Sequence[bytes]) -> Iterator[UniformBatch]:
-        """All of them in one object, once for each signature that their header is known with."""
+        """All payloads as one uniform batch, once for each signature that their header is known with."""
         ...
 
 
 class Together(NamedTuple):
-    """A uniform batch for one lane, and the events whose calls have other targets, by their places."""
+    """A uniform batch for one lane, and the indices of the events whose calls have other targets."""
 
     lane: Lane
     uniform: UniformBatch
@@ -55,9 +55,10 @@ class Together(NamedTuple):
 
 
 class Binder:
-    """Holds no state of its own. `draws`, of every method: a random number from 0 up to 1 for each event.
+    """Binds calls to lanes; has no mutable state.
 
-    It is filled here where it is empty and needed, so that a call which is bound again goes where it went before.
+    The `draws` of every method are random numbers in [0, 1), one for each event. The list is filled here if it is
+    needed and empty, so that a call that is bound again gets the same target.
     """
 
     def __init__(self, decoder: Decoder, draw: Callable[[], float]) -> None:
@@ -67,7 +68,7 @@ class Binder:
     def together(
         self, front: Front, events: list[Event], routes: Routes, now: int, draws: list[float]
     ) -> Together | None:
-        """The events, or as many of them as one lane answers, as one uniform batch; None where they are not alike."""
+        """The events, or the largest group of them with one target, as a uniform batch; None if they form none."""
         if not events:
             return None
         kinds, calls, _, payloads, _, details = zip(*events, strict=True)
@@ -79,13 +80,13 @@ class Binder:
             if route is None:
                 return None
             together = self._grouped(uniform, route, draws)
-            # Known with another signature than its version has now: it may be known with that one too.
+            # The header may be known with several signatures: only that of the bound version counts.
             if together is not None and together.lane.signature is uniform.signature:
                 return None if together.lane.contract.columns else together
         return None
 
     def _grouped(self, uniform: UniformBatch, route: Route, draws: list[float]) -> Together | None:
-        """The largest group of calls that have one target; all of them where nobody shares the calls."""
+        """The largest group of calls with one target; all calls if the route has a single target."""
         if uniform.version:
             lane = route.lanes.get(uniform.version)
             uniform.variant = NAMED
@@ -109,7 +110,7 @@ class Binder:
     def requests(
         self, front: Front, events: list[Event], routes: Routes, now: int, draws: list[float]
     ) -> tuple[dict[Lane, list[Request]], list[tuple[Any, Exception]]]:
-        """Requests by the lane that will answer them, and the calls that none will, with why."""
+        """Requests by the lane that will answer them, and the calls that cannot be bound, with their errors."""
         bind = self._bind
         bound: dict[Lane, list[Request]] = {}
         refused: list[tuple[Any, Exception]] = []
@@ -120,7 +121,7 @@ class Binder:
                 continue  # a cancellation
             try:
                 target, route, parsed = bind(payload, details, routes, number, draws)
-            except Exception as error:  # noqa: BLE001 -- `fail` knows what each means to the caller
+            except Exception as error:  # noqa: BLE001 -- each call is refused with its own error
                 refused.append((call, error))
                 continue
             request = Request(parsed, route, target.variant, front, call, now)
@@ -138,7 +139,7 @@ class Binder:
     def _bind(
         self, payload: bytes, details: Details | None, routes: Routes, number: int, draws: list[float]
     ) -> tuple[Target, Route | None, Parsed]:
-        """Target, the route that chose it, and the request as the target's version reads it."""
+        """The target, the route that chose it (None if the client named the version), and the decoded request."""
         header = self._decoder.open(payload)
         route = routes.route(header.model)
         target = route.only

@@ -1,4 +1,4 @@
-"""Values that the original model refuses: a request with one is refused too, naming column and value."""
+"""Refuses requests with values that the original model refuses, naming column and value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SHOWN_MAX = 10
 
 @dataclass(frozen=True)
 class Column:
-    """One checked column: where it lies in the request, and what it may hold."""
+    """One checked column: its place in the request and its accepted values."""
 
     name: str
     spec: TensorSpec
@@ -23,7 +23,7 @@ class Column:
     accepts: tuple[str, ...]
 
     def check(self, flat: Flat) -> None:
-        """Raises InvalidRequestError."""
+        """Checks one input. Raises InvalidRequestError."""
         if isinstance(flat, list):
             refused = next(
                 (value for value in flat[self.offset :: self.spec.row_elements] if value not in self.accepts), None
@@ -41,19 +41,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Contract:
-    """The checked columns of a version, none for most, and what a matrix holds."""
+    """The checked columns of a version, which most versions have none of, and the column names of a matrix input."""
 
     columns: tuple[Column, ...] = ()
-    features: tuple[str, ...] = ()  # the columns of a matrix input in order, which the protocol's metadata cannot name
+    features: tuple[str, ...] = ()  # names of a matrix input's columns in order; ModelMetadata has no field for them
 
     def check(self, tensors: Sequence[Flat]) -> None:
-        """Raises InvalidRequestError for the first value that the original model refuses."""
+        """Raises InvalidRequestError if there is a value that the original model refuses."""
         for column in self.columns:
             column.check(tensors[column.tensor])
 
 
 def read_contract(manifest: Manifest, inputs: Sequence[TensorSpec]) -> Contract:
-    """The contract that a manifest states, for the inputs of its model."""
+    """The contract in a manifest, for the inputs of its model."""
     places = {spec.name: index for index, spec in enumerate(inputs)}
     columns = []
     for position, feature in enumerate(manifest.features):

@@ -1,4 +1,4 @@
-"""What a batch of b rows costs, and from that how many rows a batch may have."""
+"""The cost curve: how long a batch of b rows runs, and from that how many rows a batch may have."""
 
 from bisect import bisect_left
 from collections.abc import Callable
@@ -9,22 +9,22 @@ from typing import TypeVar
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 REPEATS_MAX = 20
-# A size is measured for at most about this long; what is slower gets fewer repeats.
+# A size is measured for about this long at most, so slower sizes get fewer repeats.
 SECONDS_PER_SIZE = 0.02
-# What the pump adds to every run, in microseconds: assembling, answering, waking up.
+# Microseconds that the pump adds to every run: assembling, answering, waking up.
 OVERHEAD_US = 40
 CHEAPER_BY = 0.05
-P99_FACTOR = 1.5  # of the median: a size has too few repeats to know its own p99
-# Live correction: how much one batch moves the scale, how far it may go, how often the batch size follows.
+P99_FACTOR = 1.5  # p99 / median, assumed: a size has too few repeats to measure its p99
+# Live correction of the curve by a scale: weight of one batch, limits, and how often the batch size is recomputed.
 LEARNING_RATE = 0.02
-OUTLIER = 2.0  # times the scale: what one preempted batch may claim at most
+OUTLIER = 2.0  # a batch counts as at most this many times the scale, since it may have been preempted
 SCALE_MIN, SCALE_MAX = 0.5, 20.0
-# Beyond this others have the cores, and smaller batches would only cost more of what is left.
+# Beyond this scale other processes use the cores, and smaller batches would only use more of the remaining CPU.
 BATCH_SCALE_MAX = 3.0
 CORRECT_EVERY = 256  # batches
 HEAVY_US = 1_000
-# While other models have callers no run takes longer, where its model lets that be. Half of it would cost a model of
-# 45 us a row 9 to 14 % of its rate, and took nothing measurable off the p99 of the others.
+# While other models have callers, batches are limited to this run time (but not below one row). With half of it a model
+# of 45 us a row lost 9 to 14 % of its rate, and the p99 of the other models did not change measurably.
 SHARED_RUN_US_MAX = 2_000
 
 Curve = dict[int, float]  # rows -> microseconds
@@ -33,17 +33,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sharing:
-    """Whether requests may share runs: batches of up to `rows_max` rows; 1 and why where they may not."""
+    """Whether requests may share runs: batches of up to `rows_max` rows; if they may not, 1 and the reason."""
 
     rows_max: int
     reason: str = ""
 
 
 def measure(prepare: Callable[[int], T], run: Callable[[T], object], rows_max: int, budget_us: float) -> Curve:
-    """Median microseconds of `run(prepare(rows))` for growing sizes, without the preparation.
+    """Median microseconds of `run` on `prepare(rows)` for growing sizes, without the preparation.
 
-    Stops where a batch alone exceeds `budget_us`. Counted in CPU time of this thread, in which a session with one
-    intra-op thread runs: so a busy machine, or a trial that yields to the server's requests, measures the same.
+    Stops at the first size that exceeds `budget_us`. Measures CPU time of this thread, in which a session with one
+    intra-op thread runs, so the figures do not depend on other load or on the priority of a preflight process.
     """
     curve: Curve = {}
     for rows in SIZES:
@@ -52,7 +52,7 @@ def measure(prepare: Callable[[int], T], run: Callable[[T], object], rows_max: i
         times: list[float] = []
         run(prepare(rows))
         while len(times) < REPEATS_MAX and (not times or sum(times) < SECONDS_PER_SIZE * 1e6):
-            batch = prepare(rows)  # others each time: rows that repeat make caches and branches look better than life
+            batch = prepare(rows)  # new rows: on repeated rows caches and branch prediction are better than in service
             start = thread_time_ns()
             run(batch)
             times.append((thread_time_ns() - start) / 1e3)
@@ -63,21 +63,21 @@ def measure(prepare: Callable[[int], T], run: Callable[[T], object], rows_max: i
 
 
 def fitting(curve: Curve, target_us: float, scale: float = 1.0) -> Curve:
-    """The part of the curve whose batches keep the latency target; one row always does. Pure.
+    """The part of the curve whose batches meet the latency target, and always one row. Pure.
 
     A request may wait for one whole batch and then run in the next: 2 T(b) + overhead <= half of `target_us`. `scale`
-    is how much slower than the curve the machine is now.
+    is the machine's present slowdown against the curve.
     """
     micros_max = (target_us / 2 - OVERHEAD_US) / (2 * P99_FACTOR)
     return {rows: micros for rows, micros in curve.items() if rows == 1 or micros * scale <= micros_max}
 
 
 def batch_rows(fits: Curve) -> int:
-    """The largest size that fits and is still worth it. Pure.
+    """The batch size to use: the largest of `fits` that still makes rows cheaper. Pure.
 
-    A size is worth it when, per doubling, it is more than 5 % cheaper per row than the largest smaller one that is; so
-    one size that was measured badly does not hide the larger ones. How slow the machine is now does not count: what a
-    batch costs beside its rows is slower then, too.
+    A size is chosen over a smaller one if, per doubling, it is more than 5 % cheaper per row than the last size chosen,
+    so one bad measurement does not hide larger sizes. The machine's slowdown does not count: it applies to the fixed
+    cost of a batch as well.
     """
     chosen, cheapest = 1, inf
     for rows, measured in fits.items():
@@ -88,23 +88,23 @@ def batch_rows(fits: Curve) -> int:
 
 
 class CostModel:
-    """The curve of one version, corrected by what its batches really take. Changed under the Scheduler's lock only.
+    """The curve of one version, corrected by the times of its batches. Changed under the Scheduler's lock only.
 
-    batch_rows: how many rows are run together. unsplit_rows_max: a request of more is split; not fewer than
-    `batch_rows`, since a request that keeps the latency target is better run in one piece, however little larger
-    batches save.
-    shared_batch_rows: as many rows as run within SHARED_RUN_US_MAX, at least one.
+    batch_rows: the most rows of a batch of several requests. unsplit_rows_max: requests of more rows are split; at
+    least `batch_rows`, since a request that meets the latency target runs in one piece even where larger batches make
+    rows no cheaper. shared_batch_rows: the most rows of a batch while other models have callers; they run within
+    SHARED_RUN_US_MAX, at least one.
     """
 
     def __init__(self, curve: Curve, target_us: float) -> None:
-        """`curve` may be empty, for a version that cannot share runs: then every run is taken as one row."""
+        """`curve` may be empty, for a version that cannot share runs: every run then counts as one row."""
         self.curve = curve or {1: float(OVERHEAD_US)}
         self.scale = 1.0
         self._target_us = target_us
         self._sizes = list(self.curve)
         self._batches = 0
         self.batch_rows = self.unsplit_rows_max = 1
-        # Not corrected: on a machine that is slow because it is busy, smaller batches would cost the others more.
+        # Without the scale: on a machine that other load slows down, smaller batches would cost the others more.
         self.shared_batch_rows = max((rows for rows in self.curve if self.micros(rows) <= SHARED_RUN_US_MAX), default=1)
         self._size_batches()
 
@@ -114,7 +114,7 @@ class CostModel:
         self.batch_rows, self.unsplit_rows_max = batch_rows(fits), max(fits, default=1)
 
     def micros(self, rows: int) -> float:
-        """Forecast of one batch, without the correction: between measured sizes a straight line."""
+        """Microseconds of one batch without the scale, interpolated linearly between measured sizes."""
         place = bisect_left(self._sizes, rows)
         if place == len(self._sizes):
             return self.curve[self._sizes[-1]] * rows / self._sizes[-1] + OVERHEAD_US
@@ -127,16 +127,16 @@ class CostModel:
 
     @property
     def heavy(self) -> bool:
-        """Whether one batch takes long enough for another model's callers to feel it."""
+        """Whether one batch takes long enough to delay other models' requests noticeably."""
         return self.micros(self.batch_rows) * self.scale > HEAVY_US
 
     def backlog_us(self, rows: int) -> float:
-        """Corrected forecast of working off `rows` rows in batches, one after the other."""
+        """Microseconds to run `rows` rows in consecutive batches, with the scale."""
         whole, rest = divmod(rows, self.batch_rows)
         return (whole * self.micros(self.batch_rows) + (self.micros(rest) if rest else 0.0)) * self.scale
 
     def observe(self, rows: int, micros: float) -> None:
-        """A batch of `rows` rows took `micros`, from taken to answered."""
+        """Corrects the scale by a batch of `rows` rows that took `micros` from being taken to being answered."""
         ratio = min(max(micros / self.micros(rows), SCALE_MIN), OUTLIER * self.scale, SCALE_MAX)
         self.scale += (ratio - self.scale) * LEARNING_RATE
         self._batches += 1

@@ -1,4 +1,4 @@
-"""The protocol between the data plane and whatever speaks HTTP/2: events in, answers out."""
+"""The interface between the pumps and a front: events in, answers out."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -13,21 +13,21 @@ CANCEL = 1
 
 
 class Front(Protocol):
-    """What speaks HTTP/2, or stands for it. Every method may be called from any thread."""
+    """A source of calls: an HTTP/2 server, or `Calls` for callers in the process. Methods may run in any thread."""
 
     @property
     def refuses(self) -> bool:
-        """Whether the pumps refuse the calls that they receive from now on."""
+        """Whether pumps must refuse the calls that they receive."""
         ...
 
     def receive(self, most: int) -> list[Event] | None:
-        """Up to `most` events that wait, or blocks until there is one; None once the front is closed."""
+        """Up to `most` waiting events, blocking if there are none; may return [] after a while; None once closed."""
         ...
 
     def answer(self, call: Any, payload: bytes) -> bool:
-        """False when the caller has left."""
+        """Sends the response; False when the caller is gone."""
         ...
 
     def fail(self, call: Any, error: BaseException) -> str:
-        """Ends the call with the status that `error` stands for; returns the status' name."""
+        """Ends the call with the status of `error`; returns the status' name."""
         ...

@@ -1,4 +1,4 @@
-"""A loaded version: its session, its queue and what it holds."""
+"""A lane: a loaded version with its session, queue and counts."""
 
 from onnxpress.server.facts import LaneId
 from onnxpress.server.serving.batching import Queue
@@ -27,9 +27,9 @@ class Lane:
         self.cost = cost
         self.queue = Queue()
         self.running = 0  # batches
-        self.last_request_ns = 0  # monotonic, when the newest request came
-        self.queued_since = 0  # monotonic ns when the queue was last seen empty
-        self.held = 0  # leases: requests queued, running or being answered
+        self.last_request_ns = 0  # monotonic ns of the newest request's arrival
+        self.queued_since = 0  # monotonic ns at which the queue was last empty
+        self.held = 0  # leases: requests that are queued, running or being answered
 
     def __repr__(self) -> str:
         return f"Lane({self.model}/{self.version}, queued={self.queue.rows}, running={self.running}, held={self.held})"

@@ -1,4 +1,4 @@
-"""The threads that pumps run in: whoever dies is replaced, until dying becomes a habit and the process has to end."""
+"""The threads that run pumps: a dead pump is replaced, but after too many deaths in a row the process must end."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from onnxpress.server.serving.front import Front
 
-# A front whose pumps die more often than this within the window does not recover by itself.
+# More deaths than this within the window: the front or the scheduler will not recover in this process.
 DEATHS_MAX = 5
 WINDOW_S = 60.0
 
@@ -17,18 +17,18 @@ logger = logging.getLogger(__name__)
 
 
 class Serving(Protocol):
-    """What runs in each thread; see Pump."""
+    """The loop that runs in each thread; see Pump."""
 
     def serve(self, front: Front) -> None:
-        """Until the front closes. Whatever it raises, nothing is left in its hands."""
+        """Serves until the front closes. When it raises, it holds no call and no batch."""
         ...
 
 
 class PumpThreads:
-    """The pumps of one front. Owns, under its lock, when the newest of them died.
+    """The pump threads of one front. Owns, under its lock, the times of the newest deaths.
 
-    A pump survives what goes wrong with a batch or a call. It dies of an error of the front or of the scheduler, of any
-    class: a panic of the Rust below a front is a BaseException.
+    A pump survives errors of a batch or a call. It dies when the front or the scheduler raises; the error may be of any
+    class, since a panic in a front's Rust code is a BaseException.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class PumpThreads:
     ) -> None:
         """`died` is called with `name` for each pump that died, in its thread.
 
-        `lost` is called in the thread of each pump that died and is not replaced: the process must end.
+        `lost` is called in the thread of each pump that died and is not replaced; the process must then end.
         """
         self._pump = pump
         self._front = front
@@ -62,7 +62,7 @@ class PumpThreads:
             thread.start()
 
     def join(self, timeout_s: float) -> bool:
-        """After the front has closed: waits for the threads; False when that took too long."""
+        """Waits, after the front has closed, until the threads end; False when that takes longer than `timeout_s`."""
         until = self._clock() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, until - self._clock()))
@@ -83,14 +83,14 @@ class PumpThreads:
                     if not again:
                         return
         finally:
-            # Also where logging or counting failed, as they may when memory is short.
+            # Also reached when logging or counting failed, for example for lack of memory.
             if not closed:
                 self._lost()
 
     def _may_go_on(self) -> bool:
-        """Notes a death. False where there were too many lately."""
+        """Records a death. False if there were more than DEATHS_MAX within WINDOW_S."""
         with self._lock:
             now = self._clock()
-            lately = len(self._deaths) == DEATHS_MAX and now - self._deaths[0] <= WINDOW_S
+            too_many = len(self._deaths) == DEATHS_MAX and now - self._deaths[0] <= WINDOW_S
             self._deaths.append(now)
-            return not lately
+            return not too_many

@@ -1,4 +1,4 @@
-"""A request on its way from the front to its answer. It carries everything it needs; there is no table of calls."""
+"""Requests from the front to their answer. Each carries its own call and answer parts; there is no table of calls."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -8,22 +8,21 @@ from onnxpress.server.serving.front import Details, Front, Metadata
 from onnxpress.server.serving.tensors import Flat, Signature
 
 TRACE_PARENT = "traceparent"
-ROUTE_KEY = "route-key"  # request metadata; the parameter of the same meaning is `route_key`
+ROUTE_KEY = "route-key"  # request metadata; the equivalent request parameter is `route_key`
 
 
 class Sender(Protocol):
-    """What sent a request to its lane: the route, of which requests hold a lease."""
+    """The route that sent a request to its lane; the request holds a lease on it."""
 
     epoch: int
     held: int
 
 
 class Parsed:
-    """What the bytes of one call say, checked against a signature, whichever lane will answer. Nobody changes it.
+    """A decoded request, checked against a signature and not yet bound to a lane. Immutable by convention.
 
-    version: empty where the deployment decides. shapes: of each input, only where requests cannot share runs (the
-    signature is not batchable). outputs: indices into the signature's outputs, None for all. size: bytes of the
-    payload. key: the parameter `route_key`.
+    version: empty if the client named none. shapes: of each input; None if the signature is batchable. outputs: indices
+    into the signature's outputs, None for all. size: bytes of the payload. key: the parameter `route_key`.
     """
 
     __slots__ = ("id", "key", "model", "outputs", "rows", "shapes", "signature", "size", "tensors", "version")
@@ -76,21 +75,21 @@ class Request:
         self, parsed: Parsed, route: Sender | None, variant: str, front: Front, call: Any, arrival: int
     ) -> None:
         self.parsed = parsed
-        self.route = route  # the deployment that decided; None where the caller named the version
+        self.route = route  # the route that chose the lane; None if the client named the version
         self.variant = variant
         self.rows = parsed.rows
         self.size = parsed.size
         self.front = front
         self.call = call
         self.arrival = arrival
-        self.deadline = 0  # none
+        self.deadline = 0  # 0: none
         self.metadata: Metadata = ()
-        self.urgent = False  # goes before others of its lane; set by Admission
+        self.urgent = False  # goes before others in its queue; set by Admission
         self.taken = 0  # rows already given to a batch
-        self.parts: list[list[Flat]] = []  # outputs of earlier batches, where the request is split
+        self.parts: list[list[Flat]] = []  # outputs of the parts that have run, if the request is split
 
     def joined(self) -> list[Flat]:
-        """The outputs of all rows, once the last part has run."""
+        """The outputs of all parts joined, after the last part has run."""
         columns = zip(*self.parts, strict=True)
         return [
             list(chain.from_iterable(flats)) if isinstance(flats[0], list) else b"".join(flats) for flats in columns
@@ -101,10 +100,10 @@ class Request:
 
 
 class UniformBatch:
-    """Calls that came together and are alike but for their ids and rows: one header, all outputs, one tensor each.
+    """Calls that were received together and differ in ids and values only: one header, one tensor each, all outputs.
 
-    What requests carry is here once for all of them, since making an object for each costs more than answering it. It
-    runs at once or not at all: calls that must wait, and so may be cancelled, expire or be split, are Requests.
+    It replaces one Request per call, since building a Request costs more than answering one. It either runs at once or
+    is dropped: calls that must wait, and so may be cancelled, expire or be split, become Requests.
     """
 
     __slots__ = (
@@ -136,11 +135,11 @@ class UniformBatch:
         self.model = model
         self.version = version
         self.signature = signature
-        self.rows = rows  # of each
+        self.rows = rows  # of each call
         self.tensors = tensors
         self.size = size  # bytes of all payloads
-        self.ids = ids  # as protobuf writes them, length first; None where they have none
-        # Set by the pump that received them; the time is in monotonic nanoseconds.
+        self.ids = ids  # encoded, with the length before each; None if the calls have no ids
+        # Set by the pump that received the calls; the time is in monotonic nanoseconds.
         self.front: Front
         self.calls: Sequence[Any]
         self.details: Sequence[Details | None]
@@ -149,7 +148,7 @@ class UniformBatch:
         self.variant = ""
 
     def select(self, places: Sequence[int]) -> "UniformBatch":
-        """Some of the calls, by their places."""
+        """A uniform batch of some of the calls, given by their indices."""
         size = self.size * len(places) // len(self.calls)
         ids = [self.ids[place] for place in places] if self.ids is not None else None
         tensors = [self.tensors[place] for place in places]
@@ -160,7 +159,7 @@ class UniformBatch:
         return chosen
 
     def requests(self) -> list[Request]:
-        """Each for itself."""
+        """One Request for each call."""
         made = []
         for number, (call, tensor, details) in enumerate(zip(self.calls, self.tensors, self.details, strict=True)):
             id_ = self.ids[number][1:].decode() if self.ids is not None else ""
@@ -174,7 +173,7 @@ class UniformBatch:
 
 
 def route_key(metadata: Metadata, parsed_key: str = "") -> str:
-    """What keeps a caller on one version: the metadata, else the request's parameter; empty where there is neither."""
+    """The key that keeps a caller on one version: from the metadata, else the parameter, else empty."""
     return _first(metadata, ROUTE_KEY) or parsed_key
 
 

@@ -1,4 +1,4 @@
-"""Which lane answers which call: immutable snapshots, replaced whole when a version goes live or away. Pure."""
+"""Routing: which lane answers a call. Routes are immutable snapshots, replaced when versions change. Pure."""
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -9,13 +9,13 @@ from onnxpress.server.errors import InvalidRequestError, NotReadyError, UnknownM
 from onnxpress.server.serving.lane import Lane
 
 PLACES = 10_000
-# Why a lane answers: it is the live one, it has a share of the calls, it gets copies, or the caller named its version.
+# Why a lane answers a call: it is live, it has a share of the calls, it gets copies, or the client named its version.
 CHAMPION, CANARY, SHADOW, NAMED = "champion", "canary", "shadow", "named"
 VERSION_SHOWN_MAX = 64
 
 
 def place(salt: bytes, key: bytes) -> int:
-    """Where a route key stands in a rollout, 0 to 9,999: keyed blake2b, so rollouts' cohorts are independent.
+    """The place of a route key in a rollout, 0 to 9,999: a keyed blake2b, so that rollouts have independent cohorts.
 
     `salt`: model and rollout, as in `churn/7`, at most 64 bytes.
     """
@@ -24,16 +24,16 @@ def place(salt: bytes, key: bytes) -> int:
 
 
 class Target(NamedTuple):
-    """A lane, and why it answers."""
+    """A lane, and the reason why it answers."""
 
     lane: Lane
     variant: str
 
 
 class Share(NamedTuple):
-    """A part of the calls: those whose place is below `below`, and in no share before it."""
+    """A share of the calls: those whose place is less than `below`, and not in an earlier share."""
 
-    below: int  # 0 to PLACES: raising it adds callers and moves none away
+    below: int  # 0 to PLACES; raising it adds callers to the share and removes none
     target: Target
 
 
@@ -41,26 +41,26 @@ class Share(NamedTuple):
 class Route:
     """One epoch of one model's deployment.
 
-    `held` belongs to the Scheduler: requests that this deployment sent to a lane and that are not answered yet.
+    `held` belongs to the Scheduler: requests that this route sent to a lane and that are not yet answered.
     """
 
     model: str
     epoch: int
     live: Lane | None
-    lanes: dict[str, Lane]  # by version, the live one included
-    unready: dict[str, str]  # versions that exist and do not answer -> their state and why
+    lanes: dict[str, Lane]  # by version, including the live one
+    unready: dict[str, str]  # versions that exist but cannot answer -> their state and the reason
     held: int = 0
-    shares: tuple[Share, ...] = ()  # taken from what the live version would get
-    shadows: tuple[Target, ...] = ()  # get copies of what the live version answers
+    shares: tuple[Share, ...] = ()  # of the calls that the live version would otherwise answer
+    shadows: tuple[Target, ...] = ()  # get copies of the calls that the live version answers
     salt: bytes = b""
-    # The one target of calls that name no version; None where there are several or none.
+    # The only target of calls that name no version; None if there are several or none.
     only: Target | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.only = Target(self.live, CHAMPION) if self.live is not None and not self.shares else None
 
     def choose(self, key: str, draw: float) -> Target:
-        """The target of a call that names no version: by its key, or where that is empty by `draw`, 0 up to 1.
+        """The target of a call that names no version: by its key, or if that is empty by `draw`, in [0, 1).
 
         Raises NotReadyError.
         """
@@ -72,7 +72,7 @@ class Route:
         return Target(self.lane(""), CHAMPION)
 
     def named(self, version: str) -> Target:
-        """The target of a call that names its version. Raises like `lane`."""
+        """The target of a call that names its version. Raises the errors of `lane`."""
         return Target(self.lane(version), NAMED)
 
     def lane(self, version: str) -> Lane:
@@ -99,7 +99,7 @@ class Route:
 
 @dataclass(frozen=True, eq=False)
 class Routes:
-    """Every model's route."""
+    """The routes of all models."""
 
     models: dict[str, Route] = field(default_factory=dict)
 
@@ -113,4 +113,5 @@ class Routes:
         return route
 
     def replacing(self, route: Route) -> "Routes":
+        """A copy with `route` as the route of its model."""
         return Routes({**self.models, route.model: route})

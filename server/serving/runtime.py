@@ -1,4 +1,4 @@
-"""The session of a lane: what its model takes and gives, as requests are checked against it."""
+"""The ONNX Runtime session of a lane, with the signature that requests are checked against."""
 
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -16,12 +16,12 @@ __all__ = ["VERSION", "RunError", "Session", "zeros"]
 
 
 class Session(RuntimeSession):
-    """One compiled model in memory, with its signature."""
+    """A compiled model in memory, with its signature."""
 
     def __init__(self, onnx: bytes, scalars: AbstractSet[str] = frozenset()) -> None:
-        """`scalars`: inputs and outputs that the graph declares so; ONNX Runtime says the same of those of any rank.
+        """`scalars`: names of the inputs and outputs that are scalars; ONNX Runtime reports unknown ranks the same way.
 
-        Raises RefusedPackageError with ONNX Runtime's reason, or for inputs and outputs that are no tensors.
+        Raises RefusedPackageError with ONNX Runtime's reason, or if an input or output is not a tensor.
         """
         super().__init__(onnx)
         inputs, outputs = (tuple(_spec(port, scalars) for port in ports) for ports in (self.inputs, self.outputs))
@@ -37,6 +37,6 @@ def _spec(port: Port, scalars: AbstractSet[str]) -> TensorSpec:
 
 
 def zeros(spec: TensorSpec, rows: int) -> NDArray[Any]:
-    """An input of `rows` rows to warm up with: zeros, empty strings."""
+    """An input of `rows` rows of zeros or empty strings, for warming up."""
     shape = [rows if size == ANY and not place else max(size, 1) for place, size in enumerate(spec.shape)]
     return np.full(shape, "", object) if spec.datatype == "BYTES" else np.zeros(shape, spec.dtype)

@@ -1,4 +1,4 @@
-"""Who runs what next: queues requests that are bound to a lane, hands batches to free run slots, counts the leases."""
+"""The scheduler: queues bound requests, gives batches to free run slots, counts leases, decides which pumps receive."""
 
 import threading
 from collections import deque
@@ -18,17 +18,16 @@ from onnxpress.server.serving.routing import Route, Routes
 CANCELLED_MAX = 4096
 # A lane counts as having callers for this long after its newest request.
 ACTIVE_NS = 1_000_000_000
-# What arrives may wait this long for a pump that runs a batch: less than waking another one would cost it, and the
-# threads would share the interpreter. While runs take longer, or texts are so long that the cost curve knows nothing of
-# them, all pumps without a batch receive: handing the turn over takes milliseconds where the cores are busy.
+# New calls may wait this long for the only receiving pump while it runs a batch: waking another pump would take about
+# as long, and the two would compete for the GIL. If runs take longer, or have so many bytes of text that the cost curve
+# does not apply, all pumps without a batch receive, since handing over takes milliseconds when the cores are busy.
 RECEIVER_ABSENCE_MAX_US = 1_000
-# Where many short calls run together, other pumps would take turns at the interpreter and not at the model: there a run
-# may also take this much for each call, by the curve as it was measured. What crowded cores add is no reason for more
-# pumps, which would crowd them further.
+# With many short calls in a run other pumps would compete for the GIL instead of running models, so the run may also
+# take this long for each call by the curve as measured. The scale does not count: when other load slows the machine
+# down, more pumps would make it slower.
 RECEIVER_ABSENCE_CALL_US = 12
 RECEIVER_ABSENCE_BYTES_MAX = 65_536
-# A pump that runs one batch after the other for this long, as when another front's callers keep the queue filled, is
-# away too.
+# A pump that runs consecutive batches for this long, because another front keeps the queue filled, is absent too.
 RECEIVER_ABSENCE_IN_ALL_NS = 5_000_000
 
 
@@ -38,21 +37,20 @@ class StaleRoutesError(Exception):
 
 @dataclass(slots=True)
 class Batch:
-    """What one lane gave to one run slot."""
+    """What one run slot runs for one lane. Times are monotonic nanoseconds."""
 
     lane: Lane
     taken: Taken
-    at: int  # when it was taken, monotonic ns
-    since: int  # when its pump took the first batch of those that it runs without receiving in between
-    aborted: bool = False  # the part's request has failed; its other rows will not run
+    at: int  # when it was taken
+    since: int  # when its pump took the first of the batches that it has run without receiving in between
+    aborted: bool = False  # the part's request has failed; its remaining rows are not run
 
 
 class Scheduler:
     """Owns, under its one lock: the current routes, every lane's queue and counts, the run slots, cancelled calls.
 
-    There are never more batches running than slots, and each front's pumps are one more than the slots, so one can
-    always receive. While runs are short only one does, since two would split what arrives into smaller batches; the
-    others are parked.
+    At most `slots` batches run, and each front has one pump more than that, so one pump can always receive. While runs
+    are short only one receives, since two would split the arriving calls into smaller batches; the others are parked.
     """
 
     def __init__(self, slots: int, admission: Admission) -> None:
@@ -60,14 +58,14 @@ class Scheduler:
         self._slots = slots
         self._admission = admission
         self._running = 0
-        self._waiting: deque[Lane] = deque()  # lanes with a queue, in turn
+        self._waiting: deque[Lane] = deque()  # lanes with a queue, served round robin
         self._cancelled: set[Any] = set()
         self._lock = threading.Lock()
         self._released = threading.Condition(self._lock)
-        self._watched = 0  # threads that wait for leases
-        self._receiving: dict[object, int] = {}  # by front, the pumps whose turn it is
-        self._in_hand = 0  # pumps that have received and not yet come back to `turn`
-        self._long_at = -ACTIVE_NS  # monotonic ns of the newest long batch
+        self._watched = 0  # threads that wait on `_released`
+        self._receiving: dict[object, int] = {}  # by front, the number of receiving pumps
+        self._in_hand = 0  # pumps that have received events and not yet called `turn` again
+        self._long_run_ns = -ACTIVE_NS  # monotonic ns of the newest long batch
         self._wanted = threading.Condition(self._lock)  # parked pumps wait on it
         self._closed = False
 
@@ -80,9 +78,9 @@ class Scheduler:
         *,
         claim: bool = True,
     ) -> Batch | None:
-        """Queues requests, which were bound by `routes`, and takes a batch if a slot is free and it is to `claim` one.
+        """Queues requests that were bound by `routes`; with `claim`, also takes a batch if a slot is free.
 
-        Raises StaleRoutesError, changing nothing, when the routes have changed: the requests must be bound again.
+        Raises StaleRoutesError, without a change, if the routes have been replaced: the requests must be bound again.
         """
         with self._lock:
             if routes is not self.routes:
@@ -98,7 +96,7 @@ class Scheduler:
             return self._claim(now) if claim else None
 
     def start(self, lane: Lane, uniform: UniformBatch, routes: Routes, now: int) -> Batch | None:
-        """A run of calls bound by `routes` that need not wait; None where they must, which changes nothing."""
+        """Starts a uniform batch bound by `routes`; None, without a change, if it must wait or be bound again."""
         taken = Taken()
         taken.uniform, taken.rows, taken.bytes = uniform, uniform.rows * len(uniform.calls), uniform.size
         with self._lock:
@@ -110,9 +108,10 @@ class Scheduler:
             return self._begin(lane, taken, now)
 
     def turn(self, front: object, *, held: bool) -> Batch | None:
-        """What a pump of `front` with empty hands does next: a batch, or None: it receives, and then calls `end_turn`.
+        """The next batch for a pump of `front`, or None: the pump must then receive and call `end_turn`.
 
-        Parks it while there is neither. `held`: its `end_turn` said so, and what it had is queued or answered now.
+        Blocks while there is no batch and other pumps receive. `held`: as in the pump's last `end_turn`; the events
+        that it held are queued or answered now.
         """
         with self._lock:
             if held:
@@ -130,25 +129,25 @@ class Scheduler:
             return batch
 
     def end_turn(self, front: object, *, held: bool) -> None:
-        """The pump has received. `held`: it has events in hand, which `wait_idle` waits for until its next `turn`."""
+        """The pump has received. `held`: it holds events, for which `wait_idle` waits until the pump's next `turn`."""
         with self._lock:
             self._receiving[front] -= 1
             self._in_hand += held
 
     def all_receive(self, now: int) -> bool:
-        """Whether every pump without a batch receives, since one that runs may be away for too long."""
-        return now - self._long_at <= ACTIVE_NS
+        """Whether all pumps without a batch receive at `now` (monotonic ns), because of a recent long run."""
+        return now - self._long_run_ns <= ACTIVE_NS
 
     def close(self) -> None:
-        """Parks no pump any more: a front is closed, and each of its pumps will see that."""
+        """Wakes all parked pumps and parks none from now on, so that the pumps of a closed front end."""
         with self._lock:
             self._closed = True
             self._wanted.notify_all()
 
     def finish(self, batch: Batch, now: int) -> Batch | None:
-        """Gives back the slot and the leases of requests that are answered, and takes the next batch if any waits.
+        """Releases the slot and the leases of the answered requests, and takes the next batch if one waits.
 
-        A part's request goes back into the queue, unless it is complete or `aborted`.
+        A part's request goes back into the queue unless it is complete or `aborted`.
         """
         lane, part = batch.lane, batch.taken.part
         with self._lock:
@@ -175,22 +174,22 @@ class Scheduler:
             return following
 
     def replace_route(self, route: Route) -> Route | None:
-        """Makes `route` its model's; what is submitted from now on is bound by it. Returns the former one."""
+        """Makes `route` the route of its model for all later submissions. Returns the former route."""
         with self._lock:
             former = self.routes.models.get(route.model)
             self.routes = self.routes.replacing(route)
             return former
 
     def waiting(self) -> tuple[Lane, ...]:
-        """The lanes that have a queue now, for a forecast; taken without the lock."""
+        """The lanes that have a queue, for forecasts; read without the lock."""
         return tuple(self._waiting)
 
     def waiting_bytes(self) -> int:
-        """Of the requests in all queues now, by the payloads that they came in; taken without the lock."""
+        """Payload bytes of the requests in all queues; read without the lock."""
         return sum([lane.queue.bytes for lane in self.waiting()])
 
     def wait_released(self, held: Route | Lane, timeout_s: float) -> bool:
-        """Waits until a route or a lane holds no request; False when that took too long."""
+        """Waits until a route or a lane holds no request; False when that takes longer than `timeout_s`."""
         with self._lock:
             self._watched += 1
             try:
@@ -199,7 +198,7 @@ class Scheduler:
                 self._watched -= 1
 
     def wait_idle(self, timeout_s: float) -> bool:
-        """Waits until nothing is queued or runs, and no pump has events in hand; False when that took too long."""
+        """Waits until nothing is queued, runs or is held by a pump; False when that takes longer than `timeout_s`."""
         with self._lock:
             self._watched += 1
             try:
@@ -208,7 +207,7 @@ class Scheduler:
                 self._watched -= 1
 
     def _enqueue_lane(self, lane: Lane, now: int) -> None:
-        """Before rows are added: a lane whose queue was empty takes its place among those that wait."""
+        """Called before rows are added: appends the lane to the waiting ones if its queue was empty."""
         if not lane.queue:
             self._waiting.append(lane)
             lane.queued_since = now
@@ -228,26 +227,26 @@ class Scheduler:
         return self._begin(lane, taken, now)
 
     def _rows(self, lane: Lane, now: int) -> int:
-        """How many rows a batch may have now: a run cannot be interrupted, so it is brief while others have callers."""
+        """The most rows of a batch now: fewer while other models have callers, since runs cannot be interrupted."""
         cost = lane.cost
         if cost.shared_batch_rows < cost.batch_rows and self._others_active(lane, now):
             return cost.shared_batch_rows
         return cost.batch_rows
 
     def _begin(self, lane: Lane, taken: Taken, now: int) -> Batch:
-        """Gives a free slot to what was taken."""
+        """Occupies a free slot with what was taken."""
         self._running += 1
         lane.running += 1
-        if self._long(lane, taken):
+        if self._is_long(lane, taken):
             self._let_all_receive(now)
         return Batch(lane, taken, now, now)
 
     def _let_all_receive(self, now: int) -> None:
-        self._long_at = now
+        self._long_run_ns = now
         self._wanted.notify_all()
 
-    def _long(self, lane: Lane, taken: Taken) -> bool:
-        """Whether a pump that runs `taken`, and then what waits, would be away for too long."""
+    def _is_long(self, lane: Lane, taken: Taken) -> bool:
+        """Whether the only receiving pump would be absent for too long if it runs `taken` and then the queues."""
         if taken.bytes > RECEIVER_ABSENCE_BYTES_MAX or not lane.signature.batchable:
             return True
         micros = lane.cost.backlog_us(taken.rows)
@@ -257,12 +256,11 @@ class Scheduler:
         return micros > RECEIVER_ABSENCE_MAX_US and micros > calls * RECEIVER_ABSENCE_CALL_US * lane.cost.scale
 
     def _next_lane(self, now: int) -> Lane | None:
-        """The next in turn that may have a slot.
+        """The next lane, round robin, that may have a slot; None if none may.
 
-        A light lane runs a second batch only when that would be full: else both would be shorter, and wait for the
-        interpreter rather than for the model.
-        Of heavy lanes none gets the last free slot while others have callers: a run cannot be interrupted, and a heavy
-        model in every slot would make a light one wait for it.
+        A light lane gets a second slot for a full batch only: two smaller batches would compete for the GIL. A heavy
+        lane that runs already does not get the last free slot while other models have callers: a run cannot be
+        interrupted, so their requests would wait for a heavy run in every slot.
         """
         last_slot = self._slots > 1 and self._running == self._slots - 1
         for _ in range(len(self._waiting)):
@@ -283,7 +281,7 @@ class Scheduler:
         )
 
     def _cancel(self, calls: Sequence[Any]) -> None:
-        """Remembers calls whose callers have left; most are running or answered already and match nothing."""
+        """Records cancelled calls; most of them are running or answered already and match no queued request."""
         if not self._waiting and not self._running:
             self._cancelled.clear()
             return
@@ -294,13 +292,13 @@ class Scheduler:
 
 
 def _hold(lane: Lane, route: Sender | None, count: int) -> None:
-    """That many leases more, or less: on the lane, and on the route that sent its requests there."""
+    """Adds `count` leases, which may be negative, to the lane and to the route that chose it."""
     lane.held += count
     if route is not None:
         route.held += count
 
 
 def _lease(lane: Lane, requests: Sequence[Request], change: int) -> None:
-    """One lease more (1) or less (-1) for each request."""
+    """Adds (`change` 1) or releases (-1) one lease for each request."""
     for route, of in groupby(requests, attrgetter("route")):
         _hold(lane, route, change * len(list(of)))

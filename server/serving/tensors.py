@@ -1,4 +1,4 @@
-"""The signature of a version: name, datatype and shape of what it takes and gives."""
+"""The signature of a version: names, datatypes and shapes of its inputs and outputs."""
 
 import math
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import numpy as np
 
 from onnxpress.packages.datatypes import DATATYPES
 
-ANY = -1  # a dimension that the caller chooses
-LENGTH_BYTES = 4  # what precedes each BYTES element
+ANY = -1  # a variable dimension
+LENGTH_BYTES = 4  # of the length before each BYTES element
 SIGNATURES_MAX = 1024
 # One input or output, flat and row-major: bytes, or for BYTES a list of elements.
 Flat = Any
@@ -30,43 +30,43 @@ class TensorSpec:
 
     @cached_property
     def row_elements(self) -> int:
-        """Elements of one row; 0 where a dimension varies."""
+        """Elements of one row; 0 if a dimension other than the first varies."""
         return 0 if ANY in self.shape[1:] else math.prod(self.shape[1:])
 
     @cached_property
     def stride(self) -> int:
-        """What one row takes in a flat tensor: bytes, or for BYTES elements of a list."""
+        """Length of one row in a flat tensor: in bytes, or for BYTES in elements."""
         return self.row_elements * (1 if self.datatype == "BYTES" else self.dtype.itemsize)
 
     @cached_property
     def fixed(self) -> bool:
-        """Whether every row takes the same number of bytes, and any."""
+        """Whether all rows have the same number of bytes, and not 0."""
         return self.datatype != "BYTES" and self.stride > 0
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a version takes and gives."""
+    """The inputs and outputs of a version."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    alone: str = ""  # why requests must not share runs although the shapes allow it; see independence.py
+    alone: str = ""  # the reason why requests must not share runs although the shapes allow it; see independence.py
 
     @cached_property
     def batchable(self) -> bool:
-        """Whether requests may share a run: the number of rows is all that varies, in and out."""
+        """Whether requests may share runs: the shapes allow it, and their rows are known to be independent."""
         return not self.alone and self.has_rows
 
     @cached_property
     def has_rows(self) -> bool:
-        """Whether the first dimension, and nothing else, varies in every input and output."""
+        """Whether in every input and output the first dimension varies and no other does."""
         return bool(self.inputs) and all(
             spec.shape[:1] == (ANY,) and ANY not in spec.shape[1:] for spec in (*self.inputs, *self.outputs)
         )
 
     @cached_property
     def row_bytes(self) -> int:
-        """The fewest bytes that one row of all inputs takes in `raw_input_contents`: texts may be empty."""
+        """The fewest bytes of one row of all inputs in `raw_input_contents`, that is with empty texts."""
         return sum(
             spec.row_elements * (LENGTH_BYTES if spec.datatype == "BYTES" else spec.dtype.itemsize)
             for spec in self.inputs
@@ -75,5 +75,5 @@ class Signature:
 
 @lru_cache(maxsize=SIGNATURES_MAX)
 def interned(signature: Signature) -> Signature:
-    """One object for equal signatures, so that `is` compares them: versions of a model mostly have the same."""
+    """One object for all equal signatures, so that they can be compared by `is`."""
     return signature

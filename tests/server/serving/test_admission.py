@@ -1,11 +1,11 @@
-"""The forecast that admits or refuses, as sums."""
+"""Which requests admission refuses, for lanes with a planted backlog and cost curve."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from onnxpress.server.serving.admission import LATELY_NS, Admission
+from onnxpress.server.serving.admission import BURST_NS, Admission
 from onnxpress.server.serving.cost import CostModel
 
 MS = 1_000_000
@@ -17,7 +17,7 @@ CURVE = {1: 9_960.0, 100: 9_960.0}
 def lane(
     *, backlog: int = 0, large: int = 0, running: int = 0, batch: int = 100, urgent: int = 0, size: int = 0
 ) -> Any:
-    """Whose queue was last empty at time 0; `size`: the bytes in it."""
+    """A lane whose queue was last empty at time 0; `size`: bytes that wait in it."""
     cost = CostModel(CURVE, TARGET_US)
     cost.batch_rows = cost.unsplit_rows_max = batch
     queue = SimpleNamespace(rows=backlog + large, large_rows=large, urgent_rows=urgent, bytes=size)
@@ -44,7 +44,7 @@ def admitted(one: Any, *requests: Any, now: int = 0, slots: int = 1, waiting: tu
         (0, "", True, True),
         (300, "", True, True),  # 30 ms ahead and 10 own
         (400, "", True, False),
-        (500, "", True, False),  # 60 of the target's 100 ms: as much as a burst may ask of anybody
+        (500, "", True, False),  # 60 ms, the limit of a burst for the default priority
         (600, "", False, False),
         (100, "sheddable", True, True),  # 20 ms
         (200, "sheddable", True, False),
@@ -53,72 +53,72 @@ def admitted(one: Any, *requests: Any, now: int = 0, slots: int = 1, waiting: tu
         (600, "no such priority", False, False),
     ],
 )
-def test_patience_by_priority(backlog: int, priority: str, burst: bool, overload: bool) -> None:
-    """What waits longer than its priority may is refused; in a queue that has not been empty for long, sooner."""
-    assert admitted(lane(backlog=backlog), request(priority=priority), now=LATELY_NS) == [burst]
-    assert admitted(lane(backlog=backlog), request(priority=priority), now=LATELY_NS + 1) == [overload]
+def test_wait_limits_by_priority(backlog: int, priority: str, burst: bool, overload: bool) -> None:
+    """A request is refused if its wait exceeds its priority's limit, which is lower in an overload than in a burst."""
+    assert admitted(lane(backlog=backlog), request(priority=priority), now=BURST_NS) == [burst]
+    assert admitted(lane(backlog=backlog), request(priority=priority), now=BURST_NS + 1) == [overload]
 
 
 @pytest.mark.parametrize(("urgent", "burst", "overload"), [(0, True, True), (500, True, False), (700, False, False)])
-def test_the_critical_wait_for_each_other_only(urgent: int, burst: bool, overload: bool) -> None:
-    """They go before all others, and are refused when too many of them wait."""
-    for now, welcome in ((LATELY_NS, burst), (LATELY_NS + 1, overload)):
+def test_critical_requests_wait_for_each_other_only(urgent: int, burst: bool, overload: bool) -> None:
+    """Critical requests go before all others; one is refused only if too many critical ones wait."""
+    for now, expected in ((BURST_NS, burst), (BURST_NS + 1, overload)):
         one = request(priority="critical")
-        assert admitted(lane(backlog=900, urgent=urgent), one, now=now) == [welcome]
+        assert admitted(lane(backlog=900, urgent=urgent), one, now=now) == [expected]
         assert one.urgent
 
 
-def test_what_waited_longer_than_forecast_is_too_late() -> None:
-    """Three quarters of the target in a burst, less in an overload."""
-    assert rule().fresh_since(lane(backlog=1), LATELY_NS) == LATELY_NS - 75 * MS
-    assert rule().fresh_since(lane(backlog=1), 2 * LATELY_NS) == 2 * LATELY_NS - 60 * MS
+def test_stale_limit() -> None:
+    """An admitted request is stale after 75 % of the target in a burst, after 60 % in an overload."""
+    assert rule().fresh_since(lane(backlog=1), BURST_NS) == BURST_NS - 75 * MS
+    assert rule().fresh_since(lane(backlog=1), 2 * BURST_NS) == 2 * BURST_NS - 60 * MS
 
 
-def test_those_that_come_together_wait_for_each_other() -> None:
-    """Of ten that arrive at once the first six are admitted: each adds its own batch."""
+def test_requests_received_together_wait_for_each_other() -> None:
+    """Of ten requests received together the first six are admitted, since each adds a batch to the wait of the next."""
     assert admitted(lane(), *(request() for _ in range(10))) == [True] * 6 + [False] * 4
 
 
-def test_slots_work_side_by_side() -> None:
-    """Two slots work off twice as much in the same time."""
+def test_slots_run_in_parallel() -> None:
+    """With two slots twice as many requests are admitted."""
     assert admitted(lane(), *(request() for _ in range(14)), slots=2) == [True] * 12 + [False] * 2
 
 
-def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
-    """40 ms of waiting are fine for most, and hopeless for a caller who leaves in 30."""
+def test_a_deadline_that_cannot_be_met_is_refused() -> None:
+    """A forecast wait of 40 ms is refused with a deadline in 30 ms, and admitted with a later one or none."""
     busy = lane(backlog=300)
     assert admitted(busy, request(deadline=30 * MS), request(deadline=90 * MS), request()) == [False, True, True]
 
 
-def test_other_lanes_take_their_turns() -> None:
-    """A lane that waits too gets a batch for each of ours."""
+def test_other_lanes_add_to_the_wait() -> None:
+    """Another waiting lane runs a batch for each batch of this one."""
     other = lane(backlog=1000)
     assert admitted(lane(backlog=300), request(), waiting=(other,)) == [False]
     assert admitted(lane(backlog=200), request(), waiting=(other,)) == [True]
 
 
-def test_of_a_large_request_only_one_batch_stands_before_a_small_one() -> None:
-    """10,000 rows take a second in all; a single row behind them waits for one batch, not for all."""
+def test_a_small_request_waits_for_one_batch_of_a_large_one() -> None:
+    """A row behind 10,000 rows, which run for a second, is admitted, since it waits for one batch of them only."""
     large, small = request(10_000), request(1)
     assert admitted(lane(), large, small) == [True, True]
     assert admitted(lane(large=9_000), small, large) == [True, False]
 
 
 def test_large_requests_wait_for_each_other() -> None:
-    """The first is taken however long it takes, the next only when it can be done in time."""
+    """The first large request is admitted however long it runs, the next ones only within the wait limit."""
     assert admitted(lane(), *(request(200) for _ in range(4))) == [True, True, True, False]
 
 
-def test_an_idle_lane_takes_what_nobody_could_do_in_time() -> None:
-    """A request that alone is slower than the target is answered where nothing waits, deadline or not."""
+def test_an_idle_lane_admits_any_request() -> None:
+    """If nothing waits, a request is admitted even if it alone takes longer than the target or its deadline."""
     slow = lane()
     slow.cost.scale = 50.0
     assert admitted(slow, request(deadline=5 * MS)) == [True]
     assert admitted(slow, request(), request()) == [True, False]
 
 
-def test_hard_caps_hold_whatever_the_forecast_says() -> None:
-    """Rows and bytes that wait are bounded even when they would be quick."""
+def test_waiting_rows_are_bounded() -> None:
+    """Requests beyond `rows_max` are refused even if the forecast wait is 0."""
     quick = lane()
     quick.cost.scale = 0.0
     requests = [request() for _ in range(4)]
@@ -127,7 +127,7 @@ def test_hard_caps_hold_whatever_the_forecast_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("here", "elsewhere", "admitted_bytes", "welcome"),
+    ("here", "elsewhere", "admitted_bytes", "expected"),
     [
         (700, 0, 0, 3),
         (701, 0, 0, 2),
@@ -138,27 +138,29 @@ def test_hard_caps_hold_whatever_the_forecast_says() -> None:
         (300, 300, 200, 2),
     ],
 )
-def test_bytes_are_one_budget(here: int, elsewhere: int, admitted_bytes: int, welcome: int) -> None:
-    """What waits for one model, or is admitted to it just now, leaves less room for all others."""
+def test_waiting_bytes_are_bounded_for_all_lanes_together(
+    here: int, elsewhere: int, admitted_bytes: int, expected: int
+) -> None:
+    """Bytes that wait in any lane, or are admitted to another one in the same receive, count against one limit."""
     quick, other = lane(backlog=bool(here), size=here), lane(backlog=1, size=elsewhere)
     quick.cost.scale = other.cost.scale = 0.0
     requests = [request(100) for _ in range(3)]
     door = Admission(1, TARGET_US, 10**6, 1_000)
     refused = door.refuse(quick, requests, (quick, other), 0, admitted_bytes)
-    assert [refusal[0] for refusal in refused] == requests[welcome:]
+    assert [refusal[0] for refusal in refused] == requests[expected:]
     assert all("all models are at their limit of 1000 bytes" in str(error) for _, error in refused)
-    assert bool(door.refuse(quick, requests[:1], (quick, other), 0, admitted_bytes)) == (welcome == 0)
+    assert bool(door.refuse(quick, requests[:1], (quick, other), 0, admitted_bytes)) == (expected == 0)
 
 
-def test_where_nothing_waits_any_size_is_taken() -> None:
-    """A request that is larger than the budget would never be answered otherwise."""
+def test_any_size_is_admitted_if_nothing_waits() -> None:
+    """A request larger than the byte limit is admitted if nothing waits, since it could never be answered otherwise."""
     door = Admission(1, TARGET_US, 10**6, 50)
     assert not door.refuse(lane(), [request(100)], (), 0)
     assert door.refuse(lane(), [request(100)], (lane(backlog=1, size=1),), 0)
 
 
-def test_a_refusal_says_when_to_come_back() -> None:
-    """The forecast is the retry time, in whole tens of milliseconds."""
+def test_a_refusal_has_a_retry_delay() -> None:
+    """The retry delay is the forecast wait rounded to 10 ms; the message names forecast and limit."""
     ((_, error),) = rule().refuse(lane(backlog=700), [request()], (), 0)
     assert error.retry_ms == 80
     assert "about 80 ms" in str(error)

@@ -1,4 +1,4 @@
-"""Which waiting rows run together, told with requests that are nothing but rows."""
+"""Which waiting rows form a batch, with fake requests."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +28,7 @@ def shown(taken: Taken) -> str:
 
 
 def run(waiting: Queue, rows_max: int = 10, now: int = 0, cancelled: frozenset[int] = frozenset()) -> list[str]:
-    """Every batch until nothing waits; a part's request is put back as the scheduler does."""
+    """All batches until nothing waits; a part's request is put back as the scheduler does."""
     batches = []
     while waiting:
         taken = waiting.take(rows_max, now, cancelled)
@@ -42,22 +42,22 @@ def run(waiting: Queue, rows_max: int = 10, now: int = 0, cancelled: frozenset[i
 @pytest.mark.parametrize(
     ("rows", "batches"),
     [
-        ([1], ["1:1"]),  # idle: a batch of one at once
-        ([3, 4, 3], ["1:3 2:4 3:3"]),  # what waits goes together
-        ([3, 4, 4], ["1:3 2:4", "3:4"]),  # a request that fits is never split
-        ([25], ["1[0-10]", "1[10-20]", "1[20-25]"]),  # one larger than a batch is
-        ([4, 25], ["1:4 2[0-6]", "2[6-16]", "2[16-25]"]),  # and fills up what the small ones leave
-        ([25, 10, 10], ["2:10", "1[0-10]", "3:10", "1[10-20]", "1[20-25]"]),  # small and large take turns
-        ([12, 13], ["1[0-10]", "1[10-12]", "2[0-10]", "2[10-13]"]),  # large ones one after the other
+        ([1], ["1:1"]),  # a single request runs alone
+        ([3, 4, 3], ["1:3 2:4 3:3"]),  # waiting requests share a batch
+        ([3, 4, 4], ["1:3 2:4", "3:4"]),  # a small request is never split
+        ([25], ["1[0-10]", "1[10-20]", "1[20-25]"]),  # a large one is
+        ([4, 25], ["1:4 2[0-6]", "2[6-16]", "2[16-25]"]),  # and fills the room that small ones leave
+        ([25, 10, 10], ["2:10", "1[0-10]", "3:10", "1[10-20]", "1[20-25]"]),  # small and large ones alternate
+        ([12, 13], ["1[0-10]", "1[10-12]", "2[0-10]", "2[10-13]"]),  # large ones are first in, first out
     ],
 )
 def test_batches(rows: list[int], batches: list[str]) -> None:
-    """Batches of at most ten rows, in the order in which they run."""
+    """Batches have at most ten rows and run in the expected order."""
     assert run(queue(*(request(call, count) for call, count in enumerate(rows, 1)))) == batches
 
 
 def test_expired_and_cancelled_never_run() -> None:
-    """Whoever left or whose deadline has passed is taken out, small or large, and told apart."""
+    """Cancelled and expired requests, small or large, are removed into separate lists and not run."""
     waiting = queue(request(1, 2, deadline=5), request(2, 2), request(3, 2, deadline=9), request(4, 30, deadline=5))
     taken = waiting.take(10, 5, {2})
     assert shown(taken) == "3:2"
@@ -66,15 +66,15 @@ def test_expired_and_cancelled_never_run() -> None:
     assert (waiting.rows, waiting.bytes, bool(waiting)) == (0, 0, False)
 
 
-def test_the_urgent_go_first() -> None:
-    """Among small requests they overtake; a large one has its turn all the same."""
+def test_urgent_requests_go_first() -> None:
+    """Urgent small requests go before other small ones; large and small batches alternate all the same."""
     waiting = queue(request(1, 8), request(2, 30), request(3, 6, urgent=True), request(4, 6, urgent=True))
     assert waiting.urgent_rows == 12
     assert run(waiting) == ["3:6 2[0-4]", "4:6 2[4-8]", "1:8 2[8-10]", "2[10-20]", "2[20-30]"]
 
 
 def test_urgent_large_requests_go_first_too() -> None:
-    """But after the rest of one that has begun: what was done for it is not to be lost."""
+    """Urgent large requests go before other large ones, but after the rest of one whose first part has run."""
     waiting = queue(request(1, 25))
     first = waiting.take(10, 0, ())
     waiting.put_back(first.part.request)
@@ -84,8 +84,8 @@ def test_urgent_large_requests_go_first_too() -> None:
     assert run(waiting) == ["1[10-20]", "1[20-25]", "2[0-10]", "2[10-15]", "3[0-10]", "3[10-15]"]
 
 
-def test_what_has_waited_too_long_is_not_run() -> None:
-    """It is told apart from the expired; the newest runs however late it is, so a slow model answers somebody."""
+def test_stale_requests_are_not_run() -> None:
+    """Requests that arrived before `fresh_since` are stale, except the newest, so that a slow model answers some."""
     waiting = queue(*(request(call, 2, arrival=call) for call in range(1, 5)), request(9, 30, arrival=1))
     taken = waiting.take(4, 0, (), fresh_since=3)
     assert ([one.call for one in taken.stale], shown(taken)) == ([1, 2], "3:2 4:2")
@@ -97,19 +97,19 @@ def test_what_has_waited_too_long_is_not_run() -> None:
 
 
 def test_a_queue_of_cancelled_calls_gives_an_empty_batch() -> None:
-    """Nothing runs for callers who have all left."""
+    """If all waiting calls are cancelled, the batch is empty."""
     taken = queue(request(1, 2), request(2, 20)).take(10, 0, {1, 2})
     assert (taken.rows, taken.requests, taken.part, len(taken.cancelled)) == (0, [], None, 2)
 
 
-def test_a_small_request_outlives_a_smaller_batch_size() -> None:
-    """When the batch size shrinks while a request waits, it still runs whole."""
+def test_a_small_request_stays_whole_when_the_batch_size_shrinks() -> None:
+    """A request that was small when it was queued runs in one piece even if the batch size has become smaller."""
     assert run(queue(request(1, 8), request(2, 1)), rows_max=4) == ["1:8", "2:1"]
 
 
 @given(st.lists(st.integers(1, 60), max_size=12), st.integers(1, 20), st.sets(st.integers(0, 11)))
 def test_every_row_runs_once(rows: list[int], rows_max: int, cancelled: set[int]) -> None:
-    """Whatever comes, each row of each caller who stayed is in exactly one batch, and no batch is too large."""
+    """For any requests, each row of each call that is not cancelled is in one batch, and no batch is too large."""
     waiting = queue(*(request(call, count) for call, count in enumerate(rows)), rows_max=rows_max)
     ran: dict[int, list[tuple[int, int]]] = {}
     while waiting:

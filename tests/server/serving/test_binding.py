@@ -1,4 +1,4 @@
-"""From events to lanes with the real codec: shares by key, versions with signatures of their own, contracts."""
+"""Binding calls to lanes with the real codec: shares by key, versions with different signatures, contracts."""
 
 from collections import Counter
 from random import Random
@@ -23,7 +23,7 @@ CALLS = 400
 
 
 class Version:
-    """What a binder reads of a lane."""
+    """A fake lane with the attributes that a binder reads."""
 
     def __init__(self, version: str, signature: Signature, contract: Contract) -> None:
         self.version, self.signature, self.contract = version, signature, contract
@@ -53,7 +53,7 @@ def keyed(count: int = CALLS) -> list[Event]:
 
 
 def versions(binder: Binder, events: list[Event], known: Routes, draws: list[float] | None = None) -> dict[int, str]:
-    """The version that each call is bound to, the uniform way where that is possible, and one by one."""
+    """The version that each call is bound to; asserts that uniform batches give the same as single requests."""
     draws = [] if draws is None else draws
     bound, refused = binder.requests(FRONT, events, known, 0, draws)
     assert not refused
@@ -70,8 +70,8 @@ def versions(binder: Binder, events: list[Event], known: Routes, draws: list[flo
 
 
 @pytest.mark.parametrize("second", [SAME, OTHER], ids=["same signature", "own signature"])
-def test_a_key_has_one_version(second: Signature) -> None:
-    """Through templates and uniform batches a tenth of the keys goes to version 2, the same keys each time."""
+def test_a_route_key_always_gets_the_same_version(second: Signature) -> None:
+    """With templates and uniform batches a tenth of the keys goes to version 2, the same keys every time."""
     binder, known = Binder(Codec(1 << 20), Random(1).random), routes(lane("1"), lane("2", second), 1_000)
     first = versions(binder, keyed(), known)
     share = Counter(first.values())["2"]
@@ -83,8 +83,8 @@ def test_a_key_has_one_version(second: Signature) -> None:
     assert versions(binder, shuffled, known) == first
 
 
-def test_the_parameter_is_a_key_too() -> None:
-    """A key in the request is the same key as in the metadata, and the metadata goes first."""
+def test_the_route_key_may_be_a_parameter() -> None:
+    """A key in the request's parameters has the effect of one in the metadata, which takes precedence."""
     binder, known = Binder(Codec(1 << 20), Random(1).random), routes(lane("1"), lane("2"), 5_000)
     by_metadata = versions(binder, keyed(), known)
     parameters = [event(number, parameter=f"cust-{number}") for number in range(CALLS)]
@@ -94,7 +94,7 @@ def test_the_parameter_is_a_key_too() -> None:
 
 
 def test_calls_without_a_key_are_drawn_once() -> None:
-    """A call that is bound again, since the routes changed or its group queues, keeps its draw."""
+    """A call that is bound again, because routes changed or its group is queued, keeps its random draw."""
     binder, known = Binder(Codec(1 << 20), Random(1).random), routes(lane("1"), lane("2"), 1_000)
     anonymous = [event(number) for number in range(CALLS)]
     draws: list[float] = []
@@ -104,8 +104,8 @@ def test_calls_without_a_key_are_drawn_once() -> None:
     assert versions(binder, anonymous, known, draws) == first
 
 
-def test_where_nobody_shares_nothing_is_drawn() -> None:
-    """The usual route costs no call a draw or a look at its metadata."""
+def test_a_route_with_one_target_draws_nothing() -> None:
+    """Calls to a route with a single target need no random draw."""
 
     def draw() -> float:
         raise AssertionError("drawn for a route with one target")
@@ -114,8 +114,8 @@ def test_where_nobody_shares_nothing_is_drawn() -> None:
     assert set(versions(binder, keyed(), known).values()) == {"1"}
 
 
-def test_each_version_reads_for_itself() -> None:
-    """Each request is checked against the signature of the version that will answer it, swap after swap."""
+def test_each_version_checks_its_own_signature() -> None:
+    """Over several swaps each request is checked against the signature of the version that answers it."""
     one, two = lane("1"), lane("2", OTHER)
     binder = Binder(Codec(1 << 20), Random(1).random)
     for live in (one, two, one, two):
@@ -129,8 +129,8 @@ def test_each_version_reads_for_itself() -> None:
         assert together.uniform.signature is live.signature
 
 
-def test_a_named_version_is_taken() -> None:
-    """Whatever the shares are, and marked as named; no route holds it."""
+def test_a_named_version_is_used() -> None:
+    """A call that names a version is bound to it for any shares, marked as named, without a lease on the route."""
     binder, known = Binder(Codec(1 << 20), Random(1).random), routes(lane("1"), lane("2"), 5_000)
     events = [event(number, version="2") for number in range(8)]
     assert set(versions(binder, events, known).values()) == {"2"}
@@ -139,8 +139,8 @@ def test_a_named_version_is_taken() -> None:
     assert (together.uniform.route, together.uniform.variant) == (None, NAMED)
 
 
-def test_a_contract_is_its_versions_own() -> None:
-    """A value that one version refuses is no matter of the other's, whose header is the same."""
+def test_each_version_checks_its_own_contract() -> None:
+    """A value that one version refuses is accepted by the other, although both share the header."""
     column = Column("a", INPUT, 0, 0, ("0",))
     strict, loose = lane("1", SAME, Contract((column,))), lane("2")
     binder, known = Binder(Codec(1 << 20), Random(1).random), routes(strict, loose, 0)
@@ -152,8 +152,8 @@ def test_a_contract_is_its_versions_own() -> None:
     assert binder.together(FRONT, [event(0), event(7)], known, 0, []) is None
 
 
-def test_a_model_that_is_gone() -> None:
-    """A header that was learned outlives its model, and says nothing of it."""
+def test_a_removed_model_is_unknown() -> None:
+    """Calls to a removed model are refused as unknown although their header was learned."""
     binder = Binder(Codec(1 << 20), Random(1).random)
     versions(binder, keyed(2), routes(lane("1"), lane("2"), 0))
     assert binder.together(FRONT, keyed(2), Routes(), 0, []) is None

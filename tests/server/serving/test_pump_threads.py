@@ -1,4 +1,4 @@
-"""Pump threads that die: replaced, counted, logged, and given up when it goes on. The fronts are the test's own."""
+"""Dead pump threads are replaced, counted and logged; after too many deaths they are not replaced."""
 
 import logging
 import threading
@@ -28,8 +28,8 @@ class DyingFront(QueueFront):
         return super().receive(most)
 
 
-class Pump:
-    """Raises as often as it is told to, and then ends as if the front had closed; `before` is called each time."""
+class DyingPump:
+    """`serve` calls `before` and raises, `deaths` times, and then returns as if the front had closed."""
 
     def __init__(self, deaths: int, before: Callable[[], object]) -> None:
         self._deaths = deaths
@@ -43,7 +43,7 @@ class Pump:
 
 
 def run_to_the_end(deaths: int, apart_s: float) -> tuple[int, int]:
-    """How many deaths were told and how often the pumps were lost, when one pump dies that often, so far apart."""
+    """How often `died` and `lost` were called after `deaths` deaths of one pump at intervals of `apart_s`."""
     told: list[str] = []
     losses, now = [], [0.0]
 
@@ -53,7 +53,7 @@ def run_to_the_end(deaths: int, apart_s: float) -> tuple[int, int]:
     def lose() -> None:
         losses.append(True)
 
-    threads = PumpThreads(Pump(deaths, wait), FakeFront(), "f", 1, told.append, lose, lambda: now[0])
+    threads = PumpThreads(DyingPump(deaths, wait), FakeFront(), "f", 1, told.append, lose, lambda: now[0])
     threads.start()
     assert threads.join(PATIENCE_S)
     return len(told), len(losses)
@@ -61,7 +61,7 @@ def run_to_the_end(deaths: int, apart_s: float) -> tuple[int, int]:
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_dead_pump_is_replaced(error: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
-    """A front that raises, whatever it raises, costs a pump; the next serves, and the log and whoever counts know."""
+    """A pump whose front raises is replaced by one that serves; the death is logged and counted."""
     bench, front = Bench(), DyingFront(error)
     deaths: list[str] = []
     lost = threading.Event()
@@ -80,8 +80,8 @@ def test_a_dead_pump_is_replaced(error: type[BaseException], caplog: pytest.LogC
     assert not lost.is_set()
 
 
-def test_a_scheduler_that_raises_costs_a_pump_only() -> None:
-    """The replacement takes the turn that the dead pump did not get."""
+def test_a_pump_that_dies_in_the_scheduler_is_replaced() -> None:
+    """If the scheduler raises in `turn`, a new pump takes that turn, and nothing stays in hand."""
     bench, front = Bench(), QueueFront()
     deaths: list[str] = []
     turn, failures = bench.scheduler.turn, iter([SystemExit])
@@ -102,20 +102,20 @@ def test_a_scheduler_that_raises_costs_a_pump_only() -> None:
     assert bench.scheduler.wait_idle(0)
 
 
-def test_pumps_that_keep_dying_are_given_up() -> None:
-    """One death too many within the window, and the pump is not replaced but told to be lost."""
+def test_pumps_that_keep_dying_are_not_replaced() -> None:
+    """After more than DEATHS_MAX deaths within the window the pump is not replaced, and `lost` is called."""
     assert run_to_the_end(DEATHS_MAX, 0.0) == (DEATHS_MAX, 0)
     assert run_to_the_end(1_000, 0.0) == (DEATHS_MAX + 1, 1)
 
 
-def test_deaths_of_long_ago_do_not_count() -> None:
-    """A pump that dies now and then is replaced for as long as the server runs."""
+def test_deaths_before_the_window_do_not_count() -> None:
+    """A pump that dies at most DEATHS_MAX times within any window is always replaced."""
     assert run_to_the_end(50, WINDOW_S / DEATHS_MAX * 1.01) == (50, 0)
     assert run_to_the_end(50, WINDOW_S / DEATHS_MAX * 0.99)[1] == 1
 
 
-def test_the_loss_is_told_even_where_counting_fails() -> None:
-    """A pump thread never ends in silence while its front is open."""
+def test_lost_is_called_even_if_counting_fails() -> None:
+    """If counting the death raises, the thread ends with a call of `lost`."""
     lost = threading.Event()
 
     def uncountable(_name: str) -> None:
@@ -123,7 +123,7 @@ def test_the_loss_is_told_even_where_counting_fails() -> None:
 
     silence, threading.excepthook = threading.excepthook, lambda _: None
     try:
-        threads = PumpThreads(Pump(1, lambda: None), FakeFront(), "f", 1, uncountable, lost.set)
+        threads = PumpThreads(DyingPump(1, lambda: None), FakeFront(), "f", 1, uncountable, lost.set)
         threads.start()
         assert threads.join(PATIENCE_S)
     finally:

@@ -1,4 +1,4 @@
-"""Who answers which call: places, shares and named versions, without a server."""
+"""Which lane answers a call: places of route keys, shares and named versions."""
 
 from random import Random
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ KEYS = [f"cust-{number:07}" for number in range(1, 4_001)]
 
 
 def route(below: int = 0, live: Any = ONE, salt: bytes = b"churn/7") -> Route:
-    """Version 1 is live, and version 2 has the places below `below`."""
+    """A route with version 1 live and version 2 as the canary of the places below `below`."""
     lanes: Any = {"1": ONE, "2": TWO}
     canary: Any = Target(TWO, CANARY)  # type: ignore[arg-type]
     return Route("churn", 1, live, lanes, {"3": "loading"}, shares=(Share(below, canary),) if below else (), salt=salt)
@@ -29,21 +29,21 @@ def route(below: int = 0, live: Any = ONE, salt: bytes = b"churn/7") -> Route:
         (b"churn/7", b"", 9771),
     ],
 )
-def test_places_are_what_others_compute(salt: bytes, key: bytes, expected: int) -> None:
-    """The published vectors: whoever analyses a rollout elsewhere finds the same cohorts."""
+def test_places_match_the_published_vectors(salt: bytes, key: bytes, expected: int) -> None:
+    """Places equal the published test vectors, so that cohorts can be recomputed outside the server."""
     assert place(salt, key) == expected
 
 
 def test_places_are_uniform() -> None:
-    """A tenth of the keys lies below a tenth of the places, and each tenth holds its part (4 standard deviations)."""
+    """Each tenth of the places holds a tenth of the keys within 4 standard deviations."""
     counts = [0] * 10
     for key in KEYS:
         counts[place(b"churn/7", key.encode()) * 10 // PLACES] += 1
     assert all(abs(count - 400) < 4 * (4_000 * 0.1 * 0.9) ** 0.5 for count in counts)
 
 
-def test_a_weight_that_grows_moves_nobody_away() -> None:
-    """Who is on the canary at 10 % is there at 50 % and at 100 % too."""
+def test_a_growing_share_keeps_its_keys() -> None:
+    """Keys that are on the canary at 10 % are also there at 50 % and 100 %."""
     before: set[str] = set()
     for below in (1_000, 5_000, PLACES):
         on_canary = {key for key in KEYS if route(below).choose(key, 0.999).variant == CANARY}
@@ -52,8 +52,8 @@ def test_a_weight_that_grows_moves_nobody_away() -> None:
     assert before == set(KEYS)
 
 
-def test_two_rollouts_share_no_cohort() -> None:
-    """Of a tenth of the keys in each of two rollouts a hundredth is in both: the salt mixes."""
+def test_rollouts_have_independent_cohorts() -> None:
+    """With a share of a tenth in each of two rollouts a hundredth of the keys is in both."""
     both = [
         key for key in KEYS if all(route(1_000, salt=salt).choose(key, 0).variant == CANARY for salt in (b"a", b"b"))
     ]
@@ -61,7 +61,7 @@ def test_two_rollouts_share_no_cohort() -> None:
 
 
 def test_calls_without_a_key_are_drawn() -> None:
-    """The draw decides for them and for nobody else."""
+    """The random draw decides for calls without a key, and only for those."""
     shared = route(1_000)
     assert [shared.choose("", draw).variant for draw in (0.0, 0.0999, 0.1, 0.9999)] == [CANARY] * 2 + [CHAMPION] * 2
     assert {shared.choose("cust-0000001", draw).variant for draw in (0.0, 0.9999)} == {CANARY}
@@ -70,15 +70,15 @@ def test_calls_without_a_key_are_drawn() -> None:
     assert abs(drawn - 400) < 4 * 360**0.5
 
 
-def test_one_target_is_known_without_choosing() -> None:
-    """The usual route says who answers without a look at any call."""
+def test_a_single_target_is_known_in_advance() -> None:
+    """`only` is the live lane if there are no shares, and None if there are shares or no live version."""
     assert route().only == Target(ONE, CHAMPION)  # type: ignore[arg-type]
     assert route(1_000).only is None
     assert route(live=None).only is None
 
 
 def test_named_versions_are_no_part_of_a_rollout() -> None:
-    """Who names the version gets it, and is told apart from those whom the rollout sent there."""
+    """A call that names a version gets it with the variant `named`, for any shares."""
     assert route(1_000).named("2") == Target(TWO, NAMED)  # type: ignore[arg-type]
 
 
@@ -87,12 +87,12 @@ def test_named_versions_are_no_part_of_a_rollout() -> None:
     [("3", NotReadyError), ("4", UnknownVersionError), ("abc", InvalidRequestError), ("01", InvalidRequestError)],
 )
 def test_versions_that_do_not_answer(version: str, error: type[Exception]) -> None:
-    """Not ready, unknown, and no number at all are three things."""
+    """A version that is not ready, unknown, or not a version number raises an error of its own class."""
     with pytest.raises(error):
         route().lane(version)
 
 
-def test_nothing_is_live() -> None:
-    """A call that names no version is told why there is none."""
+def test_no_live_version() -> None:
+    """If no version is live, the error names the state of those that exist."""
     with pytest.raises(NotReadyError, match="version 3 is loading"):
         route(live=None).choose("", 0.5)

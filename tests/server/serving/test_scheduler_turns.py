@@ -1,4 +1,4 @@
-"""Which of several pumps receives, told with real threads and a front that is a queue."""
+"""Which of several pumps receives, with real threads and a front that is a queue."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ PUMPS = 3
 
 
 class QueueFront(FakeFront):
-    """Events come one at a time, None closes; it notes who received each, and lets a test wait for an answer."""
+    """Gives queued events one at a time, None at the end; records the receiving threads; tests can wait for answers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,16 +62,16 @@ class QueueFront(FakeFront):
 
     def wait_received(self, count: int) -> None:
         with self._told:
-            assert self._told.wait_for(lambda: len(self.receivers) == count, PATIENCE_S), "nobody received"
+            assert self._told.wait_for(lambda: len(self.receivers) == count, PATIENCE_S), "no pump received"
 
     def close(self) -> None:
-        for _ in range(PUMPS):  # `receive` goes on saying so
+        for _ in range(PUMPS):  # each pump receives one None
             self.events.put(None)
 
 
 @pytest.fixture
 def serving() -> Iterator[Callable[[float], tuple[Bench, QueueFront]]]:
-    """`serving(micros)`: three pumps for a model whose runs are said to take that long."""
+    """`serving(micros)`: three running pumps, for a model whose cost curve says that a run takes that long."""
     fronts: list[QueueFront] = []
     pumps: list[PumpThreads] = []
 
@@ -91,7 +91,7 @@ def serving() -> Iterator[Callable[[float], tuple[Bench, QueueFront]]]:
 
 
 def test_short_runs_are_served_by_one_pump(serving: Any) -> None:
-    """Whoever receives also runs and receives again: nobody else is woken, and nobody else receives."""
+    """While runs are short, the same pump receives, runs and receives again; the others stay parked."""
     _, front = serving(10.0)
     for number in range(200):
         front.ask(number, number)
@@ -100,7 +100,7 @@ def test_short_runs_are_served_by_one_pump(serving: Any) -> None:
 
 
 def test_another_pump_receives_during_a_long_run(serving: Any) -> None:
-    """A model that takes long keeps nobody from being received: the second call arrives while the first one runs."""
+    """While a pump is in a long run, another pump receives the next call."""
     bench, front = serving(50_000.0)
 
     def meanwhile() -> None:
@@ -114,23 +114,20 @@ def test_another_pump_receives_during_a_long_run(serving: Any) -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-@pytest.mark.parametrize(("calls", "away"), [(1, True), (200, False)])
-def test_many_short_calls_are_no_reason_to_wake_others(calls: int, away: bool, scale: float) -> None:
-    """A run of 2 ms keeps its pump away when one call takes that long; for two hundred it is what they take anyway.
-
-    However slow the machine is just then.
-    """
+@pytest.mark.parametrize(("calls", "is_long"), [(1, True), (200, False)])
+def test_a_run_of_many_short_calls_is_not_long(calls: int, is_long: bool, scale: float) -> None:
+    """A run of 2 ms is long if it has a single call, and not if it has 200 calls, for any slowdown of the machine."""
     bench = Bench(alike=True)
     bench.lane.cost = CostModel({1: 2_000.0 / calls, 200: 2_000.0}, 1e9)
     bench.lane.cost.batch_rows, bench.lane.cost.scale = 200, scale
     bench.handle(*(call(number, number) for number in range(calls)))
     assert [len(batch) for batch in bench.session.batches] == [calls]
-    assert bench.scheduler.all_receive(monotonic_ns()) == away
+    assert bench.scheduler.all_receive(monotonic_ns()) == is_long
 
 
 @pytest.mark.parametrize("bug", [ZeroDivisionError, SystemExit])
-def test_a_bug_costs_no_turn(serving: Any, bug: type[BaseException]) -> None:
-    """Where what was received cannot even be submitted, its caller is told, and the same pump receives the next."""
+def test_a_failed_submit_costs_no_pump(serving: Any, bug: type[BaseException]) -> None:
+    """If submitting raises, the caller gets the error, no pump dies, and the next call is answered."""
     bench, front = serving(10.0)
     submit = bench.scheduler.submit
     failures = iter([bug])
@@ -150,7 +147,7 @@ def test_a_bug_costs_no_turn(serving: Any, bug: type[BaseException]) -> None:
 
 
 def test_idle_waits_for_events_in_hand() -> None:
-    """What a pump has received and not yet queued is waited for; what it receives next is not."""
+    """`wait_idle` waits while a pump holds received events, until its next `turn`."""
     scheduler, front = Bench().scheduler, FakeFront()
     assert scheduler.turn(front, held=False) is None
     assert scheduler.wait_idle(0)
@@ -162,8 +159,8 @@ def test_idle_waits_for_events_in_hand() -> None:
         assert waiting.result(PATIENCE_S)
 
 
-def test_a_front_that_refuses_takes_no_new_call(serving: Any) -> None:
-    """While the server drains a new call is told so, and nothing stays in hand."""
+def test_calls_of_a_draining_front_are_refused(serving: Any) -> None:
+    """While a front refuses, new calls get DrainingError, and no events stay in hand."""
     bench, front = serving(10.0)
     front.ask(1, 1)
     front.refuses = True
