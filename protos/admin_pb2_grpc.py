@@ -70,16 +70,16 @@ class AdminServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Deploy(self, request, context):
-        """Makes a version live. When it returns OK, every request sent afterwards is answered by that version.
-        Deploying what is live already succeeds and changes nothing.
+        """Makes a version live. Every request that is sent after it has returned OK is answered by that version.
+        Deploying the live version succeeds and changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rollback(self, request, context):
-        """Makes the version live that was live before this one and was not itself rolled back from, so that a second
-        rollback goes further back; the same barrier as Deploy. Going forward again needs a Deploy by number.
+        """Makes the previous live version live that was not itself rolled back from, so that a second rollback goes further
+        back. It guarantees what Deploy guarantees. To go forward again, deploy a version by number.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,14 +98,14 @@ class AdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchDeployments(self, request, context):
-        """The state now, then every change of it.
+        """The current state, then every change of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetHistory(self, request, context):
-        """The audit log of a model, or of all, newest last.
+        """The audit log of a model, or of all models, newest record last.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
