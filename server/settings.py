@@ -68,7 +68,7 @@ class Settings:
 
     host: str = option("data", "0.0.0.0", "address of the data and HTTP ports")  # noqa: S104 -- it serves its network
     grpc_port: int = option("data", 8001, "data port: Open Inference Protocol, health, reflection; 0: a free one")
-    front: str = option("data", "native", "what speaks HTTP/2 on the data port", choices=("native", "grpcio"))
+    front: str = option("data", "native", "HTTP/2 server of the data port", choices=("native", "grpcio"))
     tls_cert_file: Path = option("data", Path(), "PEM certificate chain of the data port; needs front grpcio")
     tls_key_file: Path = option("data", Path(), "PEM private key of the certificate")
     tls_client_ca_file: Path = option("data", Path(), "PEM authorities that client certificates must come from (mTLS)")
@@ -82,8 +82,8 @@ class Settings:
     )
     streams_per_connection_max: int = option("data", 256, "concurrent calls on one connection", least=1)
     message_mib_max: int = option("data", 16, "largest request accepted", least=1)
-    io_threads: int = option("data", 0, "threads that speak HTTP/2 in front native; 0: one per two cores")
-    poll_us: int = option("data", 200, "front native waits this long awake for a lone caller's next request; 0: never")
+    io_threads: int = option("data", 0, "HTTP/2 threads of front native; 0: one per two cores")
+    poll_us: int = option("data", 200, "front native busy-polls this long for a single synchronous client; 0: never")
     reflection: bool = option("data", True, "the data and admin ports describe their services by gRPC reflection")
 
     admin_address: str = option(
