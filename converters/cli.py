@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpress.cli.live import LiveLine
-from onnxpress.cli.options import RefusedError, output_option
+from onnxpress.cli.options import RefusedError, output_option, version_number
 from onnxpress.cli.output import facts_of, print_fields, print_json
 
 # The frameworks are imported by the conversion itself: --help and completion do without.
@@ -30,7 +30,7 @@ INPUTS_SHOWN = 6
 @click.option(
     "--repository", type=click.Path(path_type=Path), required=True, metavar="DIR", help="folder of all models"
 )
-@click.option("--version", type=click.IntRange(min=1), metavar="N", help="default: the highest one plus one")
+@click.option("--version", callback=version_number, metavar="N", help="default: the highest one plus one")
 @click.option(
     "--layout",
     type=click.Choice(LAYOUTS),

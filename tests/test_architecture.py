@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "onnxpress": {"onnxpress.converters", "onnxpress.packages", "onnxpress.client"},
     # What a caller installs: neither the server nor the converters, and of the packages what the protocol needs.
     "onnxpress.client": {"onnxpress.client", "onnxpress.packages.datatypes", "onnxpress.packages.names"},
-    "onnxpress.cli": {"onnxpress.cli"},
+    "onnxpress.cli": {"onnxpress.cli", "onnxpress.packages.names"},
     "onnxpress.packages": {"onnxpress.packages"},
     "onnxpress.server.cli": {
         "onnxpress.cli",

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from onnxpress.packages.names import parse_version
+
 OUTPUTS = ("text", "json")
 
 output_option = click.option(
@@ -13,7 +15,7 @@ output_option = click.option(
     type=click.Choice(OUTPUTS),
     default="text",
     show_default=True,
-    help="text for people, json for programs; docs/cli.md has the shape",
+    help="text for people, json for programs; docs/cli.md documents its shape",
 )
 
 
@@ -28,9 +30,19 @@ class FailedError(click.ClickException):
 
 
 class RefusedError(FailedError):
-    """What was asked for was understood and refused; exit code 3."""
+    """The request was valid and was refused; exit code 3."""
 
     exit_code = 3
+
+
+def version_number(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+    """Callback of a version, by the one rule of `packages/names.py`. Raises a usage error that states the rule."""
+    if text is None:
+        return None
+    try:
+        return parse_version(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 class DeclaredOptions(argparse.ArgumentParser):

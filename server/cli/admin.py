@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpress.cli.options import output_option
+from onnxpress.cli.options import output_option, version_number
 from onnxpress.cli.output import STATE_STYLES, facts_of, print_json, print_table, printable, terminal
 
 # gRPC is imported by the command that runs: --help and completion do without.
@@ -50,7 +50,7 @@ def asks_server(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command
 @one_model
-@click.argument("version", type=click.IntRange(1, UINT64_MAX), metavar="VERSION")
+@click.argument("version", callback=version_number, metavar="VERSION")
 @reason_given
 @epoch_expected
 @asks_server

@@ -7,7 +7,8 @@ from typing import Any
 import click
 import pytest
 
-from onnxpress.cli.options import DeclaredOptions
+from onnxpress.__main__ import main
+from onnxpress.cli.options import DeclaredOptions, version_number
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -45,3 +46,23 @@ def test_help_and_completion_know_the_declaration() -> None:
         assert part in text
     types = {option.name: option.type.name for option in declared.options}
     assert (types["config"], types["package"], types["front"]) == ("path", "path", "choice")
+
+
+CONVERT = ("convert", "m.json", "--sample=r.csv", "--name=m", "--repository=.", "--version={}")
+
+
+@pytest.mark.parametrize("text", ["0", "01", "+1", "1_000", " 1", "1.0", "²", "latest", "9" * 19])
+@pytest.mark.parametrize("words", [("deploy", "churn", "{}"), CONVERT], ids=["deploy", "convert"])
+def test_commands_take_versions_by_the_one_rule(
+    words: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not a version in requests and folder names is a usage error on the command line too."""
+    assert main([word.format(text) for word in words]) == 2
+    assert "expected a positive integer without leading zeros" in capsys.readouterr().err
+
+
+def test_a_version_becomes_its_number() -> None:
+    """A version on the command line is passed on as an integer, and an absent one as None."""
+    command = click.Command("x", params=[click.Option(["--version"], callback=version_number)])
+    assert command.make_context("x", ["--version", "12"]).params == {"version": 12}
+    assert command.make_context("x", []).params == {"version": None}
