@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from onnxpress.packages.datatypes import DATATYPES
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("server", "converters", "loadtests", "packages", "client")
 LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 DEPTH_MAX = 2
+SPELLINGS_MAX = 2  # of datatypes in one mapping; one of more is a table
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "base", "misc", "tools", "core"}
 
 # Who may import whom, inside the product; whatever is not listed imports leaves only.
@@ -256,6 +259,18 @@ def test_no_import_cycles() -> None:
 
     for name in graph:
         visit(name, ())
+
+
+def test_one_table_of_datatypes() -> None:
+    """Which datatype has which name in which library is said in packages/datatypes.py alone."""
+    spellings = {spelling for one in DATATYPES.values() for spelling in (one.name, one.tensor_type, one.config_name)}
+    tables = set()
+    for path, tree in sources().items():
+        for node in (one for one in ast.walk(tree) if isinstance(one, ast.Dict)):
+            texts = {one.value for one in (*node.keys, *node.values) if isinstance(one, ast.Constant)}
+            if len(spellings & texts) > SPELLINGS_MAX:
+                tables.add(path)
+    assert tables == {"converters/gate/generators.py"}, "only the extreme values to try are listed by datatype"
 
 
 def test_files_are_short() -> None:

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from onnxpress.converters.family import Answer, Schema
 from onnxpress.converters.gate import compare
 from onnxpress.packages.errors import ConversionRefused
+from onnxpress.packages.golden import Golden
 from onnxpress.protos.package_pb2 import Layout, Task
 
 REGRESSOR = Schema((), Layout.MATRIX, Task.REGRESSOR, targets=2)
@@ -95,3 +98,22 @@ def test_original_outputs_have_the_shapes_of_the_schema() -> None:
     compare.check_answer(predicted([[1.0, 2.0]]), REGRESSOR, 1)
     with pytest.raises(ConversionRefused, match="shapes"):
         compare.check_answer(predicted([[1.0]]), REGRESSOR, 1)
+
+
+SCORE = st.sampled_from([0.0, 0.25, 0.49, 0.5, 0.51, 1.0, float("nan"), float("inf")])
+LABELS = st.sampled_from(["no", "yes", "maybe"])
+
+
+@given(st.tuples(SCORE, SCORE), st.tuples(SCORE, SCORE), LABELS, LABELS, st.sampled_from([0.0, 0.01, 0.05, 1.0]))
+def test_the_gate_decides_as_the_server_and_the_load_tests(
+    original: tuple[float, float], answer: tuple[float, float], expected: str, said: str, tolerance: float
+) -> None:
+    """The gate accepts an answer exactly if `Golden`, by which stored rows are replayed, finds no difference."""
+    stored = classified([expected], [list(original)], tolerance)
+    compiled = {"label": np.array([said], object), "probabilities": np.array([answer])}
+    outside = [
+        compare.float_difference(stored, compiled).outside,
+        compare.label_difference(stored, compiled, CLASSIFIER).outside,
+    ]
+    found = Golden({}, stored.outputs, stored.tolerance).first_difference(compiled, CLASSIFIER.classes)
+    assert np.any(outside) == (found is not None)

@@ -159,6 +159,16 @@ def test_idle_waits_for_events_in_hand() -> None:
         assert waiting.result(PATIENCE_S)
 
 
+def test_idle_waits_for_a_call_that_a_pump_decodes(serving: Any) -> None:
+    """A call that a pump has received and not yet queued keeps the scheduler from being idle."""
+    bench, front = serving(10.0)
+    idle: list[bool] = []
+    bench.codec.meanwhile = lambda: idle.append(bench.scheduler.wait_idle(0))
+    front.ask(1, 1)
+    assert idle == [False]
+    assert bench.scheduler.wait_idle(PATIENCE_S)
+
+
 def test_calls_of_a_draining_front_are_refused(serving: Any) -> None:
     """While a front refuses, new calls get DrainingError, and no events stay in hand."""
     bench, front = serving(10.0)
