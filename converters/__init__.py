@@ -1,1 +1,1 @@
-"""From trained models to packages that are proved equal."""
+"""Converts trained models to packages and proves the compiled models exact."""

@@ -1,4 +1,4 @@
-"""The command `onnxpress convert`: file in, package out, progress on a terminal, a short table at the end."""
+"""The command `onnxpress convert`: reads a model file, writes a package, shows progress and a summary."""
 
 import hashlib
 from pathlib import Path
@@ -10,13 +10,13 @@ from onnxpress.cli.live import LiveLine
 from onnxpress.cli.options import RefusedError, output_option, version_number
 from onnxpress.cli.output import facts_of, print_fields, print_json
 
-# The frameworks are imported by the conversion itself: --help and completion do without.
+# The frameworks are imported by the conversion itself, so that --help and completion do not load them.
 if TYPE_CHECKING:
     from onnxpress.converters.progress import Step
     from onnxpress.packages.package import Package
     from onnxpress.protos.package_pb2 import Tensor
 
-# As `converters/convert.py` has them; a test holds them equal.
+# Equal to LAYOUTS of `converters/convert.py`, which a test checks.
 LAYOUTS = ("auto", "matrix", "columns")
 INPUTS_SHOWN = 6
 
@@ -36,16 +36,16 @@ INPUTS_SHOWN = 6
     type=click.Choice(LAYOUTS),
     default="auto",
     show_default=True,
-    help="one matrix or one input per column; auto: a matrix where every column is a number",
+    help="one matrix or one input for each column; auto: a matrix if all columns are numbers",
 )
 @click.option("--trust-pickle", is_flag=True, help="allow .pkl and .joblib, which run code while they are read")
 @click.option("--trust-type", multiple=True, metavar="TYPE", help="allow this type in a .skops file; repeatable")
 @output_option
 def convert(model: Path, sample: Path, repository: Path, version: int | None, output: str, **given: Any) -> None:
-    """Compiles a trained model to ONNX, proves that the copy answers as the original does, and writes a package.
+    """Compiles a trained model to ONNX, proves that it answers as the original does, and writes a package.
 
-    MODEL is a file: .ubj or .json (XGBoost), .txt (LightGBM), .skops, .joblib, .pkl or .onnx. What cannot be proved is
-    refused with the reason (exit 3).
+    MODEL is a file: .ubj or .json (XGBoost), .txt (LightGBM), .skops, .joblib, .pkl or .onnx. A model that cannot be
+    proved exact is refused with the reason (exit code 3).
     """
     for path in (model, sample):
         if not path.is_file():
@@ -83,7 +83,7 @@ def _package(model: Path, sample: Path, given: dict[str, Any], progress: "Progre
 
 
 class Progress:
-    """Shows each step of a conversion on the live line; what each generator found stays above it."""
+    """Shows each step of a conversion on the live line; the findings of each generator stay above it."""
 
     def __init__(self, line: LiveLine) -> None:
         self._line = line
@@ -97,12 +97,12 @@ class Progress:
             self._line.above(f"  {step.generator}  {found}: {step.description}  {step.seconds:.1f} s")
         else:
             done = f"{step.rows_done:,} of {step.rows_planned:,} rows, {step.seconds:.1f} s"
-            # What moves stands first: a narrow terminal cuts off the end.
+            # The changing figures come first, because a narrow terminal cuts off the end.
             self._line.show(f"{step.generator}  {done}: {step.description}")
 
 
 def _facts(package: "Package", path: Path) -> dict[str, Any]:
-    """What was made and how it was proved, by the names of docs/cli.md."""
+    """The package and its proof, with the keys that docs/cli.md documents."""
     from onnxpress.converters.runtime import Session
     from onnxpress.converters.timing import microseconds
 
@@ -134,7 +134,7 @@ def _facts(package: "Package", path: Path) -> dict[str, Any]:
 
 
 def _fields(package: "Package", facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """The same for people: a label and a value a line."""
+    """The same as text: a label and a value on each line."""
     generators = facts["generators"]
     rows = sum(one["rows"] for one in generators)
     names = " ".join(one["generator"] for one in generators)

@@ -22,7 +22,7 @@ from onnxpress.packages.package import Package
 from onnxpress.packages.write import check_name
 from onnxpress.protos.package_pb2 import Feature, Layout, Manifest, Source, Tensor
 
-# The modules whose FAMILY objects are tried in this order: scikit-learn's would claim the boosters' wrappers, too.
+# Modules whose FAMILY objects are tried in this order: scikit-learn's would also claim the boosters' wrappers.
 # They are imported lazily: importing onnxpress loads no framework.
 FAMILIES = (
     "onnxpress.converters.from_xgboost.family",
@@ -58,7 +58,7 @@ def convert(
     digest: str = "",
     progress: Progress = silent,
 ) -> Package:
-    """Compiles `model`, proves that the compiled model returns what the original returns, and packs it with the proof.
+    """Compiles `model`, proves that the compiled model answers as the original does, and packs both with the proof.
 
     `sample` is a 2-D array or a DataFrame of training rows; `layout` is auto, matrix or columns; `digest` is the
     SHA-256 of the file the model came from; `progress` is called with a `Step` at each stage and after each block of
@@ -66,7 +66,7 @@ def convert(
     """
     check_name(name)
     if layout not in LAYOUTS:
-        raise ConversionRefused(f"there is no layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
+        raise ConversionRefused(f"{layout!r} is not a layout: choose one of {', '.join(LAYOUTS)}")
     family = family_of(model)
     frame = samples.frame_of(sample)
     source = Source(framework=family.name, estimator=type(model).__name__, digest=digest)

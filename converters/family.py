@@ -23,7 +23,7 @@ class Column:
 
     name: str
     datatype: str  # FP32, FP64, INT64, BOOL or BYTES
-    # The only values the original takes, numbers in decimal, where it raises on others; empty: any.
+    # The values that the original accepts, numbers in decimal, if it raises on others; empty: all.
     accepts: tuple[str, ...] = ()
 
 
@@ -36,7 +36,7 @@ class Schema:
     task: Task
     classes: tuple[str, ...] | tuple[int, ...] = ()  # of a classifier, in `classes_` order
     targets: int = 1  # columns of `prediction`
-    notes: tuple[str, ...] = ()  # what the manifest's reader must know
+    notes: tuple[str, ...] = ()  # remarks for the manifest
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Family(Protocol):
     name: str  # sklearn, xgboost, lightgbm, onnx: `source.framework` of the manifest
 
     def claims(self, model: object) -> bool:
-        """Whether `model` is this framework's own object; imports nothing that is not imported already."""
+        """Whether `model` is this framework's own object; imports no framework."""
         ...
 
     def open(self, model: Any, frame: pd.DataFrame, layout: str) -> Subject:

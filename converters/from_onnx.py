@@ -1,4 +1,4 @@
-"""A model that is ONNX already: there is no original, so the gate proves shape, batch invariance and determinism."""
+"""Models that are ONNX already: there is no original, so the gate proves shape, batch invariance and determinism."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ OPSET_MAX = {"": 22, "ai.onnx": 22, "ai.onnx.ml": 5}
 IR_VERSION_MAX = 10
 PREFIX = "model/"
 ELEMENT_TYPES = {DATATYPES[name].element_type for name in COLUMN_DATATYPES}
-NOTES = ("there was no original to compare with: proved are shapes, batch invariance and determinism",)
+NOTES = ("there was no original model to compare with: only shapes, batch invariance and determinism are proved",)
 CLASS_ATTRIBUTES = ("classlabels_int64s", "classlabels_strings", "classlabels_ints")
 
 
@@ -46,7 +46,7 @@ class OnnxFamily:
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """One graph, with the inputs and outputs of the design, and its session."""
+    """One graph, with the inputs and outputs of converted models, and its session."""
 
     graph: onnx.ModelProto
     session: Session
@@ -102,7 +102,7 @@ def _check(model: onnx.ModelProto) -> None:
 
 
 def normalised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with the inputs and outputs of the design: no ZipMap, `input` or one input a column."""
+    """The same graph with the inputs and outputs of converted models: `input` or one input a column, and no ZipMap."""
     inner = compose.add_prefix(model, PREFIX)
     graph = inner.graph
     maps = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "ZipMap"}

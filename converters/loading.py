@@ -61,7 +61,7 @@ def load(path: Path, trust: Trust) -> Loaded:
 
 
 def _try_in_child(script: str, content: bytes) -> None:
-    """Refuses a file that crashes its own library: native parsers abort the process on some broken files."""
+    """Reads the file in a child process first: native parsers abort the process on some broken files."""
     try:
         child = subprocess.run(  # noqa: S603 -- this interpreter, a constant script, the file on its standard input
             [sys.executable, "-c", script], input=content, capture_output=True, timeout=TRIAL_SECONDS, check=False
@@ -81,7 +81,7 @@ def _xgboost(content: bytes, trust: Trust) -> Any:  # noqa: ARG001 -- one signat
 
 def _lightgbm(content: bytes, trust: Trust) -> Any:  # noqa: ARG001 -- one signature for all readers
     if not content.startswith(b"tree\n"):
-        raise ConversionRefused("this text is no LightGBM model: `booster.save_model` writes one")
+        raise ConversionRefused("the text is not a LightGBM model, as `booster.save_model` writes it")
     _try_in_child(LIGHTGBM_TRIAL, content)
     return importlib.import_module("lightgbm").Booster(model_str=content.decode())
 
@@ -90,7 +90,7 @@ def _onnx(content: bytes, trust: Trust) -> Any:  # noqa: ARG001 -- one signature
     onnx = importlib.import_module("onnx")
     model = onnx.load_model_from_string(content)
     if not model.graph.node:
-        raise ConversionRefused("there is no graph in it")
+        raise ConversionRefused("the file contains no graph")
     return model
 
 

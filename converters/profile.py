@@ -10,7 +10,7 @@ from onnxpress.converters.family import Schema, Tensors
 from onnxpress.protos.package_pb2 import Category, CategoryProfile, FeatureProfile, NumericProfile, Profile
 
 BINS = 20
-# A column of few distinct numbers, such as a count or a flag, gets a bin for each of them.
+# A column with at most this many distinct numbers, such as a count or a flag, gets a bin for each number.
 DISTINCT_MAX = 32
 CATEGORIES_MAX = 100
 

@@ -9,7 +9,7 @@ class Step:
     """The state of one stage of a conversion, or of one generator of the proving stage."""
 
     stage: str  # reading, compiling or proving
-    description: str  # for people
+    description: str  # text for display
     generator: str = ""  # the letter of the generator whose rows are being compared (see docs/conversion.md)
     rows_done: int = 0  # of `rows_planned`: evaluated so far, those that the original refuses included
     rows_planned: int = 0

@@ -1,4 +1,4 @@
-"""The training rows: from an array, a frame or a file to typed columns, and to the tensors that a client sends."""
+"""The training rows: reads them from an array, a frame or a file, types their columns, and makes tensors of them."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from onnxpress.packages.datatypes import COLUMN_DATATYPES, DATATYPES
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout
 
-# The original sees doubles; `sent` rounds them to what a client can say.
+# The original receives doubles; `sent` rounds them to the float32 that a client can send.
 NUMPY_TYPES: dict[str, Any] = {
     name: np.dtype(np.float64) if name == "FP32" else DATATYPES[name].dtype for name in COLUMN_DATATYPES
 }
@@ -25,7 +25,7 @@ NUMPY_TYPES: dict[str, Any] = {
 def frame_of(sample: Any) -> pd.DataFrame:
     """Training rows as a frame with text names; a 2-D array's columns are named f0 to fN-1.
 
-    Raises ConversionRefused for what is no table, has no rows or no columns, or has two columns of one name.
+    Raises ConversionRefused if they are not a table, have no rows or no columns, or have two columns of one name.
     """
     if isinstance(sample, pd.DataFrame):
         frame = sample.reset_index(drop=True)
@@ -71,7 +71,7 @@ def select(sample: pd.DataFrame, names: list[str] | tuple[str, ...]) -> pd.DataF
     shown = ", ".join(repr(name) for name in missing[:5]) + (" …" if len(missing) > 5 else "")
     raise ConversionRefused(
         f"the sample lacks {len(missing)} of the model's {len(names)} features: {shown}; "
-        f"it has {sample.shape[1]} column(s). Bring rows with the columns the model was trained on"
+        f"it has {sample.shape[1]} column(s). Give rows with the columns that the model was trained on"
     )
 
 
@@ -128,7 +128,7 @@ def typed(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 
 def assembled(columns: dict[str, NDArray[Any]]) -> pd.DataFrame:
-    """A frame of these arrays with their own dtypes: pandas left alone makes text of objects, and NaN of None."""
+    """A frame of these arrays with their own dtypes: by default pandas turns objects into text, and None into NaN."""
     return pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()})
 
 

@@ -38,7 +38,7 @@ _IDENTITY = ("", "regression", "regression_l1", "huber", "fair", "quantile", "ma
 
 @dataclass(frozen=True)
 class Reading:
-    """A booster's parsed text, with what the estimator object adds to it."""
+    """A booster's parsed text, with the settings of the estimator object."""
 
     booster: Booster
     task: "Task"
@@ -51,7 +51,7 @@ class Reading:
 
 
 def read(model: Any) -> Reading:
-    """What `model`, an estimator or a Booster, computes; raises ConversionRefused for what cannot be emitted."""
+    """Reads `model`, an estimator or a Booster; raises ConversionRefused if it cannot be emitted."""
     booster = _booster(model)
     if _parameters(model).get("pred_early_stop"):
         raise ConversionRefused("pred_early_stop=True stops summing trees when a row looks decided: convert without it")
@@ -128,7 +128,7 @@ def _link(file: Booster) -> links.Link:
 def emit(graph: Graph, reading: Reading, features: str, *, double: bool = False) -> Emitted:
     """Add the model of `reading` to `graph` behind `features` [rows, features] and return its outputs.
 
-    The features are what the model's own `predict` would be given, categories as codes. With `double` they are
+    The features are those that the model's own `predict` takes, with categories as codes. With `double` they are
     float64, and thresholds are compared in float64 as LightGBM does.
     """
     file = reading.booster
@@ -150,7 +150,7 @@ def emit(graph: Graph, reading: Reading, features: str, *, double: bool = False)
 
 
 def _add_forest(graph: Graph, file: Booster, trees: tuple[Tree, ...], features: str, targets: int, double: bool) -> str:
-    """`trees`, which split as those of `file` do, behind the columns that their splits need."""
+    """The sum of `trees`, which compare as those of `file` do, with the columns that their splits need."""
     width = len(file.feature_names)
     changed = list(trees)
     zeros = sorted({int(trees[tree].feature[node]) for tree, node in file.zero_splits})
@@ -171,7 +171,7 @@ def _add_forest(graph: Graph, file: Booster, trees: tuple[Tree, ...], features: 
 
 
 def _zeros_missing(graph: Graph, columns: str, double: bool) -> str:
-    """The columns with NaN for what LightGBM takes for zero."""
+    """The columns with NaN in place of the values that LightGBM treats as zero."""
     number: Callable[[float], str] = (lambda value: graph.constant(np.array(value))) if double else graph.float32
     zero = graph.add("LessOrEqual", graph.add("Abs", columns), number(ZERO))
     return graph.add("Where", zero, number(float("nan")), columns)
@@ -184,7 +184,7 @@ def _moved(tree: Tree, node: int, feature: int) -> Tree:
 
 
 def _turned(tree: Tree, node: int, feature: int) -> Tree:
-    """The tree with a category split as `membership <= 0.5`: false, the right branch, is where members go."""
+    """The tree with category splits as `membership <= 0.5`: members take the right branch, where it is false."""
     thresholds, left, right = tree.threshold.copy(), tree.left.copy(), tree.right.copy()
     thresholds[node], left[node], right[node] = 0.5, tree.right[node], tree.left[node]
     return replace(_moved(tree, node, feature), threshold=thresholds, left=left, right=right)
@@ -244,9 +244,9 @@ class LightGBMModel:
         probabilities = said if file.groups > 1 else np.concatenate([1 - said, said], axis=1)
         index = probabilities.argmax(axis=1)
         return Answer(
-            # Its predict returns the class of the largest probability, the first of equals.
+            # Its predict returns the class with the largest probability, the first of equal ones.
             {"label": np.array(reading.classes)[index], "probabilities": probabilities},
-            # The complement of a small probability is rounded where it is large: near one.
+            # The complement of a small probability is near 1, where its rounding error is larger.
             {"probabilities": tolerance + links.EPSILON * np.abs(probabilities)},
         )
 
@@ -301,7 +301,7 @@ def _schema(reading: Reading, sample: pd.DataFrame, layout: str) -> Schema:
 
 
 def _selected(names: tuple[str, ...], sample: pd.DataFrame) -> pd.DataFrame:
-    """The sample's columns in the model's order. LightGBM writes underlines for the spaces of a name."""
+    """The sample's columns in the model's order. LightGBM replaces spaces in names by underscores."""
     if names != tuple(f"Column_{index}" for index in range(len(names))):
         written = {str(column).replace(" ", "_"): column for column in sample.columns}
         if len(written) == sample.shape[1] and all(name in written for name in names):
@@ -325,7 +325,7 @@ def _codes(reading: Reading, schema: Schema) -> dict[int, Codes]:
             return {index: _values(schema.columns[index].name, values) for index, values in pairs}
     raise ConversionRefused(
         f"the model was trained on {len(reading.categories)} pandas category column(s); the sample has {len(text)} of "
-        f"text, and {len(reading.categorical)} were trained as categories: cannot tell which they are. Bring a sample "
+        f"text, and {len(reading.categorical)} were trained as categories: cannot tell which they are. Give a sample "
         "whose category columns are text"
     )
 
@@ -339,7 +339,7 @@ def _values(name: str, values: tuple[Any, ...]) -> Codes:
 
 
 def _frame(rows: pd.DataFrame, schema: Schema, codes: dict[int, Codes]) -> pd.DataFrame:
-    """The rows in the original's own format: category columns as the training rows had them."""
+    """The rows in the original's own format: category columns as in the training rows."""
     columns: dict[str, Any] = {}
     for index, column in enumerate(schema.columns):
         values = rows[column.name]
@@ -357,7 +357,7 @@ def _frame(rows: pd.DataFrame, schema: Schema, codes: dict[int, Codes]) -> pd.Da
 
 
 def _scale(model: Any, file: Booster, frame: pd.DataFrame) -> Floats:
-    """The size of what is summed: [groups], or [rows, groups] for linear trees."""
+    """The scale of the summands: [groups], or [rows, groups] for linear trees."""
     if any(leaves is not None for leaves in file.linear):
         leaves = np.asarray(_booster(model).predict(frame, pred_leaf=True)).reshape(len(frame), -1)
         return lightgbm_linear.sizes(file, leaves, frame)

@@ -1,4 +1,4 @@
-"""LightGBM's linear trees: a leaf is a linear model of some features, or its plain value where one of those is NaN."""
+"""LightGBM's linear trees: a leaf is a linear model of some features, or a constant if one of those is NaN."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -21,7 +21,7 @@ class AddForest(Protocol):
     ) -> str: ...
 
 
-# Each row computes this many numbers at most: 512 rows of them are 80 MB.
+# The most numbers that are computed for each row: for 512 rows they take 80 MB.
 CELLS_MAX = 20_000
 
 
@@ -66,7 +66,7 @@ def _number(graph: Graph, value: float) -> str:
 
 
 def _sums(graph: Graph, file: Booster, leaves: str) -> str:
-    """The leaves [rows, trees] added by group; a reduction over the first axis has one order, whatever the batch."""
+    """The leaves [rows, trees] summed by group; a reduction over the first axis has one order for any batch size."""
     by_round = graph.add("Reshape", leaves, graph.int64(0, file.rounds, file.groups))
     total = graph.add("ReduceSum", graph.add("Transpose", by_round, perm=[1, 0, 2]), graph.int64(0), keepdims=0)
     if file.objective == "multiclass":
@@ -83,7 +83,7 @@ def _terms(file: Booster) -> int:
 
 @dataclass(frozen=True)
 class _Tables:
-    """The leaves of all trees side by side: features and slopes term by term, constants and plain values."""
+    """The leaves of all trees concatenated: features and slopes term by term, constants and values without a model."""
 
     features: NDArray[np.int64]  # [terms, leaves]; the number of features: no term
     slopes: Floats  # [terms, leaves]

@@ -43,7 +43,7 @@ class LinearLeaves:
 
 @dataclass(frozen=True)
 class Booster:
-    """A booster as its text describes it. A group is a column of raw scores: a class, or the one target."""
+    """A booster as its text describes it. A group is a column of raw scores: a class, or the only target."""
 
     objective: str  # the first word: binary, multiclass, ...; empty for a custom one
     options: dict[str, str]  # sigmoid:1 and the like; a flag such as sqrt has an empty value
@@ -143,7 +143,7 @@ def _tree(section: dict[str, str], group: int) -> Tree:
 
 
 def _snapped(thresholds: Floats) -> Floats:
-    """Thresholds as they act on values of which LightGBM makes zero what is within ZERO of it."""
+    """Thresholds adjusted for LightGBM's replacement of values within ZERO of zero by zero."""
     at_most_zero = np.where(thresholds < 0, np.nextafter(-ZERO, -np.inf), ZERO)
     return np.where(np.abs(thresholds) <= ZERO, at_most_zero, thresholds)
 

@@ -44,7 +44,7 @@ def adaboost_classifier(g: Emission, model: Any, value: Value) -> Scores:
 
 @EMITTERS.error_bound("AdaBoostClassifier")
 def adaboost_classifier_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """1 (any output is accepted) where rounding may change an estimator's class; elsewhere that of float64 sums."""
+    """1 (any output is accepted) where rounding may change an estimator's class; else the bound of float64 sums."""
     doubt = [
         unsure(bounds, estimator, rows).max(axis=1, keepdims=True) + np.zeros((rows.shape[0], 1))
         for estimator in model.estimators_
@@ -56,8 +56,8 @@ def adaboost_classifier_error_bound(bounds: ErrorBounds, model: Any, rows: Any) 
 def adaboost_regressor(g: Emission, model: Any, value: Value) -> str:
     """The weighted median of the estimators' answers.
 
-    The output of estimator i is the median when the weights of the outputs not above it reach half of the total, and
-    those of no smaller output do: found by comparing all pairs of outputs, without sorting.
+    It is the smallest output for which the weights of all outputs up to it reach half of the total. It is found by
+    comparing all pairs of outputs, without sorting.
     """
     with g.in_float64():
         said = g.concat(

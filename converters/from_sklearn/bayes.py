@@ -65,7 +65,7 @@ def bernoulli(g: Emission, model: Any, value: Value) -> Scores:
 
 @EMITTERS.classifier("CategoricalNB")
 def categorical(g: Emission, model: Any, value: Value) -> Scores:
-    """A code is truncated to an integer; one that is negative or too large is refused: NaN."""
+    """A code is truncated to an integer; a negative or too large one, which the original refuses, gives NaN."""
     total = g.double(model.class_log_prior_.reshape(1, -1))
     for index, table in enumerate(model.feature_log_prob_):
         count = table.shape[1]

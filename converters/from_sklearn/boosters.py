@@ -21,7 +21,7 @@ LIGHTGBM_REGRESSORS = ("LGBMRegressor", "LGBMRanker")
 
 
 def xgboost(g: Emission, model: Any, value: Value) -> links.Emitted:
-    """The booster behind the columns of `value`; in a sparse matrix XGBoost takes every zero for missing."""
+    """The booster applied to the columns of `value`; in a sparse matrix XGBoost treats zeros as missing."""
     tensor = g.whole(value)
     if value.sparse:
         tensor = g.add("Where", g.add("Equal", tensor, g.double(0.0)), g.double(np.nan), tensor)

@@ -31,7 +31,7 @@ CONSTANT = ("DummyClassifier", "DummyRegressor")
 
 
 def trees_of(model: Any) -> list[Tree]:
-    """Round by round, a tree for each class, its leaves already shrunk by the learning rate."""
+    """The trees round by round, one for each class, with leaves multiplied by the learning rate."""
     trees = []
     for stage in model.estimators_:
         for target, stump in enumerate(stage):
@@ -95,7 +95,7 @@ def link_of(model: Any) -> str:
 
 
 def initial_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """An initial estimator fitted on float32 rows answers in float32 arithmetic: its own error, eps32 for eps64."""
+    """The error bound of an initial estimator fitted on float32 rows: its own, with eps32 in place of eps64."""
     if isinstance(model.init_, str) or type(model.init_).__name__ in CONSTANT:
         return 0.0
     if type(model.init_).__name__ in AVERAGES:
@@ -105,7 +105,7 @@ def initial_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
 
 @EMITTERS.error_bound("GradientBoostingRegressor", "GradientBoostingClassifier")
 def boosting_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """The sum of leaves leaves its node as float32: eps32 * sum of the largest leaves, carried through the link."""
+    """The rounding of the sum of leaves to float32: eps32 * sum of the largest leaves, carried through the link."""
     trees = trees_of(model)
     lost = EPS32 * largest_leaves(trees, model.n_trees_per_iteration_).reshape(1, -1) + initial_error_bound(
         bounds, model, rows

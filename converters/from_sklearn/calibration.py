@@ -78,7 +78,7 @@ def _tempered(g: Emission, fold: Any, scores: Scores) -> str:
 
 @EMITTERS.error_bound("CalibratedClassifierCV")
 def calibrated_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """What a calibrator makes of its response moved by a few units in the last place of float64."""
+    """The change of a calibrator's output when its input changes by a few units in the last place of float64."""
     lost = [_fold_error_bound(bounds, fold, rows) for fold in model.calibrated_classifiers_]
     return np.mean(lost, axis=0) + 8 * EPS64
 

@@ -71,7 +71,7 @@ def search_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
 
 @EMITTERS.transformer("ColumnTransformer")
 def column_transformer(g: Emission, model: Any, value: Value) -> Value:
-    """The transformers' outputs side by side, in the order that scikit-learn stacks them."""
+    """The transformers' outputs concatenated, in scikit-learn's order."""
     parts: list[Any] = []
     weights = model.transformer_weights or {}
     for name, step, _ in model.transformers_:
@@ -85,7 +85,7 @@ def column_transformer(g: Emission, model: Any, value: Value) -> Value:
 
 
 def _names_out(model: Any, parts: list[Any]) -> list[str]:
-    """Column names matter only to a step behind that selects by name: with `set_output`."""
+    """The column names, which only a later step needs that selects by name (`set_output`)."""
     width = sum(len(part.origins) for part in parts)
     try:
         names = list(model.get_feature_names_out())
@@ -128,7 +128,7 @@ def _inverse(g: Emission, model: Any, made: str) -> str:
 
 @EMITTERS.error_bound("TransformedTargetRegressor")
 def transformed_target_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """The regressor's own error carried through the inverse: how far moving its output that far moves the result."""
+    """The regressor's own error carried through the inverse transform of its output."""
     made = np.asarray(model.regressor_.predict(rows), np.float64).reshape(len(rows), -1)
     lost = bounds.of(model.regressor_, rows) + 4 * EPS64 * np.abs(made)
     undone = [model.transformer_.inverse_transform(made + sign * lost) for sign in (-1, 0, 1)]

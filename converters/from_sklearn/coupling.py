@@ -1,4 +1,4 @@
-"""libsvm's probabilities of classes from those of pairs (Wu, Lin and Weng 2004, method 2), stopping where it stops."""
+"""libsvm's class probabilities from those of pairs (Wu, Lin and Weng 2004, method 2), with its stopping criterion."""
 
 import numpy as np
 import onnx

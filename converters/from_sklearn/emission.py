@@ -19,7 +19,7 @@ from onnxpress.packages.errors import ConversionRefused
 Doubles = NDArray[np.float64]
 F = TypeVar("F")
 R = TypeVar("R")
-# A missing cell of text on the wire: a BYTES element cannot be None.
+# What clients send for a missing cell of text: a BYTES element cannot be None.
 MISSING_TEXT = ""
 # The range of the search for thresholds: plus and minus this.
 EDGE = 1e300
@@ -27,7 +27,7 @@ EDGE = 1e300
 
 @dataclass(frozen=True)
 class Origin:
-    """The client's column that a number comes from, and how: `forward` is monotone in float64."""
+    """The client's column that a number is computed from; `forward` computes it and is monotone in float64."""
 
     column: str
     tensor: str  # the column itself, DOUBLE [rows, 1]; empty for text
@@ -36,7 +36,7 @@ class Origin:
     exact: bool = True
 
     def then(self, step: Callable[[Doubles], Doubles], *, exact: bool = True) -> "Origin":
-        """The same origin with one more step behind it."""
+        """The same origin followed by one more step."""
         before = self.forward
         return Origin(self.column, self.tensor, lambda values: step(before(values)), self.exact and exact)
 
@@ -86,10 +86,10 @@ ErrorBound = Callable[["ErrorBounds", Any, Any], Any]
 
 
 class Registry:
-    """Which function emits which scikit-learn estimator, by exact class name.
+    """The emitters of scikit-learn's estimators, by exact class name.
 
-    A subclass defined elsewhere is not its parent: its `predict` may differ, so it is refused by name. Each module of
-    this folder fills a registry of its own; `family.py` includes all of them in one.
+    Subclasses defined elsewhere are refused, since their `predict` may differ. Each module of this folder fills its own
+    registry; `family.py` merges them.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Registry:
         self.without_checks: set[str] = set()
 
     def transformer(self, *names: str, keeps_sparse: bool = False) -> Callable[[Transform], Transform]:
-        """Registers the emitter of transformers; `keeps_sparse`: given a sparse matrix they return one."""
+        """Registers the emitter of transformers; `keeps_sparse`: for a sparse matrix they return a sparse one."""
         self.keeping_sparse.update(names if keeps_sparse else ())
         return _registrar(self.transformers, names)
 
@@ -162,7 +162,7 @@ class Readings:
 
 
 class ErrorBounds:
-    """How far float arithmetic may move the outputs of the steps of one model."""
+    """Bounds of the error that float arithmetic adds to the outputs of the steps of one model."""
 
     def __init__(self, registry: Registry, readings: Readings | None = None) -> None:
         self._registry = registry
@@ -227,7 +227,7 @@ class Emission(Graph):
         return self.concat(part.tensor for part in value.parts)
 
     def take(self, value: Value, columns: Sequence[int]) -> Value:
-        """Some columns of a value, in the order asked for."""
+        """Some columns of a value, in the given order."""
         places = [(part, index) for part in value.parts for index in range(len(part.origins))]
         wanted = [places[column] for column in columns]
         parts: list[Part] = []
@@ -254,7 +254,7 @@ class Emission(Graph):
         *,
         exact: bool = True,
     ) -> Value:
-        """`tensor`, each of whose columns comes from the same column of `value` by the monotone `step(column)`."""
+        """`tensor` as a value, each column of which is the monotone `step(column)` of the same column of `value`."""
         origins: list[Origin | None] = []
         for column, origin in enumerate(value.origins):
             function = step(column)
@@ -262,7 +262,7 @@ class Emission(Graph):
         return Value((Part(tensor, tuple(origins)),), value.names, value.sparse)
 
     def opaque(self, tensor: str, width: int) -> Value:
-        """`tensor` [rows, width], whose columns no longer belong to one column of the client's."""
+        """`tensor` [rows, width] as a value whose columns do not depend on a single column of the client's."""
         return Value((Part(tensor, (None,) * width),))
 
     def split(self, origin: Origin | None, thresholds: Doubles) -> None:
@@ -330,7 +330,7 @@ class Emission(Graph):
 def carried_back(origin: Origin, thresholds: Doubles) -> Doubles:
     """The largest x with forward(x) <= threshold (smallest, where forward falls), by bisection over all doubles.
 
-    Infinite where no x, or every x, is below. Where forward returns NaN, left of its domain, x counts as below.
+    Infinite if no x, or every x, is below. If forward returns NaN, left of its domain, x counts as below.
     """
     low, high = (np.full(len(thresholds), _ordered(np.array([edge]))[0]) for edge in (-EDGE, EDGE))
     with np.errstate(all="ignore"):

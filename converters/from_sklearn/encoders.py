@@ -1,7 +1,7 @@
-"""Encoders of categories: a cell becomes its place in the list of known categories, the place a row of a table.
+"""Encoders of categories: a cell is mapped to its index in the list of known categories, and that to a row of a table.
 
-The table is not derived from the estimator's options (drop, min_frequency, handle_unknown, ...): the fitted estimator
-itself is asked what it makes of each known category and of one that it does not know. What it refuses is a row of NaN.
+The table is not derived from the estimator's options (drop, min_frequency, handle_unknown, ...): it holds the fitted
+estimator's outputs for each known category and for an unknown one. Categories that it refuses have a row of NaN.
 """
 
 import warnings
@@ -36,13 +36,13 @@ def ordinal(g: Emission, model: Any, value: Value) -> Value:
 
 @EMITTERS.transformer("TargetEncoder")
 def target(g: Emission, model: Any, value: Value) -> Value:
-    """Several classes: the outputs of one column stand together, one for each class."""
+    """With several classes the outputs of one column are adjacent, one for each class."""
     width = len(model.classes_) if model.target_type_ == "multiclass" else 1
     return tabulated(g, model, value, lambda index: slice(index * width, (index + 1) * width))
 
 
 def tabulated(g: Emission, model: Any, value: Value, place: Callable[[int], slice]) -> Value:
-    """Every column through its table; `place(column)` is where its outputs stand in the estimator's own output."""
+    """Every column mapped by its table; `place(column)` is where its outputs are in the estimator's own output."""
     parts = []
     tables = _tables(model, place)
     for index, categories in enumerate(model.categories_):
@@ -57,7 +57,7 @@ def tabulated(g: Emission, model: Any, value: Value, place: Callable[[int], slic
 
 
 def coded(g: Emission, part: Part, categories: Sequence[Any]) -> str:
-    """INT64 [rows] of a column [rows, 1]: the place of its cell in `categories`, or their number when it is unknown."""
+    """INT64 [rows] of a column [rows, 1]: the index of its cell in `categories`, or their number if it is unknown."""
     origin = part.origins[0]
     g.known(origin, [category for category in categories if not is_missing(category)])
     missing = [place for place, category in enumerate(categories) if is_missing(category)]
@@ -95,7 +95,7 @@ def _text_code(g: Emission, tensor: str, categories: Sequence[Any], missing: Seq
 def _number_code(g: Emission, tensor: str, categories: Sequence[Any]) -> str:
     if any(isinstance(category, str) for category in categories):
         raise g.refused(
-            "it was trained on text and is given numbers: bring the sample with the text of the training rows"
+            "it was trained on text, and the sample has numbers: give a sample with the text of the training rows"
         )
     count = len(categories)
     numbers = np.array([np.nan if is_missing(category) else float(category) for category in categories])
@@ -109,7 +109,7 @@ def _number_code(g: Emission, tensor: str, categories: Sequence[Any]) -> str:
 
 
 def _tables(model: Any, place: Callable[[int], slice]) -> list[Doubles]:
-    """For each column [categories + 1, outputs]: what the estimator makes of each category, the unknown one last."""
+    """For each column [categories + 1, outputs]: the estimator's outputs for each category, the unknown one last."""
     first = [categories[0] for categories in model.categories_]
     known: list[list[Any]] = []
     unknown: list[list[Any]] = []

@@ -21,7 +21,7 @@ EMITTERS = Registry()
 
 
 def weighted(g: Emission, tensors: list[str], weights: Any) -> str:
-    """Sum of weight * tensor, one after another; no weights: the plain sum."""
+    """The sum of weight * tensor in order; without weights the plain sum."""
     scaled = tensors
     if weights is not None:
         scaled = [g.add("Mul", tensor, g.double(float(w))) for tensor, w in zip(tensors, weights, strict=True)]
@@ -135,7 +135,7 @@ def _response(g: Emission, estimator: Any, value: Value, name: str, method: str)
 
 @EMITTERS.error_bound("StackingClassifier", "StackingRegressor")
 def stacking_error_bound(bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """The last one's own error; boosters below it answer in float32, which a linear model passes on by its weights."""
+    """The final estimator's own error; a linear one passes on the float32 error of boosters below it by its weights."""
     said = model.transform(rows)
     lost = np.zeros((rows.shape[0], 1)) + bounds.of(model.final_estimator_, said)
     beneath = np.sum([np.max(bounds.of_boosters(estimator, rows)) for estimator in model.estimators_])

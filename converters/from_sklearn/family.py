@@ -109,7 +109,7 @@ class SklearnFamily:
     name = "sklearn"
 
     def claims(self, model: object) -> bool:
-        """Every estimator in scikit-learn's sense; those of the boosters' own wrappers are claimed before."""
+        """Every estimator in scikit-learn's sense; the boosters' own wrappers are claimed by their families before."""
         base = sys.modules.get("sklearn.base")
         return base is not None and isinstance(model, base.BaseEstimator)
 
@@ -120,7 +120,7 @@ class SklearnFamily:
         if names is None and width is not None and width != frame.shape[1]:
             raise ConversionRefused(
                 f"the sample has {frame.shape[1]} columns, the model was trained on {width} without names: "
-                f"bring exactly its training columns, without the target"
+                f"give exactly its training columns, without the target"
             )
         found, columns = samples.columns(frame, layout)
         markers = {name: mark for name in map(str, frame.columns) if (mark := _missing_marker(frame[name])) is not ...}
@@ -132,7 +132,7 @@ class SklearnFamily:
 
 @dataclass(frozen=True)
 class Learned:
-    """What is collected while a model is emitted, besides its graph; keys are column names."""
+    """The data collected while a model is emitted, besides its graph; keys are column names."""
 
     splits: dict[str, Doubles]
     categories: dict[str, tuple[Any, ...]]
@@ -151,7 +151,7 @@ class SklearnModel:
 
     @cached_property
     def _emitted(self) -> tuple[Emission, Scores]:
-        """The graph up to the model's outputs; a regressor's prediction stands in `probabilities`."""
+        """The graph up to the model's outputs; a regressor's prediction is in `probabilities`."""
         g = Emission(REGISTRY, self.missing_markers, self.readings)
         value = client_columns(g, self.schema)
         if self.schema.task == Task.CLASSIFIER:
@@ -213,7 +213,7 @@ class SklearnModel:
         return self._learned.categories
 
     def targets(self, frame: pd.DataFrame) -> int:
-        """Columns of `prediction`; where the model has no such attribute, those of its output on a row of `frame`."""
+        """Columns of `prediction`; if the model has no such attribute, those of its output on a row of `frame`."""
         if is_regressor(self.model) and hasattr(self.model, "n_outputs_"):
             return int(self.model.n_outputs_)
         failure: Exception = ValueError("no rows")
@@ -227,7 +227,7 @@ class SklearnModel:
                 failure = raised
         raise ConversionRefused(
             f"the model answers none of the first {PROBES} rows of the sample: {failure}. "
-            f"Bring rows like those of training"
+            f"Give rows like those of the training"
         )
 
     def _original_rows(self, rows: pd.DataFrame) -> Any:
@@ -257,8 +257,8 @@ class SklearnModel:
 FAMILY = SklearnFamily()
 
 
-# ONNX Runtime computes small batches, and the tail of large ones, by other code than the rest: there NaN has another
-# sign, and outputs must have the same bits in every batch.
+# ONNX Runtime computes small batches, and the tail of large ones, by different code, in which NaN has another sign;
+# outputs must have the same bits in every batch.
 UNEVEN = {"Exp", "Log", "Tanh", "Pow"}
 
 
@@ -334,7 +334,7 @@ def last_step(model: Any, given: Any) -> tuple[Any, Any]:
 
 
 def _original(model: Any, given: Any) -> Any:
-    """What a regressor predicts or a transformer makes: [rows, targets]."""
+    """A regressor's predictions or a transformer's output: [rows, targets]."""
     made = model.predict(given) if hasattr(model, "predict") else model.transform(given)
     return dense(made).reshape(given.shape[0], -1)
 

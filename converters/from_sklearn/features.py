@@ -1,4 +1,4 @@
-"""Features made of several others, and some chosen of many: polynomials, norms, projections, selections."""
+"""Transformers that combine or select features: polynomials, norms, projections, selections."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from onnxpress.converters.from_sklearn.steps import row_sum
 
 EMITTERS = Registry()
 
-# Given a sparse matrix these return one; the others are supported on dense rows only.
+# These return a sparse matrix for a sparse matrix; the others are supported on dense rows only.
 SPARSE_SELECTORS = ("SelectKBest", "SelectPercentile", "SelectFromModel", "VarianceThreshold")
 SELECTORS = (
     "SelectFpr",

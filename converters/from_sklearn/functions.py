@@ -18,7 +18,7 @@ Emit = Callable[[Emission, str], str]
 
 
 def log1p(g: Emission, x: str) -> str:
-    """Kahan's log(1 + x): as good as the library's for small x, where adding 1 first would lose digits."""
+    """Kahan's log(1 + x): as accurate as the library's for small x, where adding 1 first would lose digits."""
     one = g.double(1.0)
     raised = g.add("Add", one, x)
     good = g.add("Mul", g.add("Log", raised), g.add("Div", x, g.add("Sub", raised, one)))
@@ -37,7 +37,7 @@ def expm1(g: Emission, x: str) -> str:
 
 
 def operator(name: str) -> Emit:
-    """A function that ONNX has under a name of its own."""
+    """A function that is an ONNX operator."""
     return lambda g, x: g.add(name, x)
 
 
@@ -95,7 +95,7 @@ def function(g: Emission, model: Any, value: Value) -> Value:
 
 
 def called(g: Emission, function: Any, arguments: Any, tensor: str) -> str:
-    """A function of numpy's, or None, applied to each cell; any other is refused."""
+    """One of numpy's functions, or None, applied to each cell; any other is refused."""
     if function is None:
         return tensor
     known = FUNCTIONS.get(function) if callable(function) and getattr(function, "__hash__", None) else None

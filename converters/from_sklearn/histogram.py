@@ -22,7 +22,7 @@ BITS = 32
 
 
 def trees_of(model: Any) -> list[Tree]:
-    """Round by round, a tree for each class; splits on categories still point at the category's own column."""
+    """The trees round by round, one for each class; splits on categories refer to the category's own column."""
     trees = []
     for stage in model._predictors:  # noqa: SLF001 -- the only place of the trees
         for target, predictor in enumerate(stage):
@@ -113,7 +113,7 @@ def link_of(model: Any) -> str:
 
 @EMITTERS.error_bound("HistGradientBoostingRegressor", "HistGradientBoostingClassifier")
 def histogram_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """The sum of leaves leaves its node as float32: eps32 * sum of the largest leaves, carried through the link."""
+    """The rounding of the sum of leaves to float32: eps32 * sum of the largest leaves, carried through the link."""
     outputs = model.n_trees_per_iteration_
     lost = EPS32 * largest_leaves(trees_of(model), outputs).reshape(1, -1)
     margin = np.asarray(model._raw_predict(rows), np.float64)  # noqa: SLF001 -- regressors have no decision_function

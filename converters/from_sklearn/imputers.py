@@ -1,6 +1,6 @@
 """Missing cells: SimpleImputer and MissingIndicator, for numbers and for text.
 
-On the wire a missing text is the empty one.
+Clients send a missing text as the empty string.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""KNNImputer: a missing cell is the mean of the nearest training rows that have one, by the cells both rows have.
+"""KNNImputer: a missing cell is the mean of the nearest training rows that have it, by the cells both rows have.
 
-Where training rows are equally near, scikit-learn takes those that its own rounding happens to favour: whole numbers
-often tie, and the gate then refuses the model.
+If training rows are equally near, scikit-learn's choice depends on its own rounding. Whole numbers often tie, and the
+gate then refuses the model.
 """
 
 from typing import Any
@@ -48,7 +48,7 @@ def nearest(g: Emission, model: Any, value: Value) -> Value:
 
 
 def _squares(g: Emission, tensor: str, known: Any) -> str:
-    """Squared distances to every training row over shared cells, scaled to all; infinite where none is shared."""
+    """Squared distances to every training row over shared cells, scaled to all cells; infinite if none is shared."""
     absent = g.add("IsNaN", tensor)
     present = g.add("Unsqueeze", g.cast(g.add("Not", absent), DOUBLE), g.int64(1))
     filled = g.add("Unsqueeze", g.add("Where", absent, g.double(0.0), tensor), g.int64(1))
@@ -61,7 +61,7 @@ def _squares(g: Emission, tensor: str, known: Any) -> str:
 
 
 def _mean(g: Emission, model: Any, distance: str, cells: Any) -> str:
-    """The mean of a column over the nearest rows that have it, [rows, 1]; of all of them where no row is comparable."""
+    """The mean of a column over the nearest rows that have it, [rows, 1]; over all of them if none is comparable."""
     donors = np.flatnonzero(~np.isnan(cells))
     count = min(model.n_neighbors, len(donors))
     squares, places = g.add_many(

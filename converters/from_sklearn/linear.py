@@ -61,12 +61,12 @@ def product(g: Emission, value: Value, coefficients: Any, intercept: Any) -> str
 
 
 def winner_of(g: Emission, decision: str, outputs: int) -> str:
-    """The place of the label: the largest score, or whether the only one is above 0."""
+    """The index of the label: that of the largest score, or 1 where the only one is above 0."""
     return first_of_largest(g, decision) if outputs > 1 else first_of_two(g, decision)
 
 
 def product_error_bound(model: Any, rows: Any) -> Any:
-    """Sums of n products in another order: n * eps64 * sum |w x|, [rows, outputs]; fourfold for the steps before."""
+    """The error of n products summed in another order, n * eps64 * sum |w x|, and 3 times that for the steps before."""
     weights = np.atleast_2d(np.abs(dense(model.coef_)))
     magnitude = np.abs(dense(rows)) @ weights.T + np.abs(np.asarray(model.intercept_, np.float64)).reshape(1, -1)
     return 4 * (weights.shape[1] + 1) * EPS64 * magnitude
@@ -133,7 +133,7 @@ def logistic(g: Emission, model: Any, value: Value) -> Scores:
 
 @EMITTERS.error_bound(*LOGISTIC)
 def logistic_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """The link of margins that are right within `product_error_bound`."""
+    """The error of the link of margins that are exact within `product_error_bound`."""
     lost = product_error_bound(model, rows)
     decision = np.asarray(model.decision_function(rows), np.float64).reshape(lost.shape)
     return carried("LogitLink" if lost.shape[1] == 1 else "MultinomialLogit", decision, lost)
@@ -188,7 +188,7 @@ def sgd(g: Emission, model: Any, value: Value) -> Scores:
 
 @EMITTERS.error_bound("SGDClassifier")
 def sgd_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """Sigmoid and clipped margins have a slope of at most 1; dividing by a small sum of them magnifies."""
+    """Sigmoid and clipped margins have a slope of at most 1; dividing by a small sum of them enlarges the error."""
     lost = product_error_bound(model, rows)
     if model.loss not in ("log_loss", "modified_huber"):
         return tie_mask(np.asarray(model.decision_function(rows), np.float64), lost)

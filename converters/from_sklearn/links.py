@@ -1,4 +1,4 @@
-"""From margins to answers in float64, and how far a margin's error reaches through the link."""
+"""Links from margins to answers in float64, and the effect of a margin's error on the answer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from onnxpress.converters.from_sklearn.emission import Doubles, Emission
 
 
 def sigmoid(g: Emission, margin: str, scale: float = 1.0) -> str:
-    """1 / (1 + exp(-scale * margin)): the operator Sigmoid is good to five digits only in its tail."""
+    """1 / (1 + exp(-scale * margin)): in its tail the operator Sigmoid has five correct digits only."""
     negative = g.add("Neg", margin) if scale == 1.0 else g.add("Mul", margin, g.double(-scale))
     return g.add("Div", g.double(1.0), g.add("Add", g.double(1.0), g.add("Exp", negative)))
 
@@ -31,7 +31,7 @@ INVERSES: dict[str, tuple[Callable[[Emission, str], str], Callable[[Doubles], An
 
 
 def carried(link: str, margin: Doubles, lost: Doubles) -> Any:
-    """How far answers may be apart whose margins are `lost` apart; both [rows, outputs]."""
+    """How far answers may differ if their margins differ by up to `lost`; both [rows, outputs]."""
     apply = INVERSES[link][1]
     with np.errstate(all="ignore"):
         if link == "MultinomialLogit":  # each factor moves by e^lost, and so does their sum

@@ -66,7 +66,7 @@ def neighbors_classifier(g: Emission, model: Any, value: Value) -> Scores:
 
 @EMITTERS.error_bound("KNeighborsClassifier", "KNeighborsRegressor")
 def neighbors_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """Sums of k weights; where the last neighbour ties with the next, scikit-learn takes either by memory order."""
+    """The error of sums of k weights; any answer is accepted where the last neighbour ties with the next."""
     known = min(model.n_neighbors + 1, model.n_samples_fit_)
     distance, _ = model.kneighbors(rows, n_neighbors=known)
     scale = np.abs(np.asarray(model._y, np.float64)).max() if not hasattr(model, "classes_") else 1.0  # noqa: SLF001

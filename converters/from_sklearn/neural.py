@@ -58,7 +58,7 @@ def network_classifier(g: Emission, model: Any, value: Value) -> Scores:
 
 @EMITTERS.error_bound(*NETWORKS)
 def network_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """Each layer adds n * eps64 * sum |w x| and passes on what came in through |w|; no slope is above 1."""
+    """Each layer adds n * eps64 * sum |w x| and passes on its inputs' error through |w|; no slope is above 1."""
     signal, lost = np.abs(dense(rows)), 4 * EPS64 * np.abs(dense(rows))
     for weights, biases in zip(model.coefs_, model.intercepts_, strict=True):
         magnitude = signal @ np.abs(weights) + np.abs(biases)

@@ -1,4 +1,4 @@
-"""The inverse of the normal distribution in float64: algorithm AS 241 (Wichura 1988), good to 16 digits."""
+"""The inverse of the normal distribution in float64: algorithm AS 241 (Wichura 1988), accurate to 16 digits."""
 
 from collections.abc import Sequence
 

@@ -14,7 +14,7 @@ EMITTERS = Registry()
 
 @EMITTERS.classifier("IsolationForest")
 def isolation(g: Emission, model: Any, value: Value) -> Scores:
-    """The mean depth of the leaves, in float64: 1 where the score of normality is not below the forest's offset."""
+    """The mean depth of the leaves, in float64; the label is 1 where `score_samples` reaches the offset."""
     trees = []
     for index, (estimator, features) in enumerate(zip(model.estimators_, model.estimators_features_, strict=True)):
         depth = model._decision_path_lengths[index] + model._average_path_length_per_tree[index] - 1.0  # noqa: SLF001
@@ -39,7 +39,7 @@ def _path(rows: int) -> float:
 
 @EMITTERS.error_bound("IsolationForest")
 def isolation_error_bound(_bounds: ErrorBounds, model: Any, rows: Any) -> Any:
-    """Either label will do where a score is the offset within float64, as rows at the contamination quantile are."""
+    """1 (any label is accepted) where a score equals the offset within float64, as at the contamination quantile."""
     decision = np.asarray(model.decision_function(rows), np.float64).reshape(-1, 1)
     return (np.abs(decision) < 1e-13).astype(np.float64)
 

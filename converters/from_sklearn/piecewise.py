@@ -77,13 +77,13 @@ def interpolated(g: Emission, x: str, points: Any, heights: Any) -> str:
 
 
 def _first(points: Doubles, heights: Doubles) -> float:
-    """The value of numpy.interp at the first point: the height of the last one that equals it."""
+    """The value of numpy.interp at the first point: the height of the last point with the same x."""
     return float(heights[np.flatnonzero(points == points[0])[-1]])
 
 
 @EMITTERS.transformer("QuantileTransformer")
 def quantile(g: Emission, model: Any, value: Value) -> Value:
-    """The mean of an interpolation from the left and one from the right, so that repeated quantiles meet halfway."""
+    """The mean of an interpolation from the left and one from the right, for repeated quantiles."""
     parts = []
     for index, origin in enumerate(value.origins):
         quantiles = model.quantiles_[:, index]
@@ -106,7 +106,7 @@ def _quantiles(g: Emission, model: Any, x: str, quantiles: Doubles) -> str:
     edge = g.double(BOUNDS_THRESHOLD)
     made = g.add("Where", g.add("Greater", g.add("Add", x, edge), high), g.double(1.0), made)
     made = g.add("Where", g.add("Less", g.add("Sub", x, edge), low), g.double(0.0), made)
-    # scikit-learn keeps what comes out finite.
+    # scikit-learn clips the result to finite numbers.
     least, most = (float(norm.ppf(end)) for end in (BOUNDS_THRESHOLD - SPACING, 1 - (BOUNDS_THRESHOLD - SPACING)))
     return g.add("Min", g.add("Max", inverse_normal(g, made), g.double(least)), g.double(most))
 
@@ -132,5 +132,5 @@ def calibrated(g: Emission, model: Any, x: str) -> str:
 
 @EMITTERS.error_bound("IsotonicRegression")
 def isotonic_error_bound(_bounds: ErrorBounds, model: Any, _rows: Any) -> Any:
-    """Slope times distance, plus height, in float64: a few roundings of the largest height."""
+    """The error of slope times distance plus height in float64: a few roundings of the largest height."""
     return np.full((1, 1), 8 * np.finfo(np.float64).eps * np.abs(model.y_thresholds_).max())

@@ -1,4 +1,4 @@
-"""SplineTransformer: the basis splines of each column as one polynomial for each interval between knots."""
+"""SplineTransformer: the basis splines of each column as one polynomial in each interval between knots."""
 
 from typing import Any
 

@@ -41,7 +41,7 @@ def regress(g: Emission, model: Any, value: Value, name: str = "") -> str:
 
 
 def gives_probabilities(model: Any) -> bool:
-    """Whether a classifier has `predict_proba`; those without are answered with 1 for their label."""
+    """Whether a classifier has `predict_proba`; without it the compiled model gives probability 1 for the label."""
     return hasattr(model, "predict_proba")
 
 
@@ -92,7 +92,7 @@ def dense(array: Any) -> Any:
 
 
 def tie_mask(decision: Any, lost: Any) -> Any:
-    """[rows, 1]: 1, so that either label will do, in rows whose decision is a tie within `lost`; else 0.
+    """[rows, 1]: 1 (any label is accepted) in rows whose decision is a tie within `lost`; else 0.
 
     A tie means a single score [rows] within `lost` of 0, or the two largest of several within twice `lost`.
     """
@@ -118,7 +118,7 @@ LIBRARIES = {"sklearn", "xgboost", "lightgbm"}
 
 
 def _refusing(g: Emission, model: Any, value: Value, output: str) -> str:
-    """Adds 0 to the answers of rows that the model takes, NaN to those it raises an error for: NaN and infinity."""
+    """Adds NaN to the answers of rows with NaN or infinity, for which the model raises an error, and 0 to others."""
     if (
         type(model).__name__ in g.registry.without_checks
         or not type(model).__module__.startswith("sklearn.")
@@ -132,7 +132,7 @@ def _refusing(g: Emission, model: Any, value: Value, output: str) -> str:
 
 
 def whole_classes(classes: Any) -> tuple[int, ...] | tuple[str, ...]:
-    """`classes_` as what `label` answers: integers or text."""
+    """`classes_` in the datatype of `label`: integers or text."""
     values = np.asarray(classes)
     if values.ndim != 1 or (values.dtype == object and not all(isinstance(value, str) for value in values)):
         raise ConversionRefused("the classes are neither all text nor all integers: train with text or integer labels")

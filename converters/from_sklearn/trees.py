@@ -1,7 +1,7 @@
-"""Decision trees and what averages them: DecisionTree*, ExtraTree*, RandomForest*, ExtraTrees*.
+"""Decision trees and their averages: DecisionTree*, ExtraTree*, RandomForest*, ExtraTrees*.
 
-scikit-learn casts a row to float32 and compares it with float64 thresholds. The node here does the same: it compares
-doubles that hold float32 values with the thresholds as they are, so nothing is rounded and the branches are the same.
+scikit-learn casts a row to float32 and compares it with float64 thresholds. The ONNX node does the same: it compares
+doubles that hold float32 values with the unchanged thresholds, so all branches are the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,7 +74,7 @@ def summed(g: Emission, tensor: str, trees: Sequence[Tree], value: Value, seen: 
 def _untransformed(
     g: Emission, tensor: str, trees: Sequence[Tree], value: Value, seen: Seen
 ) -> tuple[str, Sequence[Tree]]:
-    """Trees that compare the client's own numbers where those pass a function that is not bitwise reproducible.
+    """Trees that compare the client's own numbers if a function before them is not bitwise reproducible.
 
     The graph's logarithm may differ from numpy's in its last bit, which can change a branch. So the thresholds are
     carried back through numpy's own function, and the column before it is compared with them.
@@ -97,9 +97,9 @@ def _untransformed(
 
 
 def numbered(g: Emission, tensor: str, trees: Sequence[Tree]) -> tuple[str, NDArray[np.int64]]:
-    """INT64 [rows, trees]: the number of the leaf that each row reaches in each tree, counted through all trees.
+    """INT64 [rows, trees]: the number of the leaf that each row reaches in each tree, counted over all trees.
 
-    Also the node of each of these leaves, tree after tree.
+    The second result is the node of each of these leaves, tree by tree.
     """
     marked, nodes, count = [], [], 0
     for number, tree in enumerate(trees):
@@ -172,7 +172,7 @@ def tree_regressor(g: Emission, model: Any, value: Value) -> str:
     *FORESTS, *TREES, "RandomForestRegressor", "ExtraTreesRegressor", "DecisionTreeRegressor", "ExtraTreeRegressor"
 )
 def forest_error_bound(_bounds: ErrorBounds, model: Any, _rows: Any) -> Any:
-    """The sum leaves the node as float32: half a unit in its last place of at most the sum of the largest leaves."""
+    """The rounding of the sum to float32: half a unit in the last place of at most the sum of the largest leaves."""
     models = getattr(model, "estimators_", [model])
     largest = np.sum([np.abs(leaves(tree)).max(axis=0) for tree in models], axis=0) / len(models)
     return EPS32 * largest.reshape(1, -1)

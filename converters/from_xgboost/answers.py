@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 def answer(model: Any, reading: Reading, schema: Schema, rows: pd.DataFrame) -> Answer:
-    """As `Subject.answer`; raises what XGBoost raises, and ValueError for a category never seen."""
+    """As `Subject.answer`; raises the errors of XGBoost, and ValueError for an unknown category."""
     frame = _frame(model, reading.booster, schema, rows)
     margins = _predict(model, frame, reading, margin=True).reshape(len(rows), -1).astype(np.float64)
     lost = np.broadcast_to(links.SUMMATION * _scale(reading.booster, rows), margins.shape)
@@ -30,7 +30,7 @@ def answer(model: Any, reading: Reading, schema: Schema, rows: pd.DataFrame) -> 
     probabilities, label = _classified(model, frame, reading)
     return Answer(
         {"label": label, "probabilities": probabilities},
-        # The complement of a small probability is rounded where it is large: near one.
+        # The complement of a small probability is near 1, where its rounding error is larger.
         {"probabilities": tolerance + links.EPSILON * np.abs(probabilities)},
     )
 
@@ -51,7 +51,7 @@ def _frame(model: Any, file: Booster, schema: Schema, rows: pd.DataFrame) -> Any
 
 
 def _categorical(column: Column, values: "pd.Series[Any]", codes: Codes) -> Any:
-    """Raises ValueError for a category never seen: XGBoost 3.4 does; older ones use the next category in sort order."""
+    """Raises ValueError for an unknown category, as XGBoost 3.4 does; older ones use the next one in sort order."""
     blank = codes.text and "" not in codes.categories
     absent = values.isna() | (values == "") if blank else values.isna()
     unseen = ~absent & ~values.isin(codes.categories)
@@ -95,7 +95,7 @@ def _classified(model: Any, frame: Any, reading: Reading) -> tuple[Floats, NDArr
 
 
 def _scale(file: Booster, rows: pd.DataFrame) -> Floats:
-    """The size of what is summed: per group [groups], or per row and group for a linear booster."""
+    """The scale of the summands: [groups], or [rows, groups] for a linear booster."""
     start = np.abs(file.intercepts)
     if file.linear is None:
         return start + largest_leaves(file.trees, file.groups)

@@ -1,8 +1,8 @@
 """XGBoost models: the graph is emitted from the booster's own saved JSON.
 
-Margins are the saved base score (as tree zero) plus float32 leaves tree by tree, which is XGBoost's own order: they
-come out bit for bit. Links follow as explicit nodes. Rows that XGBoost refuses (a category never seen; infinity in
-a linear booster) are answered with NaN.
+Margins are the saved base score (as the first tree) plus float32 leaves tree by tree, in XGBoost's own order, and equal
+XGBoost's bit for bit. Links follow as explicit nodes. Rows that XGBoost refuses (an unknown category; infinity in a
+linear booster) are answered with NaN.
 """
 
 import math
@@ -45,7 +45,7 @@ Floats = NDArray[np.float64]
 def emit(graph: Graph, reading: Reading, features: str, *, double: bool = False) -> Emitted:
     """Add the model of `reading` to `graph` behind `features` [rows, features] and return its outputs.
 
-    The features are what the model's own `predict` would be given, categories as codes; float64 ones (`double`) are
+    The features are those that the model's own `predict` takes, with categories as codes; float64 ones (`double`) are
     rounded to float32 first, as XGBoost does.
     """
     file = reading.booster
@@ -89,7 +89,7 @@ def _with_memberships(trees: list[Tree], file: Booster, places: list[int]) -> li
 
 
 def _add_linear(graph: Graph, file: Booster, features: str) -> str:
-    """X @ weights + bias, summed feature by feature: a reduction over the first axis has one order at any batch."""
+    """X @ weights + bias, summed feature by feature: a reduction over the first axis has one order for any batch."""
     assert file.linear is not None
     present = graph.add("Where", graph.add("IsNaN", features), graph.float32(0.0), features)
     turned = graph.add("Unsqueeze", graph.add("Transpose", present, perm=[1, 0]), graph.int64(2))
@@ -193,7 +193,7 @@ def _schema(model: Any, reading: Reading, sample: pd.DataFrame, layout: str) -> 
 
 
 def _accepting(column: Column, codes: Codes | None) -> Column:
-    """The column with the only values that XGBoost takes; missing text comes as the empty string."""
+    """The column with its accepted values, including the empty string for missing text."""
     if codes is None or column.datatype not in ("BYTES", "INT64"):
         return column
     known = tuple(str(category) for category in codes.categories)
@@ -210,12 +210,12 @@ def _mismatch(column: Column, *, known: bool, text: bool) -> str:
         return f"column {column.name!r} holds whole-number categories in the model: the sample has text"
     return (
         f"column {column.name!r} is text, and the booster stores no category names for it: it was trained on codes, "
-        "or by an XGBoost before 3.1. Bring a sample of codes, or train again"
+        "or by an XGBoost before 3.1. Give a sample of codes, or train again"
     )
 
 
 def _refuse(graph: Graph, features: str, codes: dict[int, Codes], answer: str) -> str:
-    """NaN in rows that hold a category never seen."""
+    """NaN in rows with an unknown category."""
     if not codes:
         return answer
     known = graph.columns(features, sorted(codes))

@@ -32,7 +32,7 @@ class CategorySplit:
 
 @dataclass(frozen=True)
 class Booster:
-    """A booster as its file describes it. A group is what one column of margins stands for: a class or a target."""
+    """A booster as its file describes it. A group is a column of margins: a class or a target."""
 
     version: tuple[int, ...]  # of the XGBoost that wrote the file
     objective: str
@@ -58,7 +58,7 @@ def read_booster(booster: Any, rounds: int | None = None) -> Booster:
     parameters = learner["learner_model_param"]
     objective = learner["objective"]["name"]
     gradient = learner["gradient_booster"]
-    # DART was a booster around gbtree; since 3.4 it is gbtree with weights.
+    # Before 3.4 DART was a booster that contained a gbtree; since then it is a gbtree with weights.
     drop: list[float] | None = gradient.get("weight_drop")
     if gradient["name"] == "dart":
         gradient = gradient["gbtree"]
@@ -135,7 +135,7 @@ def _tree(raw: dict[str, Any], group: int, weight: float) -> Tree:
 
 
 def _vector_leaves(raw: dict[str, Any], right: NDArray[np.int64], leaf: NDArray[np.bool_], targets: int) -> Floats:
-    """One row of leaf values per node: `leaf_weights`, found by a leaf's right child, or of old `base_weights`."""
+    """One row of leaf values for each node: `leaf_weights` by a leaf's right child, or `base_weights` in old files."""
     if "leaf_weights" not in raw:
         return _float32(raw["base_weights"]).reshape(-1, targets)
     table = _float32(raw["leaf_weights"]).reshape(-1, targets)
@@ -170,7 +170,7 @@ def _intercepts(base_score: str, objective: str, groups: int) -> Floats:
 
 
 def _linear_intercepts(booster: Any, features: int) -> Floats:
-    """What a row without any value gets, [groups].
+    """The margins of a row without any value, [groups].
 
     The file has one base score per class, of which XGBoost 3.2 adds the first to every class of a linear booster.
     """

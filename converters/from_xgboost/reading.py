@@ -1,4 +1,4 @@
-"""What an XGBoost estimator or Booster computes: its saved file, its link, its task, the rounds that it uses."""
+"""Reads an XGBoost estimator or Booster: its saved file, its link, its task, the rounds that it uses."""
 
 import json
 import sys
@@ -49,7 +49,7 @@ def _link(file: Booster) -> links.Link:
 
 @dataclass(frozen=True)
 class Reading:
-    """A booster's parsed file, with what the estimator object adds to it."""
+    """A booster's parsed file, with the settings of the estimator object."""
 
     booster: Booster
     task: "Task"
@@ -66,7 +66,7 @@ class Reading:
 
 
 def read(model: Any) -> Reading:
-    """What `model`, an estimator or a Booster, computes; raises ConversionRefused for what cannot be emitted."""
+    """Reads `model`, an estimator or a Booster; raises ConversionRefused if it cannot be emitted."""
     booster = booster_of(model)
     rounds = _rounds(model, booster)
     missing = float("nan") if is_raw(model) or model.missing is None else float(model.missing)
@@ -81,7 +81,7 @@ def is_raw(model: Any) -> bool:
 
 
 def _rounds(model: Any, booster: Any) -> int | None:
-    """The rounds that the model's own `predict` uses: a Booster all, an estimator those up to its best one."""
+    """The rounds that the model's own `predict` uses: all of a Booster, those up to the best one of an estimator."""
     if is_raw(model):
         # A file saved by an estimator is marked as such, and its predict stops at the best round.
         best = booster.attr("best_iteration") if booster.attr("scikit_learn") else None

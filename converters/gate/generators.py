@@ -55,7 +55,7 @@ def from_graph(
         count = len(ensemble.splits.feature)
         share = count if total <= SPLITS_MAX else max(1, SPLITS_MAX * count // total)
         chosen = random.choice(count, share, replace=False)
-        # What one ensemble leaves of the time is the next one's.
+        # Time that one ensemble does not use is left for the next.
         until = time.monotonic() + (started + SPLITS_SECONDS - time.monotonic()) / (len(found) - place)
         at, without, looked_up = plans(ensemble, probe, chosen, until)
         thresholds.append(at)

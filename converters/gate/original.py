@@ -27,7 +27,7 @@ class Original:
 
     subject: Subject
     refused: dict[str, int] = field(default_factory=dict)
-    # Kinds of rows that it refuses, as named in `Plan.kinds` -> the message of its error.
+    # Kinds of rows that it refuses, by their name in `Plan.kinds` -> the message of its error.
     refused_kinds: dict[str, str] = field(default_factory=dict)
 
     def answer(

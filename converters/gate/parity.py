@@ -237,7 +237,7 @@ def _as_listed(item: tuple[str, Findings]) -> int:
 
 
 def _refusal_notes(original: Original) -> list[str]:
-    """What the original refuses, kind by kind: the limits of the contract, for its users."""
+    """The rows that the original refuses, by kind, as notes for the users of the package."""
     columns: dict[str, list[str]] = {}
     for kind in original.refused_kinds:
         what, _, column = kind.rpartition(" in ")

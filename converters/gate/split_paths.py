@@ -1,7 +1,7 @@
-"""Rows that reach chosen splits: the path from the root is read from the graph and every value on it is set to fit.
+"""Rows that reach chosen splits: reads the path from the root in the graph and sets the values that satisfy it.
 
-A random row misses most splits of a deep tree. Here every split gets a base row that satisfies as much of its path as
-a row can, and the client's columns that the tree reads as they are get values that satisfy the rest.
+A random row misses most splits of a deep tree. Here every split gets the base row that satisfies most of its path, and
+the client columns that the tree reads unchanged, or through a linear map, get values that satisfy the rest.
 """
 
 import time
@@ -145,9 +145,9 @@ def _path(ensemble: EnsembleInput, split: int) -> SplitPath:
     while splits.parent[split] >= 0:
         branch, split = bool(splits.on_true[split]), int(splits.parent[split])
         place = int(splits.feature[split])
-        low, high, asked = found.get(place, (-np.inf, np.inf, []))
+        low, high, required = found.get(place, (-np.inf, np.inf, []))
         more = _bounds(str(splits.mode[split]), float(splits.threshold[split]), branch, ensemble.dtype)
-        found[place] = (max(low, more[0]), min(high, more[1]), [*asked, (split, branch)])
+        found[place] = (max(low, more[0]), min(high, more[1]), [*required, (split, branch)])
     return found
 
 
@@ -170,7 +170,7 @@ def _bounds(mode: str, threshold: float, branch: bool, dtype: type[np.floating])
 
 
 def _fitted(ensemble: EnsembleInput, path: SplitPath) -> tuple[int, list[tuple[int, float]] | None]:
-    """The base row that fits a path best, and the tensor values to set on it; None when no row can fit."""
+    """The base row that needs the fewest changes for a path, and the tensor values to set; None if no row can fit."""
     if any(low > high for low, high, _ in path.values()):
         return 0, None
     places = list(path)
@@ -185,7 +185,7 @@ def _fitted(ensemble: EnsembleInput, path: SplitPath) -> tuple[int, list[tuple[i
             tracks = ensemble.splits.missing_true
             fits[missing, index] = all(bool(tracks[split]) == branch for split, branch in path[place][2])
     settable = ensemble.column[places] >= 0
-    # What cannot be set must fit already; among those rows the one that needs the fewest changes.
+    # Values that cannot be set must fit already. Of the rows for which they do, take the one with the fewest changes.
     score = (fits[:, ~settable] * len(places) * 2).sum(axis=1) + fits[:, settable].sum(axis=1)
     start = int(np.argmax(score))
     changes = []

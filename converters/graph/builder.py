@@ -1,4 +1,4 @@
-"""A small builder of ONNX graphs: nodes in the order they are added, constants held once."""
+"""A small builder of ONNX graphs: nodes in the order in which they are added, equal constants once."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxpress.packages.datatypes import DATATYPES
 
-# Old enough that a fleet on an earlier runtime still loads the model, new enough for every operator we emit.
+# Old enough for earlier ONNX Runtimes to load the model, new enough for all operators that are emitted.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION = 9
 ML = "ai.onnx.ml"
@@ -86,7 +86,7 @@ class Graph:
         return self.add("Cast", tensor, to=element_type)
 
     def concat(self, tensors: Iterable[str]) -> str:
-        """The tensors side by side, [rows, all their columns]; one alone stays as it is."""
+        """The tensors concatenated, [rows, all their columns]; a single one is returned unchanged."""
         parts = list(tensors)
         return parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=1)
 

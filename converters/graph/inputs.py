@@ -16,9 +16,9 @@ from onnxpress.converters.graph.builder import DOUBLE, FLOAT, INT64, ML, Graph
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.protos.package_pb2 import Layout
 
-# Membership tables up to this size are kept as the numbers that trees read, larger ones as bytes, cast row by row.
+# Membership tables up to this size are stored as floats, which trees read; larger ones as bytes, cast for each row.
 TABLE_CELLS_MAX = 250_000
-# The code of a category that the training rows did not have, where the library refuses such rows.
+# The code of an unknown category, if the library refuses such rows.
 REFUSED = -1.0
 
 
@@ -35,9 +35,9 @@ class Codes:
 
 
 def refuse_ambiguous_blanks(frame: pd.DataFrame, codes: Mapping[int, Codes]) -> None:
-    """Raises ConversionRefused where the empty string is a category and values are missing too.
+    """Raises ConversionRefused if the empty string is a category of a column that also has missing values.
 
-    On the wire both are the empty string. `frame` holds the sample's columns in the model's order.
+    Clients send both as the empty string. `frame` holds the sample's columns in the model's order.
     """
     for index, known in codes.items():
         if "" in known.categories and frame.iloc[:, index].isna().any():
@@ -50,8 +50,8 @@ def refuse_ambiguous_blanks(frame: pd.DataFrame, codes: Mapping[int, Codes]) -> 
 def add_inputs(graph: Graph, schema: Schema, codes: Mapping[int, Codes], *, double: bool = False) -> str:
     """Declare the inputs of `schema` and return the features, float32 or float64 [rows, features].
 
-    Features in `codes` come as categories and leave as codes; missing text is the empty string, unless that is a
-    category itself, and leaves as NaN.
+    Features in `codes` are categories in the inputs and codes in the result. Missing text is the empty string, unless
+    that is a category itself, and NaN in the result.
     """
     kind = DOUBLE if double else FLOAT
     if schema.layout == Layout.MATRIX:
@@ -115,7 +115,7 @@ def _encode(graph: Graph, tensor: str, column: Column, codes: Codes) -> str:
     )
     if column.datatype not in ("FP32", "FP64"):
         return code
-    # A number that is not whole is no category; NaN is a missing one.
+    # A number that is not whole is an unknown category; NaN is a missing value.
     same = graph.add("Equal", graph.cast(whole, _element_type(column)), tensor)
     code = graph.add("Where", same, code, graph.float32(codes.unseen))
     return graph.add("Where", graph.add("IsNaN", tensor), graph.float32(float("nan")), code)
@@ -133,10 +133,10 @@ class CategorySet:
 def add_memberships(
     graph: Graph, features: str, sets: Sequence[CategorySet], *, double: bool = False, truncates: bool
 ) -> str:
-    """A column per set, which come sorted by feature: 1 where the row's code is in the set, else 0.
+    """One column for each set: 1 where the row's code is in the set, else 0. The sets must be sorted by feature.
 
-    A lookup per feature, so that load time and latency do not grow with the length of the sets. Codes are cut to
-    whole numbers; below zero they are in no set: with `truncates` those above -1 count as 0.
+    Each feature needs one lookup, so load time and latency do not grow with the length of the sets. Codes are truncated
+    to whole numbers. Those below zero are in no set; with `truncates` those above -1 count as 0.
     """
     kind = DOUBLE if double else FLOAT
     parts: list[str] = []
@@ -160,7 +160,7 @@ def add_memberships(
 
 
 def _table(sets: Sequence[CategorySet]) -> NDArray[np.uint8]:
-    """A row per code, one for codes in no set and one for a missing value; a column per set."""
+    """One row for each code, one for codes in no set and one for a missing value; one column for each set."""
     known = 1 + max((code for entry in sets for code in entry.codes), default=0)
     table = np.zeros((known + 2, len(sets)), np.uint8)
     for column, entry in enumerate(sets):

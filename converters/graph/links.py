@@ -11,9 +11,9 @@ from onnxpress.converters.graph.builder import DOUBLE, FLOAT, INT64, Graph
 
 Floats = NDArray[np.float64]
 EPSILON = float(np.finfo(np.float32).eps)
-# What one addition per tree can lose: leaves rounded to float32, and each partial sum.
+# Rounding error of one addition for each tree: leaves rounded to float32, and each partial sum.
 SUMMATION = 8 * EPSILON
-# Links are a handful of float32 operations, the last rounding included.
+# Rounding error of a link: a few float32 operations, including the last rounding.
 ROUNDING = 8 * EPSILON
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -33,13 +33,13 @@ class Link:
 
     emit: Callable[[Graph, str], str]
     apply: Callable[[Floats], Floats]
-    # How far answers move when margins move by up to `lost`: (answers, lost) -> moved. None: each answer depends
-    # on its own margin only and is monotone in it, so that the two ends bound the change.
+    # How far answers change when margins change by up to `lost`: (answers, lost) -> change. None: each answer is a
+    # monotone function of its own margin, so the answers at both ends bound the change.
     moved: Callable[[Floats, Floats], Floats] | None = None
-    transforms: bool = True  # False: answers are the margins themselves
+    transforms: bool = True  # False: the answers are the margins
 
     def tolerance(self, margins: Floats, lost: Floats) -> Floats:
-        """How far answers may be apart whose margins are `lost` apart; shapes of `margins`."""
+        """How far answers may differ if their margins differ by up to `lost`; both of the shape of `margins`."""
         with np.errstate(all="ignore"):
             exact = self.apply(margins)
             if self.moved is not None:
@@ -48,7 +48,7 @@ class Link:
                 ends = (np.abs(self.apply(margins + side * lost) - exact) for side in (1, -1))
                 moved = np.maximum(*ends)
             rounding = ROUNDING * np.abs(exact) + TINY
-        # Where a finite margin overflows, the compiled model overflows to the same infinity.
+        # If a finite margin overflows, the compiled model overflows to the same infinity.
         return np.where(np.isfinite(moved), moved, 0.0) + np.where(np.isfinite(rounding), rounding, 0.0)
 
 
@@ -100,7 +100,7 @@ def softplus(*, overflows: bool = False) -> Link:
         if overflows:
             above = graph.add("Greater", wide, graph.constant(np.array(EXPONENT_MAX)))
             total = graph.add("Where", above, graph.constant(np.array(np.inf)), total)
-        # One NaN for all: which of its bits Log sets depends on the batch.
+        # A constant NaN: the bits of the NaN that Log returns depend on the batch.
         total = graph.add("Where", graph.add("IsNaN", wide), graph.constant(np.array(np.nan)), total)
         return graph.cast(total, FLOAT)
 
@@ -116,7 +116,7 @@ def softmax() -> Link:
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
     def moved(answers: Floats, lost: Floats) -> Floats:
-        """Each factor moves by e^lost, and so does their sum."""
+        """Each factor changes by up to e^lost, and so does their sum."""
         return np.asarray(answers * np.expm1(2 * lost.max(axis=1, keepdims=True)))
 
     return Link(lambda graph, margin: graph.add("Softmax", margin, axis=1), apply, moved)
@@ -134,12 +134,12 @@ def ascending(groups: int) -> Link:
     return Link(emit, lambda margin: np.sort(margin, axis=1), moved)
 
 
-# Between neighbouring expectiles XGBoost keeps at least this much.
+# The least distance that XGBoost keeps between neighbouring expectiles.
 EXPECTILE_GAP = 1e-6
 
 
 def increments(groups: int) -> Link:
-    """The first margin, and then each time softplus of the next one more: expectiles that do not cross."""
+    """The first margin, then cumulative sums of the softplus of the others: expectiles that do not cross."""
     soft = softplus()
 
     def emit(graph: Graph, margin: str) -> str:

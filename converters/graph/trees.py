@@ -1,7 +1,7 @@
-"""Trees as tables, and the one ONNX node that walks all of them.
+"""Trees as tables, and the one ONNX node that evaluates all of them.
 
-ONNX Runtime adds the leaves of a row tree by tree, in the order of the table, in the threshold's type: a forest
-whose library sums float32 the same way gets the same bits.
+ONNX Runtime adds the leaves of a row tree by tree, in the order of the table, in the thresholds' type. A library that
+sums float32 in the same order gets the same bits.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ AT_MOST = "BRANCH_LEQ"
 class Tree:
     """One tree as arrays over its nodes, the root first. A leaf has left == right == -1.
 
-    `weights` has a row per node, of which only the leaves' count, and a column per target that the tree adds to:
-    `first_target`, and those after it.
+    `weights` has one row for each node, of which only the leaves' are used, and one column for each target that the
+    tree adds to: `first_target` and those after it.
     """
 
     feature: Integers
@@ -51,7 +51,7 @@ class Tree:
 
 
 def constant_tree(values: Sequence[float] | Floats) -> Tree:
-    """A tree that is one leaf: adds `values` to the first targets. Put first, it is what the sum starts from."""
+    """A tree that is a single leaf and adds `values` to the first targets; as the first tree it is the initial sum."""
     none = np.full(1, -1, np.int64)
     zero = np.zeros(1, np.int64)
     weights = np.asarray(values, np.float64).reshape(1, -1)
@@ -59,7 +59,7 @@ def constant_tree(values: Sequence[float] | Floats) -> Tree:
 
 
 def largest_leaves(trees: Sequence[Tree], targets: int) -> Floats:
-    """Per target the sum over trees of max|leaf|: the scale of what float32 summation can lose. [targets]."""
+    """For each target the sum over trees of max|leaf|: the scale of the float32 rounding error. [targets]."""
     scale = np.zeros(targets)
     for tree in trees:
         reached = tree.reachable()
@@ -88,7 +88,7 @@ def add_trees(
 ) -> str:
     """The sums of the trees' leaves, float32 [rows, targets], of a tensor [rows, features].
 
-    With `double` the tensor is float64: thresholds and leaves are too, and sums are rounded once, at the end.
+    With `double` the tensor, thresholds and leaves are float64, and sums are rounded once, at the end.
     """
     dtype: type[np.floating] = np.float64 if double else np.float32
     kept = [tree.reachable() for tree in trees]
@@ -143,7 +143,7 @@ class _Leaves:
 
 
 def _leaves(trees: Sequence[Tree], kept: Sequence[Integers], dtype: type[np.floating]) -> _Leaves:
-    """One entry per leaf and target, tree by tree."""
+    """One entry for each leaf and target, tree by tree."""
     tree_ids, node_ids, targets, weights = [], [], [], []
     for number, (tree, nodes) in enumerate(zip(trees, kept, strict=True)):
         places = np.flatnonzero(tree.leaf[nodes])

@@ -119,7 +119,7 @@ def test_extra_columns_of_the_sample_are_left_out() -> None:
     [
         (object(), {}, "is not a supported model"),
         (LinearRegression(), {}, "fitted|fit"),
-        (LinearRegression().fit(ROWS, ROWS[:, 0]), {"layout": "rows"}, "no layout 'rows'"),
+        (LinearRegression().fit(ROWS, ROWS[:, 0]), {"layout": "rows"}, "'rows' is not a layout"),
         (LinearRegression().fit(ROWS, ROWS[:, 0]), {"name": "a/b"}, "cannot be a model's name"),
     ],
 )
