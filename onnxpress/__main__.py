@@ -1,10 +1,10 @@
-"""The command `onnxpress`: finds the room that owns a subcommand and hands over.
+"""The command `onnxpress`: finds the room that owns a subcommand and runs it.
 
-Rooms are imported only when their command is asked for, so that a serving image needs none of the converters'
-dependencies, and a conversion none of the server's.
+Only the room of the requested command is imported, so that a serving image needs none of the converters' dependencies,
+and a conversion none of the server's.
 
-Where the reader of standard output or error has left (`onnxpress status | head -1`), a command ends without a word and
-with exit code 141, which is what a shell reports of a command that SIGPIPE ended.
+If the reader of standard output or error is gone (`onnxpress status | head -1`), a command ends without output and with
+exit code 141, as shells report for a command that SIGPIPE ended.
 """
 
 import importlib
@@ -43,7 +43,7 @@ READER_GONE = 141  # 128 + SIGPIPE
 
 
 class Rooms(click.Group):
-    """Lists commands from COMMANDS alone; only the room of the one that is asked for is imported."""
+    """Lists commands from COMMANDS alone; imports only the room of the requested one."""
 
     def __init__(self) -> None:
         listed = {name: click.Command(name, help=line) for name, (_, _, line) in COMMANDS.items()}
@@ -63,13 +63,13 @@ class Rooms(click.Group):
         try:
             return name, getattr(importlib.import_module(COMMANDS[name][0]), name), rest
         except ModuleNotFoundError:
-            if ctx.resilient_parsing:  # a shell completes: there is nothing to offer
+            if ctx.resilient_parsing:  # shell completion: there is nothing to offer
                 return None, None, rest
             raise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command, of `arguments` or of the process; the exit code. Nothing that a user did ends in a trace."""
+    """Runs one command, of `arguments` or of the process; returns the exit code. Users' errors print no traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = run(words)
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(words: list[str]) -> int:
-    """Hands over to the room of the command; the exit code."""
+    """Runs the command in its room and returns the exit code."""
     rooms = click.version_option(package_name=NAME, message="%(prog)s %(version)s")(Rooms())
     if instruction := os.environ.get(COMPLETE):
         from click.shell_completion import shell_complete
@@ -111,7 +111,7 @@ def run(words: list[str]) -> int:
 
 
 def _say(error: click.ClickException, words: list[str]) -> None:
-    """One line that begins with the command. Click spreads some of its own messages over several."""
+    """Prints one line that begins with the command. Some of click's own messages have several lines."""
     context = getattr(error, "ctx", None)
     message = error.format_message()
     if isinstance(error, click.UsageError):
@@ -120,20 +120,20 @@ def _say(error: click.ClickException, words: list[str]) -> None:
 
 
 def _is_extra(command: str, module: str) -> bool:
-    """Whether an extra would install what is missing; a hole in an installed room is a fault of ours."""
+    """Whether an extra would install the missing module; one that is missing in an installed room is our own fault."""
     room, extra, _ = COMMANDS[command]
     return bool(extra) and (not module.startswith("onnxpress.") or module == room.rpartition(".")[0])
 
 
 def _flush() -> None:
-    """What is left to write fails here, where it is handled, and not at the interpreter's exit."""
+    """Flushes here, where errors are handled, and not at the interpreter's exit."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
 
 
 def _silence() -> bool:
-    """Points every standard stream whose reader has left at the null device. False: none, so another pipe broke."""
+    """Redirects every standard stream whose reader is gone to the null device. False: none, so another pipe broke."""
     poll = select.poll()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:

@@ -1,1 +1,1 @@
-"""What every command shares: options and errors, the output for people and programs, the live line."""
+"""Shared by all commands: options and errors, output as text and JSON, the live line."""

@@ -1,4 +1,4 @@
-"""The live line: what is being done now, and for how long, at the bottom of a terminal."""
+"""The live line at the bottom of a terminal: the current activity and its duration."""
 
 import sys
 import threading
@@ -14,7 +14,7 @@ REFRESHES_PER_S = 8
 
 
 class LiveLine:
-    """One line on standard error. Where that is no terminal, `alive` is False and nothing is ever shown.
+    """One line on standard error. If that is not a terminal, `alive` is False and nothing is shown.
 
     Owns the terminal's last line from the first `show` until `clear`, under its lock: any thread may call.
     """
@@ -29,7 +29,7 @@ class LiveLine:
         return self._console is not None
 
     def show(self, text: str) -> None:
-        """Replaces the line; its clock starts again when the text is another."""
+        """Replaces the line; its clock restarts if the text changes."""
         with self._lock:
             if self._console is None:
                 return
@@ -45,13 +45,13 @@ class LiveLine:
             self._progress.add_task(text, total=None)
 
     def above(self, text: str) -> None:
-        """A line that stays, above the live one."""
+        """Prints a line above the live one; it stays."""
         with self._lock:
             if self._console is not None:
                 self._console.print(text, soft_wrap=True)
 
     def clear(self) -> None:
-        """Takes the line away, and gives the cursor back."""
+        """Removes the line and shows the cursor again."""
         with self._lock:
             if self._progress is not None:
                 self._progress.stop()
@@ -70,7 +70,7 @@ def _progress(console: Any) -> "Progress":
     from rich.text import Text
 
     class Description(ProgressColumn):
-        """The only column that gives way in a narrow terminal; its end is cut off, so that the line stays one line."""
+        """The only column that shrinks in a narrow terminal; its end is cut off, so that the line is not wrapped."""
 
         def render(self, task: Task) -> Text:
             return Text(task.description, no_wrap=True, overflow="ellipsis")

@@ -1,4 +1,4 @@
-"""What a command prints: a JSON object for programs, a table on a terminal, stable lines everywhere else."""
+"""The output of commands: a JSON object for programs, a table on a terminal, stable lines elsewhere."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ FOLDED_MIN = 16  # what the last column of a table needs to be read
 
 
 def print_json(schema: str, facts: Mapping[str, Any]) -> None:
-    """One object; `schema` names its shape and the shape's version, such as onnxpress.status/v1."""
+    """Prints one object; `schema` names its shape and the shape's version, such as onnxpress.status/v1."""
     click.echo(json.dumps({"schema": f"onnxpress.{schema}", **facts}, indent=2))
 
 
@@ -51,7 +51,7 @@ def _snake(name: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text of others on one line: what would move the cursor or recolour the terminal is escaped."""
+    """External text on one line: control characters, which could move the cursor or change colours, are escaped."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
@@ -79,9 +79,9 @@ def _grid(pairs: Iterable[tuple[str, str]]) -> "Table":
 def print_table(
     console: "Console", columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], title: str = ""
 ) -> None:
-    """Rows of a style and their cells, no wider than the terminal: only the last column is folded.
+    """Prints rows of a style and cells, no wider than the terminal: only the last column is folded.
 
-    Where that leaves too little room for it, each row is a block of lines, one for each cell that has a label.
+    If that leaves too little room for it, each row is a block of lines, one for each cell that has a label.
     """
     from rich import box
     from rich.cells import cell_len
@@ -106,9 +106,9 @@ def print_table(
 
 
 def terminal(stream: TextIO) -> "Console | None":
-    """The terminal behind `stream`; None for a file or a pipe, and where rich is not installed.
+    """The terminal of `stream`; None for a file or a pipe, or if rich is not installed.
 
-    Rich looks for NO_COLOR, TERM and the terminal's width. Nothing printed is markup: names are other people's text.
+    Rich reads NO_COLOR, TERM and the terminal's width. Markup is off, since names are external text.
     """
     if not stream.isatty() or importlib.util.find_spec("rich") is None:
         return None
