@@ -1,4 +1,4 @@
-"""Running a family's compiled model directly, without `convert` and its gate."""
+"""Runs a family's compiled model directly, without `convert` and its gate."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def run(graph: Graph, **feeds: NDArray[Any]) -> Answers:
 
 
 def differs_by_batch(graph: Graph, rows: NDArray[Any]) -> list[int]:
-    """The batch sizes at which any bit of `output` is another than in one run of all rows."""
+    """The batch sizes at which any bit of `output` differs from that in one run of all rows."""
     session = Session(graph.model().SerializeToString())
     whole = session.run({"input": rows})["output"]
 
@@ -48,12 +48,12 @@ def differs_by_batch(graph: Graph, rows: NDArray[Any]) -> list[int]:
 
 
 def around(values: Any) -> NDArray[np.float32]:
-    """Float32 values at each of `values`, just above and just below."""
+    """The float32 values at each of `values`, just above and just below."""
     at = np.asarray(values, np.float64).astype(np.float32)
     return np.concatenate([at, np.nextafter(at, np.float32(np.inf)), np.nextafter(at, np.float32(-np.inf))])
 
 
 def one_column_moves(base: pd.DataFrame, column: str, values: NDArray[Any]) -> pd.DataFrame:
-    """Rows of `base`, in turn, with `column` set to each value."""
+    """Rows of `base`, cycled, with `column` set to each of the values."""
     picked = base.iloc[np.arange(len(values)) % len(base)].reset_index(drop=True)
     return picked.assign(**{column: values})

@@ -1,4 +1,4 @@
-"""Ten faults planted in right graphs, and two more: each is a small edit of the ONNX that a converter could make."""
+"""Twelve faults planted in correct graphs: each is a small edit of the ONNX that a converter could make."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,7 +120,7 @@ def tie_to_the_last(model: onnx.ModelProto) -> None:
 
 
 def then(model: onnx.ModelProto, output: str, nodes: Callable[[str, str], list[onnx.NodeProto]]) -> None:
-    """Puts nodes between what made an output and the output."""
+    """Inserts nodes between an output and the node that computes it."""
     for node in model.graph.node:
         node.output[:] = [f"{name}_before" if name == output else name for name in node.output]
     model.graph.node.extend(nodes(f"{output}_before", output))
@@ -132,7 +132,7 @@ def not_normalised(model: onnx.ModelProto) -> None:
 
 
 def batch_seen(model: onnx.ModelProto) -> None:
-    """Adds a whisper of the batch's largest answer: within any tolerance, and different bits in every batch."""
+    """Adds a little of the batch's largest answer: within any tolerance, and different bits in every batch."""
     model.graph.initializer.append(numpy_helper.from_array(np.float32([1e-7]), "whisper"))
     model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "rows"))
     nodes = [
@@ -144,7 +144,7 @@ def batch_seen(model: onnx.ModelProto) -> None:
 
 
 def any_width_taken(model: onnx.ModelProto) -> None:
-    """Takes the first columns of whatever comes."""
+    """Uses the first columns of an input of any width."""
     for node in model.graph.node:
         node.input[:] = ["narrow" if name == "input" else name for name in node.input]
     model.graph.initializer.append(numpy_helper.from_array(np.arange(4), "four"))

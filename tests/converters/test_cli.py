@@ -1,4 +1,4 @@
-"""`onnxpress convert` as a person and a pipeline use it."""
+"""`onnxpress convert` on a terminal and in a pipe."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def arguments(folder: Path, *more: str) -> list[str]:
 
 
 def test_converts_and_ends_with_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit 0, a package on disk, the table on stdout, and nothing on a stderr that is no terminal."""
+    """Exit code 0, a package on disk, the table on stdout, and nothing on a stderr that is not a terminal."""
     assert main(arguments(folder)) == 0
     said = capsys.readouterr()
     manifest = json.loads((folder / "models" / "churn" / "1" / "manifest.json").read_text())
@@ -56,7 +56,7 @@ def test_converts_and_ends_with_a_table(folder: Path, capsys: pytest.CaptureFixt
     ],
 )
 def test_wrong_usage_exits_with_2(folder: Path, more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Unknown flags and values are usage errors: one line that names the flag."""
+    """Unknown flags and values are usage errors of one line that names the flag."""
     assert main(arguments(folder, *more)) == 2
     said = capsys.readouterr().err
     assert said.startswith("onnxpress convert: ")
@@ -65,15 +65,15 @@ def test_wrong_usage_exits_with_2(folder: Path, more: list[str], capsys: pytest.
 
 
 @pytest.mark.parametrize("gone", ["model.ubj", "rows.csv"])
-def test_files_that_are_not_there_exit_with_2(folder: Path, gone: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The one line names the file."""
+def test_missing_files_exit_with_2(folder: Path, gone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error is one line that names the file."""
     (folder / gone).unlink()
     assert main(arguments(folder)) == 2
     assert f"{gone}: no such file" in capsys.readouterr().err
 
 
 def test_refusals_exit_with_3_and_write_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A sample that lacks a feature: the reason in one line, no version written."""
+    """A sample that lacks a feature is refused with the reason in one line, and no version is written."""
     ROWS[["alter"]].to_csv(folder / "rows.csv", index=False)
     assert main(arguments(folder)) == 3
     refusal = [line for line in capsys.readouterr().err.splitlines() if "refused" in line]
@@ -83,7 +83,7 @@ def test_refusals_exit_with_3_and_write_nothing(folder: Path, capsys: pytest.Cap
 
 
 def test_an_existing_version_exits_with_3(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Versions never change."""
+    """An existing version is refused, since versions are immutable."""
     assert main(arguments(folder, "--version", "4")) == 0
     assert main(arguments(folder, "--version", "4")) == 3
     assert "version 4 of churn exists already" in capsys.readouterr().err
@@ -131,7 +131,7 @@ def test_a_terminal_shows_each_step(folder: Path) -> None:
 
 
 def test_a_narrow_terminal_shows_generator_rows_and_time(folder: Path) -> None:
-    """What is cut off is the generator's description."""
+    """Only the generator's description is cut off."""
     shown = on_terminal([sys.executable, "-m", "onnxpress", *arguments(folder)], columns=40)
     assert shown.code == 0
     assert re.search(r"R  80 of 80 rows, \d\.\d s: .*… 0:00:00", shown.text)
@@ -183,7 +183,7 @@ def test_opens_no_connection_and_writes_nothing_but_the_package(folder: Path) ->
 
 
 def test_the_child_s_hook_would_see_a_connection() -> None:
-    """The check above can fail: a socket and a file are noted by the same hook."""
+    """The hook of the test above records a socket and a file."""
     script = CHILD.replace("from onnxpress.__main__ import main", "main = lambda argv: 0").replace(
         "code = main(sys.argv[1:])",
         "import socket; s = socket.socket(); s.connect_ex(('127.0.0.1', 9)); code = 0; open(os.devnull, 'w').close()",
@@ -195,8 +195,8 @@ def test_the_child_s_hook_would_see_a_connection() -> None:
     assert "NOTED write" in child.stderr
 
 
-def test_models_that_no_copy_can_equal_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A classifier that answers at random is refused with a reason, from a pickle that is vouched for."""
+def test_models_that_answer_at_random_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A classifier with random answers, from a trusted pickle, is refused with a reason."""
     import joblib
 
     model = DummyClassifier(strategy="uniform").fit(ROWS, np.arange(80) % 2)

@@ -1,4 +1,4 @@
-"""convert(): from a model and rows to a package that says what it is."""
+"""convert(): from a model and rows to a package with its manifest."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def people(rows: int = 150) -> pd.DataFrame:
 
 
 def test_the_manifest_of_a_matrix() -> None:
-    """One FP32 input, the outputs of a classifier, opsets, sizes and libraries."""
+    """The manifest has one FP32 input, the outputs of a classifier, opsets, sizes and libraries."""
     model = XGBClassifier(n_estimators=4).fit(ROWS, (ROWS[:, 0] > 0).astype(int))
     manifest = convert(model, ROWS, name="churn", digest="ab").manifest
     assert (manifest.format, manifest.name, manifest.task, manifest.layout) == (
@@ -62,7 +62,7 @@ def test_the_manifest_of_a_matrix() -> None:
 
 
 def test_the_manifest_of_columns() -> None:
-    """One input a column, named and typed as the column, and text labels."""
+    """The manifest has one input a column, with the column's name and datatype, and text labels."""
     frame = people()
     encoder = make_column_transformer((OneHotEncoder(), ["plan"]), remainder="passthrough")
     model = make_pipeline(encoder, LogisticRegression()).fit(frame, np.where(frame["active"], "bleibt", "geht"))
@@ -80,7 +80,7 @@ def test_the_manifest_of_columns() -> None:
 
 
 def test_categories_that_the_original_refuses_are_in_the_contract() -> None:
-    """With handle_unknown='error' the manifest lists what a column accepts, so that a server can refuse the rest."""
+    """With handle_unknown='error' the manifest lists the accepted values of a column."""
     frame = people()[["plan"]]
     model = make_pipeline(OneHotEncoder(handle_unknown="error"), LinearRegression()).fit(frame, np.arange(150.0))
     manifest = convert(model, frame, name="churn").manifest
@@ -91,7 +91,7 @@ def test_categories_that_the_original_refuses_are_in_the_contract() -> None:
 
 
 def test_auto_takes_columns_where_float32_would_decide_otherwise() -> None:
-    """Times in seconds do not fit float32: doubles travel as FP64 then, and answers are exact for them."""
+    """For times in seconds, which float32 cannot hold, auto takes FP64 columns and is exact for doubles."""
     rows = np.column_stack([1.7e9 + np.arange(300.0), np.random.default_rng(0).normal(size=300)])
     model = DecisionTreeClassifier().fit(rows, np.arange(300) // 40 % 2)
     # scikit-learn's trees round to float32 themselves: nothing to gain.
@@ -107,7 +107,7 @@ def test_auto_takes_columns_where_float32_would_decide_otherwise() -> None:
 
 
 def test_extra_columns_of_the_sample_are_left_out() -> None:
-    """A file of training rows has the target too; names decide, not places."""
+    """Columns are selected by name, so a sample may have more, such as the target."""
     frame = people()[["größe ü", "visits"]]
     model = XGBRegressor(n_estimators=2).fit(frame, frame["visits"])
     shuffled = frame.assign(target=frame["visits"])[["target", "visits", "größe ü"]]
@@ -124,13 +124,13 @@ def test_extra_columns_of_the_sample_are_left_out() -> None:
     ],
 )
 def test_refusals_before_any_work(model: Any, options: dict[str, str], reason: str) -> None:
-    """Foreign objects, unfitted models, unknown layouts and impossible names."""
+    """Foreign objects, unfitted models, unknown layouts and impossible names are refused."""
     with pytest.raises(ConversionRefused, match=reason):
         convert(model, ROWS, **{"name": "x"} | options)
 
 
 def test_progress_is_reported_by_stage_and_by_generator() -> None:
-    """The three stages in their order, and every generator with rows done of rows planned up to its end."""
+    """The three stages are reported in order, and every generator with rows done of rows planned."""
     steps: list[Step] = []
     package = convert(LinearRegression().fit(ROWS, ROWS[:, 0]), ROWS, name="x", progress=steps.append)
     assert list(dict.fromkeys(step.stage for step in steps)) == ["reading", "compiling", "proving"]
@@ -145,8 +145,8 @@ def test_progress_is_reported_by_stage_and_by_generator() -> None:
     assert compared == {found.generator: found.rows for found in package.parity.generators if found.generator != "O"}
 
 
-def test_a_surprise_is_a_refusal_with_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever breaks inside, the caller gets one kind of error, and the cause is chained to it."""
+def test_an_unexpected_error_is_a_refusal_with_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any error inside becomes ConversionRefused with the error as its cause."""
     from onnxpress.converters.from_sklearn.family import SklearnModel
 
     monkeypatch.setattr(SklearnModel, "compile", lambda _: 1 / 0)
@@ -155,8 +155,8 @@ def test_a_surprise_is_a_refusal_with_its_trace(monkeypatch: pytest.MonkeyPatch)
     assert isinstance(refusal.value.__cause__, ZeroDivisionError)
 
 
-def test_rows_of_the_sample_that_the_original_refuses_cost_nothing() -> None:
-    """Training rows as they came, some with NaN that the estimator refuses: they are left out, and counted missing."""
+def test_rows_of_the_sample_that_the_original_refuses_are_left_out() -> None:
+    """Training rows with NaN that the estimator refuses are left out, and counted as missing in the profile."""
     rows = ROWS.copy()
     rows[::10, 1] = np.nan
     package = convert(LinearRegression().fit(ROWS, ROWS[:, 0]), rows, name="x")

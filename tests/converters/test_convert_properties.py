@@ -1,4 +1,4 @@
-"""Random models, random parameters, random rows: none may convert wrongly."""
+"""No random model with random parameters and random rows converts wrongly."""
 
 import warnings
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ TAKE_MISSING = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything random about one example."""
+    """The random parameters of one example."""
 
     estimator: Any
     dtype: str
@@ -202,7 +202,7 @@ NEARLY_TIED = Recipe(
 @given(recipe=recipes)
 @example(recipe=NEARLY_TIED)
 def test_no_random_model_converts_wrongly(recipe: Recipe) -> None:
-    """Whatever is trained, the package answers as the original, or there is no package."""
+    """For any trained model, the package answers as the original, or there is no package."""
     never_wrong(recipe)
 
 
@@ -211,5 +211,5 @@ def test_no_random_model_converts_wrongly(recipe: Recipe) -> None:
 @settings(max_examples=LONG, **QUIET)
 @given(recipe=recipes)
 def test_none_of_five_hundred_random_models_converts_wrongly(recipe: Recipe) -> None:
-    """The same, with more patience and other seeds each time."""
+    """The same as above with 500 models and new seeds each time."""
     never_wrong(recipe)

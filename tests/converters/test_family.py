@@ -1,4 +1,4 @@
-"""What every family's opened model keeps to: order of calls, and tolerances."""
+"""Rules for every family's opened model: the order of calls, and tolerances."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ SURE = 1e-2
     ],
 )
 def test_complement_of_a_small_probability_may_be_one_float32_apart(family: Any, model: Any) -> None:
-    """However small one probability is, the other's tolerance is at least the gap between two float32 beside one."""
+    """The tolerance of a probability near 1 is at least the distance of two float32 there."""
     model.fit(ROWS, ROWS[:, 0] > 0)
     frame = pd.DataFrame(ROWS, columns=["f0", "f1", "f2"])
     subject = family.open(model, frame, Layout.MATRIX)
@@ -49,7 +49,7 @@ def test_complement_of_a_small_probability_may_be_one_float32_apart(family: Any,
     ids=["xgboost", "lightgbm", "sklearn", "sklearn with a booster"],
 )
 def test_the_methods_of_an_opened_model_may_be_called_in_any_order_and_again(model: Any) -> None:
-    """Whichever comes first, and however often: the same graph, outputs, splits and categories."""
+    """In any order and number of calls the graph, outputs, splits and categories are the same."""
     frame = pd.DataFrame(ROWS, columns=["f0", "f1", "f2"])
     model.fit(frame, ROWS[:, 0] > 0)
     rows = frame.astype(np.float64)

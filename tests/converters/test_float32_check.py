@@ -1,4 +1,4 @@
-"""Whether float32 would change a decision on the training rows."""
+"""Whether rounding to float32 changes the model's decisions on the training rows."""
 
 import numpy as np
 import pytest
@@ -18,19 +18,19 @@ def changed(model: object, rows: np.ndarray) -> int:
 
 @pytest.mark.parametrize("rows", [300, float32_check.ROWS_MAX + 700])
 def test_counts_rows_on_the_other_side_of_a_split(rows: int) -> None:
-    """Seconds since 1970 in a model that compares in double; of large samples a part is evaluated."""
+    """Rows of seconds since 1970 are counted if they change branch; of large samples a part is evaluated."""
     times = np.column_stack([1.7e9 + np.arange(float(rows)), np.zeros(rows)])
     target = np.arange(rows) // (rows // 10) % 2
     assert changed(HistGradientBoostingRegressor(max_iter=5).fit(times, target), times) > 0
 
 
 def test_rounding_of_a_sum_is_no_decision() -> None:
-    """A linear model on ordinary numbers moves by a rounding only, and stays a matrix."""
+    """A linear model's answers change by rounding only, so the layout stays a matrix."""
     rows = np.random.default_rng(0).normal(size=(300, 4))
     assert changed(LinearRegression().fit(rows, rows.sum(axis=1)), rows) == 0
 
 
 def test_numbers_that_float32_holds_need_no_evaluation() -> None:
-    """Whole numbers and float32 samples change nothing."""
+    """For whole numbers and float32 samples nothing changes."""
     rows = np.random.default_rng(0).integers(0, 9, (50, 2)).astype(np.float64)
     assert changed(LinearRegression().fit(rows, rows[:, 0]), rows) == 0

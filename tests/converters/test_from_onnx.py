@@ -1,4 +1,4 @@
-"""Models that are ONNX already: brought into the house's shape, and proved as far as they can be."""
+"""Models that are ONNX already: adapted to our inputs and outputs, and proved as far as possible."""
 
 from typing import Any
 
@@ -30,8 +30,8 @@ def graph_of(nodes: list[onnx.NodeProto], inputs: dict[str, Any], output: Any, *
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
-def test_a_classifier_with_zipmap_gets_the_house_s_outputs() -> None:
-    """ZipMap goes, names become label and probabilities, classes are read from the graph, answers stay."""
+def test_a_classifier_with_zipmap_gets_our_outputs() -> None:
+    """ZipMap is removed, outputs are label and probabilities, classes are read from the graph, answers stay."""
     model = RandomForestClassifier(5, random_state=0).fit(ROWS, LABELS)
     package = convert(exported(model), ROWS, name="brought")
     assert list(package.manifest.classes) == ["ja", "nein"]
@@ -46,16 +46,16 @@ def test_a_classifier_with_zipmap_gets_the_house_s_outputs() -> None:
     assert np.allclose(found["probabilities"], model.predict_proba(narrow), atol=1e-6)
 
 
-def test_says_that_there_was_nothing_to_compare_with() -> None:
-    """Whoever reads the manifest learns that parity here is shape, batches and determinism."""
+def test_notes_that_there_was_no_original() -> None:
+    """The manifest's notes say that only shapes, batch invariance and determinism are proved."""
     model = RandomForestRegressor(3, random_state=0).fit(ROWS, ROWS[:, 0])
     package = convert(exported(model), ROWS, name="brought")
     assert any("no original" in note for note in package.manifest.notes)
     assert package.golden.outputs["prediction"].shape[1] == 1
 
 
-def test_columns_of_their_own_stay_columns() -> None:
-    """One input a column, with names that have spaces and umlauts."""
+def test_inputs_of_one_column_give_the_columns_layout() -> None:
+    """A model with one input a column keeps them, including names with spaces and umlauts."""
     nodes = [
         helper.make_node("Cast", ["größe ü"], ["n"], to=TensorProto.FLOAT),
         helper.make_node("Add", ["n", "x y"], ["y"]),
@@ -68,7 +68,7 @@ def test_columns_of_their_own_stay_columns() -> None:
 
 
 def test_a_batch_dependent_graph_is_refused() -> None:
-    """A mean over the batch is caught by B, though there is nothing to compare with."""
+    """A graph with a mean over the batch is refused by generator B."""
     nodes = [
         helper.make_node("ReduceMean", ["x"], ["m"], axes=[0]),
         helper.make_node("Add", ["x", "m"], ["y"]),
@@ -80,7 +80,7 @@ def test_a_batch_dependent_graph_is_refused() -> None:
 
 
 def test_a_fixed_batch_is_refused() -> None:
-    """A graph whose inside insists on one row fails on the sample, in one clear line."""
+    """A graph that only runs one row is refused in one line."""
     shape = numpy_helper.from_array(np.array([1, 3]), "s")
     nodes = [helper.make_node("Reshape", ["x", "s"], ["y"])]
     model = graph_of(nodes, {"x": (TensorProto.FLOAT, [1, 3])}, (TensorProto.FLOAT, [1, 3]), initializer=[shape])
@@ -97,7 +97,7 @@ def test_a_fixed_batch_is_refused() -> None:
     ],
 )
 def test_what_the_server_would_not_load_is_refused(change: Any, reason: str) -> None:
-    """Foreign operators, too new opsets and weights in other files."""
+    """Foreign operators, too new opsets and weights in other files are refused."""
     weight = numpy_helper.from_array(np.float32([[2.0]]), "w")
     nodes = [helper.make_node("Mul", ["x", "w"], ["y"])]
     port = (TensorProto.FLOAT, [None, 3])

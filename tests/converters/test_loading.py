@@ -1,4 +1,4 @@
-"""Model files: each suffix read by its library, and no code run that nobody vouched for."""
+"""Model files: each suffix is read by its library, and no code runs that the caller has not trusted."""
 
 import hashlib
 import pickle
@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_reads_each_suffix_and_digests_what_it_read(folder: Path, suffix: str, kind: str) -> None:
-    """The model's type, and the SHA-256 of the file."""
+    """The result has the model's type and the SHA-256 of the file."""
     path = folder / f"model{suffix}"
     loaded = load(path, VOUCHED)
     assert type(loaded.model).__name__ == kind
@@ -69,7 +69,7 @@ def test_reads_each_suffix_and_digests_what_it_read(folder: Path, suffix: str, k
 
 
 class Bomb:
-    """Leaves a mark where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,8 +79,8 @@ class Bomb:
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".joblib"])
-def test_pickles_run_only_when_vouched_for(tmp_path: Path, suffix: str) -> None:
-    """Without trust the file is refused before any of it runs; with trust it does run."""
+def test_pickles_run_only_when_trusted(tmp_path: Path, suffix: str) -> None:
+    """Without trust the file is refused before any of its code runs; with trust it runs."""
     mark, path = tmp_path / "mark", tmp_path / f"bomb{suffix}"
     path.write_bytes(pickle.dumps(Bomb(mark)))
     with pytest.raises(ConversionRefused, match="--trust-pickle"):
@@ -91,7 +91,7 @@ def test_pickles_run_only_when_vouched_for(tmp_path: Path, suffix: str) -> None:
 
 
 def test_skops_names_its_untrusted_types(tmp_path: Path) -> None:
-    """The refusal lists the types and the flags that allow them; with those it loads."""
+    """The refusal lists the types and the flags that allow them; with those the file loads."""
     path = tmp_path / "own.skops"
     model = make_pipeline(FunctionTransformer(twice), LinearRegression()).fit(ROWS, TARGET)
     skops.io.dump(model, path)
@@ -107,7 +107,7 @@ def test_skops_names_its_untrusted_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".ubj", ".json", ".txt", ".joblib", ".pkl", ".skops", ".onnx"])
 @pytest.mark.parametrize("content", [b"", b"tree\nnot a model", b"\x00\xff" * 40])
 def test_broken_files_are_refused_in_one_line(tmp_path: Path, suffix: str, content: bytes) -> None:
-    """Whatever the library raises, the message names the file and has one line."""
+    """For any error of the library the message is one line that names the file."""
     path = tmp_path / f"broken{suffix}"
     path.write_bytes(content)
     with pytest.raises(ConversionRefused) as refusal:
@@ -116,21 +116,21 @@ def test_broken_files_are_refused_in_one_line(tmp_path: Path, suffix: str, conte
     assert "\n" not in str(refusal.value)
 
 
-def test_a_file_that_kills_its_library_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """XGBoost's parser aborts the process on some broken files: a child dies of it instead, and the file is named."""
+def test_a_file_that_crashes_its_library_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file on which XGBoost's parser aborts crashes a child process only, and is named."""
     monkeypatch.setattr("onnxpress.converters.loading.XGBOOST_TRIAL", "import os; os.abort()")
     with pytest.raises(ConversionRefused, match=r"model\.ubj: its library crashes on it \(signal 6\)"):
         load(folder / "model.ubj", Trust())
 
 
 def test_unknown_suffixes_are_refused_with_the_known_ones(tmp_path: Path) -> None:
-    """A .h5 is told what could be brought instead."""
+    """The refusal of a .h5 file lists the known suffixes."""
     with pytest.raises(ConversionRefused, match=r"model\.h5: models come as \.ubj, \.json"):
         load(tmp_path / "model.h5", VOUCHED)
 
 
 def test_a_json_that_is_no_model_is_refused(tmp_path: Path) -> None:
-    """JSON of something else does not become an empty booster."""
+    """JSON that is not a model does not become an empty booster."""
     path = tmp_path / "other.json"
     path.write_text('{"a": 1}')
     with pytest.raises(ConversionRefused, match=r"other\.json"):

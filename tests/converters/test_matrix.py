@@ -1,4 +1,4 @@
-"""The conversion matrix: every configuration converts exactly or is refused for the reason it names."""
+"""The conversion matrix: every configuration converts exactly or is refused for the stated reason."""
 
 import warnings
 
@@ -16,7 +16,7 @@ PARAMETERS = [pytest.param(case, id=case.id, marks=[] if case.short else [pytest
 
 @pytest.mark.parametrize("case", PARAMETERS)
 def test_converts_exactly_or_is_refused_with_the_reason(case: Case) -> None:
-    """A package answers as the original in the eyes of a check that shares no code with the gate."""
+    """The package answers as the original by a check that shares no code with the gate."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model, sample = case.build()

@@ -1,4 +1,4 @@
-"""The profile: what the server compares live data with."""
+"""The profile: the reference statistics for live data."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from onnxpress.protos.package_pb2 import Layout, Task
 
 
 def test_bins_hold_about_equal_shares() -> None:
-    """Quantile bins of a continuous column: ascending edges, one count more, all rows counted."""
+    """A continuous column has quantile bins: ascending edges, one count more, all rows counted."""
     values = np.random.default_rng(0).normal(size=5_000)
     numeric = feature("x", "FP32", values).numeric
     assert len(numeric.edges) == BINS - 1
@@ -21,7 +21,7 @@ def test_bins_hold_about_equal_shares() -> None:
 
 
 def test_counts_follow_the_rule_of_the_edges() -> None:
-    """Bin i holds edges[i-1] <= x < edges[i]: a value on an edge belongs to the bin above."""
+    """Bin i holds edges[i-1] <= x < edges[i], so a value on an edge belongs to the upper bin."""
     numeric = feature("n", "INT64", np.array([1, 1, 2, 3, 3, 3])).numeric
     assert list(numeric.edges) == [2.0, 3.0]
     assert list(numeric.counts) == [2, 1, 3]
@@ -38,7 +38,7 @@ def test_a_column_of_mostly_one_value_keeps_distinct_edges() -> None:
 
 
 def test_missing_and_infinite_values() -> None:
-    """Missing rate counts NaN; infinities are in the outer bins and not in mean or range."""
+    """The missing rate counts NaN; infinities count in the outer bins, not in mean or range."""
     found = feature("x", "FP64", np.array([np.nan, 1.0, 2.0, np.inf, -np.inf]))
     assert found.missing_rate == pytest.approx(0.2)
     assert (found.numeric.min, found.numeric.max, found.numeric.mean) == (1.0, 2.0, 1.5)
@@ -50,7 +50,7 @@ def test_missing_and_infinite_values() -> None:
     [([5.0, 5.0], True), ([5.0, np.nan], False), ([np.nan, np.nan], True), ([5.0, 6.0], False)],
 )
 def test_constant(values: list[float], constant: bool) -> None:
-    """One value in every row, or none in any."""
+    """A column with one value in all rows, or without any value."""
     assert feature("x", "FP32", np.array(values)).constant is constant
 
 
@@ -65,7 +65,7 @@ def test_statistics_are_numpy_s() -> None:
 
 
 def test_categories_by_frequency() -> None:
-    """Most frequent first, equal ones by name; None is missing, the rest is counted as other."""
+    """Categories are listed most frequent first, ties by name; None is missing, the rest is counted as other."""
     values = np.array(["b", "a", "b", None, "c", "c"], dtype=object)
     found = feature("x", "BYTES", values)
     assert [(category.value, category.count) for category in found.categories.top] == [("b", 2), ("c", 2), ("a", 1)]
@@ -76,7 +76,7 @@ def test_categories_by_frequency() -> None:
 
 
 def test_outputs_are_profiled_by_class_and_target() -> None:
-    """Probabilities get a profile a class, predictions one a target."""
+    """There is a profile for the probabilities of each class, and for each target."""
     rows = assembled({"x": np.arange(4.0), "flag": np.array([True, False, True, True])})
     columns = (Column("x", "FP32"), Column("flag", "BOOL"))
     classes = Schema(columns, Layout.COLUMNS, Task.CLASSIFIER, classes=("no", "yes"))

@@ -1,4 +1,4 @@
-"""Training rows: from whatever people hold to typed columns, and to what a client sends."""
+"""Training rows: from arrays, frames and files to typed columns and tensors."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def schema_of(layout: Any, *pairs: tuple[str, str]) -> Schema:
 
 
 def test_arrays_get_names() -> None:
-    """Columns of an array are f0 to fN-1; object arrays find their types column by column."""
+    """Columns of an array are f0 to fN-1; object arrays are typed column by column."""
     assert list(frame_of(np.zeros((2, 3))).columns) == ["f0", "f1", "f2"]
     mixed = frame_of(np.array([["a", 1], ["b", 2]], dtype=object))
     assert [datatype_of(name, mixed[name]) for name in mixed] == ["BYTES", "INT64"]
@@ -33,7 +33,7 @@ def test_arrays_get_names() -> None:
     ],
 )
 def test_refuses_what_is_no_table(sample: Any, reason: str) -> None:
-    """One dimension, no rows, two columns of one name."""
+    """A one-dimensional array, no rows, and two columns of one name are refused."""
     with pytest.raises(ConversionRefused, match=reason):
         frame_of(sample)
 
@@ -58,7 +58,7 @@ def test_refuses_what_is_no_table(sample: Any, reason: str) -> None:
     ],
 )
 def test_datatypes(values: "pd.Series[Any]", datatype: str) -> None:
-    """What each pandas type becomes on the wire."""
+    """The datatype of each pandas type."""
     assert datatype_of("x", values) == datatype
 
 
@@ -66,13 +66,13 @@ def test_datatypes(values: "pd.Series[Any]", datatype: str) -> None:
     "values", [pd.Series(["a", 1], dtype=object), pd.Series(pd.to_datetime(["2020-01-01"])), pd.Series([1j])]
 )
 def test_refuses_dates_and_mixtures(values: "pd.Series[Any]") -> None:
-    """Neither has a datatype on the wire; the refusal names the column."""
+    """Dates and mixed columns have no datatype; the refusal names the column."""
     with pytest.raises(ConversionRefused, match="column 'when'"):
         datatype_of("when", values)
 
 
 def test_layouts() -> None:
-    """Auto is matrix for numbers alone; matrix refuses text, naming it."""
+    """`auto` is matrix for numbers alone; matrix refuses text, naming the column."""
     numbers = pd.DataFrame({"a": [1.0], "b": [2]})
     assert columns(numbers, "auto") == (Layout.MATRIX, (Column("a", "FP32"), Column("b", "FP32")))
     assert columns(numbers, "columns") == (Layout.COLUMNS, (Column("a", "FP64"), Column("b", "INT64")))
@@ -83,7 +83,7 @@ def test_layouts() -> None:
 
 
 def test_select_orders_drops_and_names() -> None:
-    """The model's columns in its order; the target goes; arrays match by position; what lacks is named."""
+    """Columns are put into the model's order without the target; arrays match by position; missing ones are named."""
     frame = pd.DataFrame({"b": [1], "target": [0], "a": [2]})
     assert list(select(frame, ["a", "b"]).columns) == ["a", "b"]
     assert select(frame_of(np.array([[7, 8]])), ["a", "b"]).to_dict("list") == {"a": [7], "b": [8]}
@@ -92,7 +92,7 @@ def test_select_orders_drops_and_names() -> None:
 
 
 def test_typed_text_keeps_none() -> None:
-    """Missing text is None, never NaN, whatever pandas holds it as."""
+    """Missing text is None, never NaN, for every pandas type."""
     schema = schema_of(Layout.COLUMNS, ("t", "BYTES"), ("n", "FP64"), ("i", "INT64"))
     frame = pd.DataFrame({"t": ["a", np.nan], "n": pd.Series([1, None], dtype="Int64"), "i": [1, 2]})
     rows = typed(frame, schema)
@@ -102,7 +102,7 @@ def test_typed_text_keeps_none() -> None:
 
 
 def test_sent_rounds_what_clients_send_as_float32() -> None:
-    """Doubles of FP32 columns become float32's, those of FP64 columns stay."""
+    """Doubles of FP32 columns are rounded to float32; those of FP64 columns are unchanged."""
     rows = pd.DataFrame({"a": [0.1, 1e300], "b": [0.1, 1e300]})
     found = sent(rows, schema_of(Layout.COLUMNS, ("a", "FP32"), ("b", "FP64")))
     assert found["a"].to_list() == [float(np.float32(0.1)), np.inf]
@@ -110,7 +110,7 @@ def test_sent_rounds_what_clients_send_as_float32() -> None:
 
 
 def test_feeds() -> None:
-    """One float32 matrix, or one [rows, 1] tensor a column with missing text empty."""
+    """The tensors are one float32 matrix, or one [rows, 1] tensor a column with missing text empty."""
     matrix = feeds(pd.DataFrame({"a": [1.0], "b": [2.0]}), schema_of(Layout.MATRIX, ("a", "FP32"), ("b", "FP32")))
     assert matrix["input"].dtype == np.float32
     assert matrix["input"].tolist() == [[1.0, 2.0]]
@@ -122,7 +122,7 @@ def test_feeds() -> None:
 
 
 def test_reads_csv_and_parquet_alike(tmp_path: Path) -> None:
-    """The same rows from either file; anything else is refused by name."""
+    """Both files give the same rows; other suffixes are refused."""
     frame = pd.DataFrame({"größe ü": [1.5, 2.5], "text": ["a", "b"]})
     frame.to_csv(tmp_path / "rows.csv", index=False)
     frame.to_parquet(tmp_path / "rows.parquet")

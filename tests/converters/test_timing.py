@@ -1,4 +1,4 @@
-"""The time of a run, as the table at the end of a conversion shows it."""
+"""The run times in the summary of a conversion."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class Session:
 
 
 def test_stored_rows_are_repeated_to_fill_the_batch() -> None:
-    """Two stored rows make a batch of five; text is passed as objects."""
+    """Two stored rows are repeated to a batch of five; text is passed as objects."""
     session = Session()
     stored = {"x": np.array([[1.0], [2.0]], np.float32), "plan": np.array([["a"], ["b"]])}
     assert timing.microseconds(session, stored, 5) >= 0
@@ -27,7 +27,7 @@ def test_stored_rows_are_repeated_to_fill_the_batch() -> None:
 
 
 def test_the_median_of_the_runs_is_reported(monkeypatch) -> None:
-    """A clock that is read at the start, before and after each run, and between runs; one slow run does not count."""
+    """One slow run does not change the result."""
     durations = iter([1e-6, 5.0, 2e-6])
     now = [0.0]
 
@@ -43,7 +43,7 @@ def test_the_median_of_the_runs_is_reported(monkeypatch) -> None:
 
 
 def test_a_slow_model_is_run_once(monkeypatch) -> None:
-    """The budget ends the measurement, never before the first run."""
+    """The time budget ends the measurement after at least one run."""
     monkeypatch.setattr(timing, "BUDGET_SECONDS", -1.0)
     session = Session()
     timing.microseconds(session, {"x": np.zeros((1, 1))}, 1)

@@ -1,4 +1,4 @@
-"""LightGBM: compiled against its own predict, on the rows where copies go wrong."""
+"""LightGBM: the compiled model against LightGBM's own predict, on the rows where conversions go wrong."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ EXTREME = np.array([np.nan, np.inf, -np.inf, 3e38, *NEAR_ZERO], np.float32)
 
 
 def hard_rows(model: Any, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows, and rows at, above and below every split, and extreme ones: all float32 values."""
+    """The rows, rows at, above and below every split, and extreme ones: all float32 values."""
     subject = FAMILY.open(model, frame, "matrix")
     moved = [
         one_column_moves(frame, name, np.concatenate([around(values), EXTREME]))
@@ -37,7 +37,7 @@ def hard_rows(model: Any, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def check(model: Any, rows: np.ndarray, output: str = "prediction") -> None:
-    """Hard rows answer as `predict` or `predict_proba` within float32 sums: no row took another branch."""
+    """Asserts that on hard rows the answers equal `predict` or `predict_proba` within float32 sums."""
     frame = rows_of.frame_of(rows)
     hard = hard_rows(model, frame)
     assert len(hard) > 300
@@ -46,21 +46,21 @@ def check(model: Any, rows: np.ndarray, output: str = "prediction") -> None:
     np.testing.assert_allclose(found, original, rtol=2e-6, atol=2e-6 * np.abs(original).max())
 
 
-def test_float32_rows_fall_on_the_side_of_float64_thresholds() -> None:
-    """No threshold row takes another branch; rounding thresholds to nearest would put many on the wrong side."""
+def test_float32_rows_take_the_branches_of_float64_thresholds() -> None:
+    """No row at a threshold takes the wrong branch, as with thresholds rounded to the nearest many would."""
     rows = data.rows()
     check(lgb.LGBMRegressor(**{**FAST, "n_estimators": 40}).fit(rows, margin(np.nan_to_num(rows))), rows)
 
 
 @pytest.mark.parametrize("options", [{"use_missing": False}, {"zero_as_missing": True}, {}])
 def test_zero_and_nan_take_the_branches_of_every_missing_type(options: dict[str, Any]) -> None:
-    """NaN is zero where none was seen, zero is missing where asked for, and denormals are zeros."""
+    """For each missing type zero, NaN and denormals take the branches that they take in LightGBM."""
     for rows in (data.rows(), data.rows(missing=0)):
         check(lgb.LGBMRegressor(**FAST, **options).fit(rows, margin(np.nan_to_num(rows))), rows)
 
 
 def test_values_within_1e_35_of_zero_are_zero() -> None:
-    """Thresholds beside zero act on values of which LightGBM makes zero first."""
+    """Thresholds near zero apply to values that LightGBM has first replaced by zero."""
     rows = data.rows() * np.array([1e-35, 3e-35, 1e-38, 1.0, 1.0, 1.0])
     model = lgb.LGBMRegressor(**FAST).fit(rows, margin(data.rows(missing=0)))
     frame = rows_of.frame_of(rows)
@@ -70,20 +70,20 @@ def test_values_within_1e_35_of_zero_are_zero() -> None:
     check(model, rows)
 
 
-def test_zero_itself_is_on_its_side_of_the_thresholds_beside_it() -> None:
-    """Splits between zero and its neighbours stand at plus and minus 1e-35, and those values themselves are zeros."""
+def test_values_at_1e_35_are_zero() -> None:
+    """Splits between zero and its neighbours are at plus and minus 1e-35, and these values count as zero."""
     rows = np.repeat(np.array([[-2.0], [0.0], [3.0]]), 40, axis=0)
     for target in (rows[:, 0] < 0, rows[:, 0] <= 0):
         model = lgb.LGBMRegressor(**FAST).fit(rows, target.astype(float))
         subject = FAMILY.open(model, rows_of.frame_of(rows), "matrix")
         assert np.abs(subject.splits()["f0"]).max() <= np.nextafter(ZERO, 1)
-        asked = np.concatenate([EXTREME, around([-ZERO, ZERO])]).astype(np.float64).reshape(-1, 1)
-        found = run_compiled(FAMILY, model, rows, asked, "matrix")["prediction"][:, 0]
-        np.testing.assert_allclose(found, model.predict(asked), rtol=1e-6)
+        probes = np.concatenate([EXTREME, around([-ZERO, ZERO])]).astype(np.float64).reshape(-1, 1)
+        found = run_compiled(FAMILY, model, rows, probes, "matrix")["prediction"][:, 0]
+        np.testing.assert_allclose(found, model.predict(probes), rtol=1e-6)
 
 
-def test_a_booster_answers_with_its_best_round() -> None:
-    """A Booster kept for more training holds more rounds than its predict uses."""
+def test_a_booster_uses_its_best_rounds() -> None:
+    """A Booster that holds more rounds than its predict uses is converted with those that predict uses."""
     rows = data.rows()
     target = margin(np.nan_to_num(rows))
     training = lgb.Dataset(rows, target)
@@ -101,7 +101,7 @@ def test_a_booster_answers_with_its_best_round() -> None:
 
 
 def test_float64_columns_are_compared_in_float64() -> None:
-    """In columns layout a float64 value one step from a threshold is on its own side of it."""
+    """In the columns layout a float64 value one step from a threshold takes the correct branch."""
     frame = data.named(data.rows())
     model = lgb.LGBMRegressor(**FAST).fit(frame, margin(np.nan_to_num(frame.to_numpy())))
     subject, _ = compiled(FAMILY, model, frame, "columns")
@@ -116,7 +116,7 @@ def test_float64_columns_are_compared_in_float64() -> None:
 
 
 def test_the_random_forest_is_averaged_over_its_own_trees() -> None:
-    """Six trees are divided by six, before the link."""
+    """The sum of six trees is divided by six before the link."""
     rows = data.rows()
     forest = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.6}
     check(lgb.LGBMRegressor(objective="poisson", **forest, **FAST).fit(rows, counts(np.nan_to_num(rows))), rows)
@@ -124,7 +124,7 @@ def test_the_random_forest_is_averaged_over_its_own_trees() -> None:
 
 @pytest.mark.parametrize("objective", ["multiclass", "multiclassova"])
 def test_each_class_has_its_trees(objective: str) -> None:
-    """Three text classes in `classes_` order; one-vs-all keeps its own, unnormalised, sigmoids."""
+    """Three text classes are in `classes_` order; one-vs-all keeps its own, unnormalised, sigmoids."""
     rows = data.rows()
     labels = np.array(["ja", "nein", "größer"])[classes(np.nan_to_num(rows))]
     model = lgb.LGBMClassifier(objective=objective, sigmoid=1.7, **FAST).fit(rows, labels)
@@ -133,13 +133,13 @@ def test_each_class_has_its_trees(objective: str) -> None:
 
 
 def test_the_sigmoid_parameter_scales() -> None:
-    """A steeper sigmoid is kept."""
+    """The objective's `sigmoid` parameter is applied."""
     rows = data.rows()
     check(lgb.LGBMClassifier(sigmoid=2.5, **FAST).fit(rows, binary(np.nan_to_num(rows))), rows, "probabilities")
 
 
 def test_linear_leaves_fall_back_where_a_value_is_missing() -> None:
-    """A leaf's linear model is applied, and its plain value where one of its features is NaN."""
+    """A leaf's linear model is applied, or its constant if one of its features is NaN."""
     rows = data.rows(missing=0)
     model = lgb.LGBMRegressor(linear_tree=True, **FAST).fit(rows, margin(rows))
     assert any(any(map(len, leaves.features)) for leaves in read(model).booster.linear if leaves)
@@ -150,7 +150,7 @@ def test_linear_leaves_fall_back_where_a_value_is_missing() -> None:
 
 
 def test_linear_trees_with_too_many_terms_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What would cost too much memory a row is named."""
+    """The refusal names the memory needed for each row."""
     rows = data.rows()
     model = lgb.LGBMRegressor(linear_tree=True, **FAST).fit(rows, margin(np.nan_to_num(rows)))
     subject = FAMILY.open(model, rows_of.frame_of(rows), "matrix")
@@ -159,8 +159,8 @@ def test_linear_trees_with_too_many_terms_are_refused(monkeypatch: pytest.Monkey
         subject.compile()
 
 
-def test_text_categories_come_as_text() -> None:
-    """Seen categories have their codes; unseen and missing ones are missing, as LightGBM has it."""
+def test_text_categories_are_sent_as_text() -> None:
+    """Known categories have their codes; unknown and missing ones are missing, as in LightGBM."""
     frame = data.mixed(data.WORDS)
     model = lgb.LGBMRegressor(**FINE).fit(frame, data.mixed_target(frame))
     assert read(model).booster.category_splits
@@ -180,20 +180,20 @@ def test_text_categories_come_as_text() -> None:
     np.testing.assert_allclose(answer, model.predict(original), rtol=1e-6)
 
 
-def test_codes_are_cut_and_strangers_go_right() -> None:
-    """Category codes as numbers: fractions, negative, huge and missing ones route as in LightGBM."""
+def test_numeric_category_codes_are_truncated() -> None:
+    """Fractional, negative, huge and missing category codes take the branches that they take in LightGBM."""
     rows = data.coded(data.rows(missing=0), vocabulary=70)
     model = lgb.LGBMRegressor(**FINE).fit(rows, data.coded_target(rows), categorical_feature=[0, 1])
     assert any(max(split.left) > 32 for split in read(model).booster.category_splits)
     codes = [0, 0.5, 0.999, 1, 5.5, 33, 69, 70, 200, 1e9, 5e9, -0.0, -0.5, -1, np.nan, np.inf, -np.inf, 1e-40]
-    asked = np.concatenate([rows[: len(codes)], rows[: len(codes)]]).astype(np.float32).astype(np.float64)
-    asked[: len(codes), 0], asked[len(codes) :, 1] = codes, codes
-    found = run_compiled(FAMILY, model, rows, asked, "matrix")["prediction"][:, 0]
-    np.testing.assert_allclose(found, model.predict(asked), rtol=1e-6)
+    probes = np.concatenate([rows[: len(codes)], rows[: len(codes)]]).astype(np.float32).astype(np.float64)
+    probes[: len(codes), 0], probes[len(codes) :, 1] = codes, codes
+    found = run_compiled(FAMILY, model, rows, probes, "matrix")["prediction"][:, 0]
+    np.testing.assert_allclose(found, model.predict(probes), rtol=1e-6)
 
 
 def test_categories_without_a_column_are_refused() -> None:
-    """When the sample does not show which columns the categories belong to, nothing is guessed."""
+    """If the sample does not show which columns the categories belong to, the model is refused."""
     frame = data.mixed(data.WORDS)
     model = lgb.LGBMRegressor(**FINE).fit(frame, data.mixed_target(frame))
     with pytest.raises(ConversionRefused, match="2 pandas category column"):
@@ -202,8 +202,8 @@ def test_categories_without_a_column_are_refused() -> None:
         FAMILY.open(model, frame.assign(colour=1.0), "auto")
 
 
-def test_spaces_in_names_are_underlines_in_the_model() -> None:
-    """The sample's own names come back, in the model's order."""
+def test_spaces_in_names_are_underscores_in_the_model() -> None:
+    """The schema has the sample's own names, in the model's order."""
     frame = data.named(data.rows())
     model = lgb.LGBMRegressor(**FAST).fit(frame, margin(np.nan_to_num(frame.to_numpy())))
     assert "annual_income" in model.booster_.feature_name()
@@ -212,8 +212,8 @@ def test_spaces_in_names_are_underlines_in_the_model() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The argument 'eval_set' is deprecated")
-def test_the_text_file_answers_as_the_model() -> None:
-    """A Booster loaded from text: classes by number, the best rounds only."""
+def test_a_booster_loaded_from_text_answers_as_the_model() -> None:
+    """A Booster loaded from text has numbered classes and uses the best rounds only."""
     rows = data.rows()
     labels = classes(np.nan_to_num(rows))
     model = lgb.LGBMClassifier(**{**FAST, "n_estimators": 40, "learning_rate": 0.5})
@@ -228,7 +228,7 @@ def test_the_text_file_answers_as_the_model() -> None:
 
 
 def test_early_stopped_sums_are_refused() -> None:
-    """pred_early_stop makes an answer depend on when it looked decided."""
+    """A model with pred_early_stop=True is refused."""
     rows = data.rows()
     model = lgb.LGBMClassifier(pred_early_stop=True, **FAST).fit(rows, binary(np.nan_to_num(rows)))
     with pytest.raises(ConversionRefused, match="pred_early_stop"):
@@ -236,7 +236,7 @@ def test_early_stopped_sums_are_refused() -> None:
 
 
 def test_labels_that_are_whole_are_numbers() -> None:
-    """Floats and booleans are INT64 labels."""
+    """Whole floats and booleans become INT64 labels."""
     rows = data.rows()
     labels = binary(np.nan_to_num(rows))
     assert read(lgb.LGBMClassifier(**FAST).fit(rows, labels * 2.0)).classes == (0, 2)
@@ -244,20 +244,20 @@ def test_labels_that_are_whole_are_numbers() -> None:
 
 
 def test_a_classifier_of_one_class_is_refused() -> None:
-    """Its labels and its probabilities do not agree on how many classes there are."""
+    """It has one label and two probabilities, so it is refused."""
     rows = data.rows()
     with pytest.raises(ConversionRefused, match="one class only"):
         read(lgb.LGBMClassifier(**FAST).fit(rows, np.ones(len(rows), int)))
 
 
-def test_what_was_never_fitted_is_refused() -> None:
-    """There is no model in it yet, and the message says so."""
+def test_an_unfitted_estimator_is_refused() -> None:
+    """The refusal says that the estimator is not fitted."""
     with pytest.raises(ConversionRefused, match="not fitted"):
         FAMILY.open(lgb.LGBMClassifier(), rows_of.frame_of(data.rows()), "auto")
 
 
 def test_an_unknown_objective_is_refused() -> None:
-    """A link that nobody has read is not guessed."""
+    """A model whose objective has no known link is refused."""
     rows = data.rows()
     booster = lgb.LGBMRegressor(**FAST).fit(rows, margin(np.nan_to_num(rows))).booster_
     text = booster.model_to_string().replace("objective=regression", "objective=novel", 1)
@@ -266,8 +266,8 @@ def test_an_unknown_objective_is_refused() -> None:
         read(booster)
 
 
-def test_a_torn_model_text_is_refused() -> None:
-    """Text without its end is no model."""
+def test_a_truncated_model_text_is_refused() -> None:
+    """A model text without its end is refused."""
     rows = data.rows()
     booster = lgb.LGBMRegressor(**FAST).fit(rows, margin(np.nan_to_num(rows))).booster_
     text = booster.model_to_string()
@@ -277,7 +277,7 @@ def test_a_torn_model_text_is_refused() -> None:
 
 
 def test_float64_features_inside_another_graph_are_exact() -> None:
-    """Behind a float64 scaler, thresholds are compared in float64."""
+    """After a float64 scaler thresholds are compared in float64."""
     rows = data.rows()
     model = lgb.LGBMRegressor(**FAST).fit(rows, margin(np.nan_to_num(rows)))
     at = np.concatenate([tree.threshold[(tree.feature == 0) & ~tree.leaf] for tree in read(model).booster.trees])

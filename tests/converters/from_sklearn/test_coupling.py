@@ -17,14 +17,14 @@ def probabilities(pairwise: np.ndarray, pairs: list[tuple[int, int]] = PAIRS, cl
 
 
 def test_consistent_pairs_give_their_probabilities_back() -> None:
-    """Pairs made of p_i / (p_i + p_j) have p as their solution."""
+    """For pairs p_i / (p_i + p_j) the result is p."""
     expected = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [1 / 3, 1 / 3, 1 / 3]])
     pairwise = np.column_stack([expected[:, i] / (expected[:, i] + expected[:, j]) for i, j in PAIRS])
     np.testing.assert_allclose(probabilities(pairwise), expected, atol=2e-3)
 
 
 def test_rows_sum_to_one_and_do_not_depend_on_each_other() -> None:
-    """Rows that converge early stay as they are while others go on: alone or together, the same float32."""
+    """Rows that converge early do not change afterwards: alone and in a batch they give the same float32."""
     pairwise = np.random.default_rng(1).uniform(0.01, 0.99, (40, 3))
     whole = probabilities(pairwise)
     np.testing.assert_allclose(whole.sum(axis=1), 1.0, rtol=1e-12)
@@ -41,7 +41,7 @@ def test_certain_pairs_are_clipped() -> None:
 
 
 def test_four_classes_have_six_pairs() -> None:
-    """The pairs' order is scikit-learn's: an SVC of four classes has as many columns."""
+    """The pairs are in scikit-learn's order: an SVC of four classes has six columns."""
     pairs = [(i, j) for i in range(4) for j in range(i + 1, 4)]
     rows = np.random.default_rng(0).normal(size=(40, 2))
     model = SVC(decision_function_shape="ovo").fit(rows, np.arange(40) % 4)

@@ -1,4 +1,4 @@
-"""Thresholds carried back to the client's units, and columns taken in order."""
+"""Thresholds carried back to the client's units, and columns selected in order."""
 
 import numpy as np
 import pytest
@@ -21,15 +21,15 @@ SCALED = Origin("x", "", lambda values: (values - 0.3) / 7.1)
 
 
 def test_a_threshold_carried_back_is_the_last_double_below_it() -> None:
-    """The found x is not above the threshold, the next double is."""
+    """The result x is not above the threshold, and the next double is."""
     thresholds = np.array([-1e3, -0.1, 0.0, 1e-9, 0.7, 1e6])
     found = carried_back(SCALED, thresholds)
     assert (SCALED.forward(found) <= thresholds).all()
     assert (SCALED.forward(np.nextafter(found, np.inf)) > thresholds).all()
 
 
-def test_a_threshold_behind_a_logarithm_knows_where_the_logarithm_ends() -> None:
-    """Left of its domain numpy says NaN, which counts as below."""
+def test_a_threshold_is_carried_back_through_a_logarithm() -> None:
+    """Left of the logarithm's domain numpy returns NaN, which counts as below the threshold."""
     origin = Origin("x", "", np.log1p)
     found = carried_back(origin, np.array([-3.0, 0.0, 2.0]))
     assert (origin.forward(found) <= [-3.0, 0.0, 2.0]).all()
@@ -37,18 +37,18 @@ def test_a_threshold_behind_a_logarithm_knows_where_the_logarithm_ends() -> None
 
 
 def test_a_falling_function_is_carried_back_too() -> None:
-    """The smallest x whose negative is at most the threshold."""
+    """For a decreasing function the result is the smallest x whose image is at most the threshold."""
     assert carried_back(Origin("x", "", np.negative), np.array([-2.5])) == pytest.approx(2.5, abs=1e-15)
 
 
 def test_a_threshold_that_nothing_reaches_is_infinite() -> None:
-    """Every x is below it, or none is."""
+    """If every x or no x is below the threshold, the result is infinite."""
     origin = Origin("x", "", lambda values: np.clip(values, 0, 1))
     assert carried_back(origin, np.array([2.0, -1.0])).tolist() == [np.inf, -np.inf]
 
 
-def test_columns_are_taken_across_parts_in_the_order_asked_for() -> None:
-    """Columns 3, 0 and 1 of a tensor of one column and one of three."""
+def test_columns_are_selected_across_parts_in_order() -> None:
+    """Columns 3, 0 and 1 are selected from a tensor of one column and one of three."""
     g = Emission()
     first, second = g.input("a", "FP64", 1), g.input("b", "FP64", 3)
     value = Value((Part(first, (None,)), Part(second, (None,) * 3)), ("a", "b", "c", "d"))
@@ -68,7 +68,7 @@ def test_text_where_numbers_are_needed_is_refused_by_column() -> None:
 
 
 def test_equal_nodes_are_computed_once_and_unused_ones_left_out() -> None:
-    """The finished graph holds what its outputs need, once."""
+    """The finished graph has equal nodes once, and only nodes that its outputs need."""
     g = Emission()
     x = g.input("x", "FP64", 1)
     assert g.add("Neg", x) == g.add("Neg", x)
@@ -78,7 +78,7 @@ def test_equal_nodes_are_computed_once_and_unused_ones_left_out() -> None:
 
 
 def test_a_class_is_registered_once() -> None:
-    """A second emitter for a class is an error when it is registered, and when registries are joined."""
+    """A second emitter for a class is an error at registration and when registries are merged."""
     first, second = Registry(), Registry()
     first.transformer("Scaler")(lambda _g, _model, value: value)
     second.transformer("Scaler")(lambda _g, _model, value: value)
@@ -89,7 +89,7 @@ def test_a_class_is_registered_once() -> None:
 
 
 def test_a_booster_is_parsed_once_for_each_model() -> None:
-    """The same object is not parsed again; another one is."""
+    """The same object is parsed once; another object is parsed again."""
     parsed: list[object] = []
     readings, one, other = Readings(), object(), object()
     for model in (one, one, other, one):
@@ -98,7 +98,7 @@ def test_a_booster_is_parsed_once_for_each_model() -> None:
 
 
 def test_an_error_bound_is_zero_where_none_is_registered() -> None:
-    """Registered bounds receive the bounds themselves, so that a composed estimator can ask for its parts'."""
+    """Without a registered bound it is 0; a registered one can query the bounds of its parts."""
 
     class Piece:
         pass

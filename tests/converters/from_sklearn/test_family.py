@@ -1,4 +1,4 @@
-"""scikit-learn's models: what they are described as, which rows their splits name, what is refused and how."""
+"""scikit-learn's models: their schema, the splits they report, what is refused and how."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from tests.converters.matrix import sklearn_data as data
 
 
 class Doubled(TransformerMixin, BaseEstimator):
-    """A user's own step."""
+    """A user-defined transformer."""
 
     def fit(self, _rows: Any, _target: Any = None) -> "Doubled":
         self.n_features_in_ = _rows.shape[1]
@@ -33,25 +33,27 @@ class Doubled(TransformerMixin, BaseEstimator):
         return np.asarray(rows) * 2
 
 
-def run(model: Any, sample: Any, asked: Any = None, layout: str = "auto") -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """The compiled model's answers, the original's, and the tolerances, on the sample or on `asked` rows like it."""
+def run(
+    model: Any, sample: Any, probes: Any = None, layout: str = "auto"
+) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """The compiled model's answers, the original's, and the tolerances, on the sample or on `probes` rows like it."""
     frame = samples.frame_of(sample)
     subject = FAMILY.open(model, frame, layout)
-    rows = samples.typed(samples.frame_of(frame if asked is None else asked), subject.schema)
+    rows = samples.typed(samples.frame_of(frame if probes is None else probes), subject.schema)
     compiled = Session(subject.compile().SerializeToString()).run(samples.feeds(rows, subject.schema))
     answer = subject.answer(rows)
     return compiled, answer.outputs, answer.tolerance
 
 
 def near(split: float) -> NDArray[np.float64]:
-    """The float32 next to a split, and those around it."""
+    """The float32 values around a split."""
     middle = np.float32(split)
     ends = np.float32(-np.inf), np.float32(np.inf)
     return np.array([np.nextafter(middle, ends[0]), middle, np.nextafter(middle, ends[1])], np.float64)
 
 
 def test_numbers_are_one_input_and_text_makes_columns() -> None:
-    """The layout follows the columns; a column keeps its name, its place and its type."""
+    """Numbers alone give the matrix layout, text the columns layout, with each column's name, place and type."""
     rows = data.numbers()
     subject = FAMILY.open(LinearRegression().fit(rows, data.margin(rows)), samples.frame_of(rows), "auto")
     assert (subject.schema.layout, subject.schema.task, subject.schema.targets) == (Layout.MATRIX, Task.REGRESSOR, 1)
@@ -70,7 +72,7 @@ def test_numbers_are_one_input_and_text_makes_columns() -> None:
 
 
 def test_a_sample_may_carry_the_target_and_its_columns_in_another_order() -> None:
-    """Columns are taken by the names that the model was trained on."""
+    """The columns that the model was trained on are selected by name, in its order."""
     frame = data.customers()[["tenure", "monthly"]]
     model = LinearRegression().fit(frame, frame["monthly"] * 2)
     subject = FAMILY.open(model, frame[["monthly", "tenure"]].assign(churn=1), "auto")
@@ -78,7 +80,7 @@ def test_a_sample_may_carry_the_target_and_its_columns_in_another_order() -> Non
 
 
 def test_a_sample_with_too_many_unnamed_columns_is_refused() -> None:
-    """A model without names cannot tell which column is the target."""
+    """For a model without column names, a sample of another width is refused."""
     rows = data.numbers()
     model = LinearRegression().fit(rows[:, :4], data.margin(rows))
     with pytest.raises(ConversionRefused, match="5 columns, the model was trained on 4"):
@@ -86,7 +88,7 @@ def test_a_sample_with_too_many_unnamed_columns_is_refused() -> None:
 
 
 def test_splits_behind_a_scaler_are_named_in_the_clients_units() -> None:
-    """At each split that is named the original changes its answer between neighbours, and so does the copy."""
+    """At each reported split the answers of the original and the compiled model change between neighbours."""
     rows = data.numbers()
     model = make_pipeline(StandardScaler(), DecisionTreeRegressor(max_depth=2, random_state=0)).fit(
         rows, data.margin(rows)
@@ -97,33 +99,33 @@ def test_splits_behind_a_scaler_are_named_in_the_clients_units() -> None:
     expected = model[-1].tree_.threshold[0] * model[0].scale_[root] + model[0].mean_[root]
     found = splits[f"f{root}"]
     assert np.abs(found - expected).min() < 1e-6 * abs(expected)
-    asked = np.repeat(rows[:1], 3 * len(found), axis=0)
-    asked[:, root] = np.concatenate([near(split) for split in found])
-    compiled, original, tolerance = run(model, rows, asked)
+    probes = np.repeat(rows[:1], 3 * len(found), axis=0)
+    probes[:, root] = np.concatenate([near(split) for split in found])
+    compiled, original, tolerance = run(model, rows, probes)
     assert len(np.unique(original["prediction"])) > 1
     assert (np.abs(compiled["prediction"] - original["prediction"]) <= tolerance["prediction"]).all()
 
 
 @pytest.mark.parametrize("step", [FunctionTransformer(np.log1p), StandardScaler(), MinMaxScaler(), RobustScaler()])
 def test_a_split_behind_a_step_falls_on_the_originals_side(step: Any) -> None:
-    """Doubles next to the split: scalers give the same bits; logarithms do not, so the client's number is compared."""
+    """Doubles next to a split take the original's branch, after scalers and after logarithms."""
     rows = np.exp(data.standard(data.numbers()))
     model = make_pipeline(step, HistGradientBoostingRegressor(max_iter=20, random_state=0))
     model.fit(rows, data.margin(rows))
     subject = FAMILY.open(model, samples.frame_of(rows), "columns")
-    asked = []
+    probes = []
     for place, column in enumerate(subject.schema.columns):
         for split in subject.splits()[column.name]:
             base = np.repeat(rows[:1], 5, axis=0)
             base[:, place] = split + np.spacing(split) * np.arange(-2, 3)
-            asked.append(base)
-    compiled, original, tolerance = run(model, rows, np.concatenate(asked), "columns")
-    assert len(asked) > 50
+            probes.append(base)
+    compiled, original, tolerance = run(model, rows, np.concatenate(probes), "columns")
+    assert len(probes) > 50
     assert (np.abs(compiled["prediction"] - original["prediction"]) <= tolerance["prediction"]).all()
 
 
-def test_missing_text_is_the_empty_text_on_the_wire() -> None:
-    """However the training frame spelled a missing cell, the compiled model reads "" as that."""
+def test_missing_text_is_sent_as_the_empty_text() -> None:
+    """The compiled model reads "" as the training frame's marker of a missing cell."""
     for mark in (None, float("nan")):
         frame = pd.DataFrame({"plan": pd.Series(["a", mark, "b", mark, "a", "b"] * 20, dtype=object), "x": range(120)})
         label = np.array([0, 1, 0, 1, 0, 0] * 20)
@@ -135,7 +137,7 @@ def test_missing_text_is_the_empty_text_on_the_wire() -> None:
 
 
 def test_a_category_that_the_original_refuses_is_answered_nan() -> None:
-    """handle_unknown="error": the original raises, the compiled model says NaN, never a plausible number."""
+    """With handle_unknown="error" the original raises, and the compiled model returns NaN."""
     frame = data.customers()
     encoded = ColumnTransformer([("text", OneHotEncoder(), ["plan"])])
     model = make_pipeline(encoded, LogisticRegression()).fit(frame, data.churned(frame))
@@ -148,7 +150,7 @@ def test_a_category_that_the_original_refuses_is_answered_nan() -> None:
 
 
 def test_rows_that_the_original_refuses_are_answered_nan() -> None:
-    """NaN and infinity into a linear model: the original raises, the compiled model says NaN."""
+    """For NaN and infinity a linear model raises, and the compiled model returns NaN."""
     rows = data.numbers()
     model = LogisticRegression(max_iter=1000).fit(data.standard(rows), data.binary(rows))
     subject = FAMILY.open(model, samples.frame_of(rows), "auto")
@@ -158,8 +160,8 @@ def test_rows_that_the_original_refuses_are_answered_nan() -> None:
     assert np.isnan(compiled["probabilities"]).all(axis=1).tolist() == [False, True, True]
 
 
-def test_a_classifier_without_probabilities_is_sure_of_its_label() -> None:
-    """`probabilities` is 1 for the label and 0 for the others."""
+def test_a_classifier_without_probabilities_gives_1_to_its_label() -> None:
+    """`probabilities` is 1 for the label and 0 for the other classes."""
     rows = data.numbers()
     model = RidgeClassifier().fit(rows, data.text_classes(rows))
     compiled, original, _ = run(model, rows)
@@ -169,7 +171,7 @@ def test_a_classifier_without_probabilities_is_sure_of_its_label() -> None:
 
 
 def test_the_tolerance_never_reaches_across_a_split() -> None:
-    """The smallest change that a split makes is thousands of times the tolerance."""
+    """The smallest change at a split is thousands of times the tolerance."""
     rows = data.numbers()
     model = RandomForestClassifier(n_estimators=20, random_state=0).fit(rows, data.classes(rows))
     _, _, tolerance = run(model, rows)
@@ -187,8 +189,8 @@ def test_the_tolerance_never_reaches_across_a_split() -> None:
         (FunctionTransformer(np.clip, kw_args={"a_min": 0, "a_max": 1}), "clip with arguments"),
     ],
 )
-def test_what_a_graph_cannot_hold_is_refused_by_the_name_of_its_step(step: Any, reason: str) -> None:
-    """The refusal names the step, its class and what to do instead."""
+def test_unsupported_steps_are_refused_by_name(step: Any, reason: str) -> None:
+    """The refusal names the step, its class and an alternative."""
     rows = data.numbers()
     model = Pipeline([("own", step), ("tree", DecisionTreeClassifier(max_depth=2))]).fit(rows, data.binary(rows))
     with pytest.raises(ConversionRefused, match=reason):
@@ -196,7 +198,7 @@ def test_what_a_graph_cannot_hold_is_refused_by_the_name_of_its_step(step: Any, 
 
 
 def test_an_estimator_in_an_odd_state_is_refused_and_never_crashes() -> None:
-    """Whatever a step's attributes raise becomes a refusal that names the step."""
+    """Any error while a step's attributes are read becomes a refusal that names the step."""
     rows = data.numbers()
     model = make_pipeline(StandardScaler(), DecisionTreeRegressor()).fit(rows, data.margin(rows))
     subject = FAMILY.open(model, samples.frame_of(rows), "auto")
@@ -208,15 +210,15 @@ def test_an_estimator_in_an_odd_state_is_refused_and_never_crashes() -> None:
 
 
 def test_several_outputs_of_a_classifier_are_refused() -> None:
-    """`label` holds one answer for each row."""
+    """A classifier with several outputs is refused, since `label` holds one for each row."""
     rows = data.numbers()
     model = DecisionTreeClassifier(max_depth=2).fit(rows, data.labels(rows))
     with pytest.raises(ConversionRefused, match="several outputs"):
         FAMILY.open(model, samples.frame_of(rows), "auto")
 
 
-def test_a_tolerance_that_cannot_be_computed_is_no_refusal_of_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error in the arithmetic on errors stops the conversion: it must not pass for the original's."""
+def test_a_failed_error_bound_stops_the_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error while a bound is computed refuses the conversion; it does not count as the original's refusal."""
     rows = data.numbers()
     model = LinearRegression().fit(rows, data.margin(rows))
     subject = FAMILY.open(model, samples.frame_of(rows), "auto")

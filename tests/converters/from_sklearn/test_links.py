@@ -1,4 +1,4 @@
-"""The links of scikit-learn's losses, and how an error of the margin reaches through them."""
+"""The links of scikit-learn's losses, and the effect of a margin's error on the answer."""
 
 import numpy as np
 import pytest
@@ -18,14 +18,14 @@ def emitted(emit, values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", sorted(INVERSES))
-def test_the_graph_computes_what_the_numbers_say(name: str) -> None:
-    """The inverse link as a graph and on numbers agree to float64."""
+def test_graph_and_numpy_agree(name: str) -> None:
+    """The inverse link as a graph and in numpy agree to float64."""
     emit, apply = INVERSES[name]
     np.testing.assert_allclose(emitted(emit, MARGINS), apply(MARGINS), rtol=1e-14, atol=1e-300)
 
 
-def test_the_sigmoid_is_good_in_its_tail() -> None:
-    """Where ONNX's own Sigmoid loses its digits."""
+def test_the_sigmoid_is_accurate_in_its_tail() -> None:
+    """The emitted sigmoid is accurate where ONNX's Sigmoid is not."""
     np.testing.assert_allclose(emitted(sigmoid, MARGINS), expit(MARGINS), rtol=1e-14)
 
 
@@ -36,7 +36,7 @@ def test_rows_are_normalized_by_their_sum() -> None:
 
 @pytest.mark.parametrize("name", sorted(INVERSES))
 def test_the_carried_error_covers_every_margin_within_the_loss(name: str) -> None:
-    """For random margins moved by at most `lost`, no answer moves further."""
+    """For random margins changed by at most `lost`, no answer changes by more than the bound."""
     random = np.random.default_rng(0)
     apply = INVERSES[name][1]
     margin, lost = random.normal(size=(200, 3)), np.full((200, 3), 1e-3)

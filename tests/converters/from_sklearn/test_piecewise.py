@@ -14,7 +14,7 @@ def said(emit, values):
 
 
 def test_interpolates_as_numpy_does_with_repeated_points() -> None:
-    """Between, on, and beyond the points; NaN stays NaN."""
+    """Interpolation equals numpy's between, at and beyond the points; NaN stays NaN."""
     points, heights = np.array([0.0, 1.0, 1.0, 3.0]), np.array([0.0, 0.2, 0.6, 1.0])
     x = np.array([-1.0, 0.0, 0.5, 1.0, np.nextafter(1.0, 0), 2.0, 3.0, 9.0, np.nan])
     made = said(lambda g, tensor: interpolated(g, tensor, points, heights), x)

@@ -1,4 +1,4 @@
-"""Finding the emitter of a step, and what the shared small graphs compute."""
+"""Finding the emitter of a step, and the small graphs that emitters share."""
 
 import numpy as np
 import pytest
@@ -24,25 +24,25 @@ def value(g: Emission, *, sparse: bool = False) -> Value:
 
 
 def test_the_first_of_equal_scores_wins() -> None:
-    """As numpy's argmax."""
+    """The first of equal scores wins, as in numpy's argmax."""
     scores = np.array([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0], [0.1, 0.2, 0.7]])
     assert emitted(steps.first_of_largest, scores, "INT64").tolist() == [1, 0, 2]
 
 
 def test_a_single_margin_decides_between_two_classes() -> None:
-    """Class 1 above 0; at 0 only with `ties_win`."""
+    """The class is 1 above 0, and at 0 only with `ties_win`."""
     margin = np.array([[-1.0], [0.0], [1.0]])
     assert emitted(steps.first_of_two, margin, "INT64").tolist() == [0, 0, 1]
     assert emitted(lambda g, x: steps.first_of_two(g, x, ties_win=True), margin, "INT64").tolist() == [0, 1, 1]
 
 
 def test_both_sides_of_a_probability() -> None:
-    """[1 - p, p]."""
+    """The result is [1 - p, p]."""
     assert emitted(steps.both_sides, np.array([[0.25]]), width=2).tolist() == [[0.75, 0.25]]
 
 
 def test_a_tie_mask_marks_decisions_within_the_error() -> None:
-    """A single score within `lost` of 0; the two largest of several within twice `lost`."""
+    """A tie is a single score within `lost` of 0, or the two largest of several within twice `lost`."""
     single = steps.tie_mask(np.array([0.05, -0.2]), np.array([[0.1]]))
     assert single.ravel().tolist() == [1.0, 0.0]
     several = steps.tie_mask(np.array([[1.0, 0.9, 0.0], [1.0, 0.7, 0.6]]), np.array([[0.1]]))
@@ -50,7 +50,7 @@ def test_a_tie_mask_marks_decisions_within_the_error() -> None:
 
 
 def test_an_estimator_without_an_emitter_is_refused_by_its_name() -> None:
-    """Also a subclass of a supported one, whose `predict` may differ."""
+    """A subclass of a supported estimator is refused too, since its `predict` may differ."""
 
     class Own(LinearRegression):
         pass
@@ -66,7 +66,7 @@ def test_an_estimator_without_an_emitter_is_refused_by_its_name() -> None:
 
 
 def test_rows_that_an_estimator_refuses_are_nan_unless_inner_models_check_them() -> None:
-    """NaN and infinity anywhere in the row; with checks_rows=False the emitter's output stays as it is."""
+    """Rows with NaN or infinity give NaN; with checks_rows=False the emitter's output is unchanged."""
     rows = np.array([[1.0, 2.0], [1.0, np.nan], [1.0, np.inf]])
     model = LinearRegression().fit(ROWS, ROWS[:, 0])
     for checks, expected in ((True, [False, True, True]), (False, [False, False, False])):
@@ -81,7 +81,7 @@ def test_rows_that_an_estimator_refuses_are_nan_unless_inner_models_check_them()
 
 @pytest.mark.parametrize("keeps", [True, False])
 def test_sparseness_survives_the_transformers_that_keep_it(keeps: bool) -> None:
-    """A registered argument of the transformer."""
+    """A value stays sparse after a transformer that is registered with `keeps_sparse`."""
     registry = Registry()
     registry.transformer("StandardScaler", keeps_sparse=keeps)(lambda g, _model, given: g.opaque(g.whole(given), 2))
     g = Emission(registry)

@@ -1,4 +1,4 @@
-"""XGBoost: compiled against its own predict, on the rows where copies go wrong."""
+"""XGBoost: the compiled model against XGBoost's own predict, on the rows where conversions go wrong."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ BEFORE_3_4 = tuple(int(part) for part in xgb.__version__.split(".")[:2]) < (3, 4
 
 
 def hard_rows(model: Any, rows: np.ndarray) -> np.ndarray:
-    """The rows, and rows at, above and below every split, and extreme ones."""
+    """The rows, rows at, above and below every split, and extreme ones."""
     frame = rows_of.frame_of(rows)
     subject = FAMILY.open(model, frame, "auto")
     moved = [
@@ -41,7 +41,7 @@ def numbers() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_margins_are_bit_for_bit_those_of_xgboost() -> None:
-    """With the base score as tree zero the runtime adds in XGBoost's order: equal bits at every split and extreme."""
+    """With the base score as the first tree the sums have XGBoost's bits at every split and extreme."""
     rows, filled = numbers()
     model = xgb.XGBRegressor(**{**FAST, "n_estimators": 100}).fit(rows, 1000.0 + margin(filled))
     hard = hard_rows(model, rows)
@@ -67,7 +67,7 @@ def test_base_scores_are_in_the_units_of_the_objective(objective: str) -> None:
 
 @pytest.mark.parametrize("strategy", ["one_output_per_tree", "multi_output_tree"])
 def test_each_target_has_its_own_sum(strategy: str) -> None:
-    """Targets on scales far apart keep their own trees and base scores."""
+    """Targets on very different scales keep their own trees and base scores."""
     rows, filled = numbers()
     targets = np.stack([margin(filled), 1e4 + margin(-filled), 1e-3 * filled[:, 0]], axis=1)
     model = xgb.XGBRegressor(multi_strategy=strategy, tree_method="hist", **FAST).fit(rows, targets)
@@ -77,7 +77,7 @@ def test_each_target_has_its_own_sum(strategy: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*booster=.* is deprecated")
 def test_dropped_trees_weigh_less() -> None:
-    """DART's weights scale its leaves."""
+    """DART's weights scale the leaves."""
     rows, filled = numbers()
     model = xgb.XGBRegressor(booster="dart", rate_drop=0.5, one_drop=1, **FAST).fit(rows, margin(filled))
     hard = hard_rows(model, rows)
@@ -87,7 +87,7 @@ def test_dropped_trees_weigh_less() -> None:
 
 
 def test_an_estimator_stops_at_its_best_round_and_a_booster_does_not() -> None:
-    """Early stopping: predict of the estimator, and of its file, uses the best rounds; a raw Booster uses all."""
+    """With early stopping an estimator and its file use the best rounds; a raw Booster uses all."""
     rows, filled = numbers()
     labels = classes(filled)
     held_out = [(rows[:80], labels[:80][::-1])]
@@ -103,7 +103,7 @@ def test_an_estimator_stops_at_its_best_round_and_a_booster_does_not() -> None:
 
 
 def test_a_file_saved_by_an_estimator_answers_as_the_estimator(tmp_path: Any) -> None:
-    """The file says what its estimator was: a regressor's logistic is a prediction, and it stops at the best round."""
+    """A file keeps the kind of its estimator: a regressor's logistic is a prediction, with the best rounds."""
     rows, filled = numbers()
     model = xgb.XGBRegressor(objective="binary:logistic", early_stopping_rounds=2, learning_rate=1.0, **FAST)
     model.fit(rows, binary(filled), eval_set=[(rows[:80], binary(filled)[:80][::-1])], verbose=False)
@@ -117,7 +117,7 @@ def test_a_file_saved_by_an_estimator_answers_as_the_estimator(tmp_path: Any) ->
 
 
 def test_a_raw_logistic_booster_classifies() -> None:
-    """Label 0 or 1 and both probabilities, from the one that a Booster predicts."""
+    """A raw logistic Booster gives the label 0 or 1 and both probabilities."""
     rows, filled = numbers()
     booster = xgb.train({"objective": "binary:logistic", "nthread": 1}, xgb.DMatrix(rows, binary(filled)), 4)
     said = booster.predict(xgb.DMatrix(rows))
@@ -127,7 +127,7 @@ def test_a_raw_logistic_booster_classifies() -> None:
     assert found["label"].tolist() == (said > 0.5).astype(int).tolist()
 
 
-def test_missing_is_what_the_estimator_says() -> None:
+def test_the_estimators_missing_value_is_used() -> None:
     """With missing=0 both zeros and NaN take the default branch."""
     rows, filled = numbers()
     model = xgb.XGBRegressor(missing=0.0, **FAST).fit(rows, margin(filled))
@@ -139,7 +139,7 @@ def test_missing_is_what_the_estimator_says() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*booster=.* is deprecated")
 def test_a_linear_booster_skips_missing_values() -> None:
-    """Gblinear, with three classes: NaN adds nothing, and the intercept is the one that XGBoost really adds."""
+    """For a gblinear with three classes NaN adds nothing, and the intercept is the one that XGBoost adds."""
     rows, filled = numbers()
     model = xgb.XGBClassifier(booster="gblinear", n_estimators=4).fit(rows, classes(filled))
     some = rows.copy()
@@ -149,7 +149,7 @@ def test_a_linear_booster_skips_missing_values() -> None:
 
 
 def test_columns_are_found_by_name() -> None:
-    """Names that look like positions, spaces and umlauts: a permuted sample is put into the model's order."""
+    """A sample with permuted and unusual column names is put into the model's order."""
     frame = data.named(data.small_rows())
     model = xgb.XGBRegressor(**FAST).fit(frame, margin(np.nan_to_num(frame.to_numpy())))
     turned = frame[frame.columns[::-1]].assign(target=1.0)
@@ -160,7 +160,7 @@ def test_columns_are_found_by_name() -> None:
 
 
 def test_a_sample_of_another_width_is_refused() -> None:
-    """A booster without names takes exactly its number of columns."""
+    """For a booster without names a sample of another width is refused."""
     rows, filled = numbers()
     model = xgb.XGBRegressor(**FAST).fit(rows, margin(filled))
     with pytest.raises(ConversionRefused, match="6 features without names: the sample has 5"):
@@ -168,8 +168,8 @@ def test_a_sample_of_another_width_is_refused() -> None:
 
 
 @pytest.mark.parametrize("onehot", [1, 100])
-def test_text_categories_come_as_text(onehot: int) -> None:
-    """Strings in, codes inside: every seen category and missing ones answer as the original."""
+def test_text_categories_are_sent_as_text(onehot: int) -> None:
+    """For every known category and missing ones the compiled model answers as the original."""
     frame = data.mixed()
     model = xgb.XGBRegressor(enable_categorical=True, max_cat_to_onehot=onehot, **FAST)
     model.fit(frame, data.mixed_target(frame))
@@ -181,8 +181,8 @@ def test_text_categories_come_as_text(onehot: int) -> None:
     assert found.tobytes() == model.predict(frame)[:, np.newaxis].tobytes()
 
 
-def test_a_category_never_seen_is_refused_by_both() -> None:
-    """The original's answer raises, the compiled model says NaN for that row alone."""
+def test_an_unknown_category_is_refused_by_both() -> None:
+    """The original raises, and the compiled model returns NaN for that row alone."""
     frame = data.mixed()
     model = xgb.XGBClassifier(enable_categorical=True, **FAST)
     model.fit(frame, (data.mixed_target(frame) > 0.5).astype(int))
@@ -197,7 +197,7 @@ def test_a_category_never_seen_is_refused_by_both() -> None:
 
 
 def test_broken_names_are_refused() -> None:
-    """XGBoost before 3.4 cuts category names that are not ASCII and answers wrongly itself."""
+    """Category names that are not ASCII are refused for XGBoost before 3.4, which truncates them."""
     frame = data.mixed(data.WORDS)
     model = xgb.XGBRegressor(enable_categorical=True, **FAST).fit(frame, data.mixed_target(frame))
     if BEFORE_3_4:
@@ -208,30 +208,30 @@ def test_broken_names_are_refused() -> None:
 
 
 def test_text_for_a_model_of_numbers_is_refused() -> None:
-    """A column that is text in the sample and no category in the model is named."""
+    """The refusal names the column that is text in the sample and not a category in the model."""
     frame = data.mixed()[["income", "visits"]]
     model = xgb.XGBRegressor(**FAST).fit(frame, frame["income"])
     with pytest.raises(ConversionRefused, match="column 'visits' is text"):
         FAMILY.open(model, frame.assign(visits="many"), "auto")
 
 
-def test_codes_are_cut_and_negative_ones_go_left() -> None:
-    """Category codes as numbers: fractions, negative, huge and missing ones route as in XGBoost."""
+def test_numeric_category_codes_are_truncated() -> None:
+    """Fractional, negative, huge and missing category codes take the branches that they take in XGBoost."""
     rows = data.coded(data.rows(missing=0)).astype(np.float32)
     model = xgb.XGBRegressor(
         enable_categorical=True, feature_types=["c", "c", "q", "q"], max_cat_to_onehot=1, **FAST
     ).fit(rows, data.coded_target(rows))
     codes = np.array([0, 0.5, 0.999, 1, 5.5, 11, 12, 200, 1e9, -0.0, -0.5, -1, np.nan, 2.0**24 + 2], np.float32)
-    asked = np.concatenate([rows[: len(codes)], rows[: len(codes)]])
-    asked[: len(codes), 0], asked[len(codes) :, 1] = codes, codes
+    probes = np.concatenate([rows[: len(codes)], rows[: len(codes)]])
+    probes[: len(codes), 0], probes[len(codes) :, 1] = codes, codes
     assert (
-        run_compiled(FAMILY, model, rows, asked)["prediction"].tobytes()
-        == model.predict(asked)[:, np.newaxis].tobytes()
+        run_compiled(FAMILY, model, rows, probes)["prediction"].tobytes()
+        == model.predict(probes)[:, np.newaxis].tobytes()
     )
 
 
 def test_several_labels_at_once_are_refused_and_their_booster_is_not() -> None:
-    """A multi-label classifier has no single label; its Booster predicts one probability per label."""
+    """A multi-label classifier is refused; its Booster is converted and predicts a probability for each label."""
     rows, filled = numbers()
     labels = np.stack([binary(filled), binary(-filled[:, ::-1])], axis=1)
     model = xgb.XGBClassifier(**FAST).fit(rows, labels)
@@ -241,14 +241,14 @@ def test_several_labels_at_once_are_refused_and_their_booster_is_not() -> None:
     np.testing.assert_allclose(found, model.predict_proba(rows), atol=1e-6)
 
 
-def test_what_was_never_fitted_is_refused() -> None:
-    """There is no model in it yet, and the message says so."""
+def test_an_unfitted_estimator_is_refused() -> None:
+    """The refusal says that the estimator is not fitted."""
     with pytest.raises(ConversionRefused, match="not fitted"):
         FAMILY.open(xgb.XGBClassifier(), rows_of.frame_of(data.rows()), "auto")
 
 
 def test_an_unknown_objective_is_refused() -> None:
-    """A link that nobody has read is not guessed."""
+    """A model whose objective has no known link is refused."""
     rows, filled = numbers()
     booster = xgb.train({"objective": "reg:squarederror"}, xgb.DMatrix(rows, margin(filled)), 2)
 
@@ -268,7 +268,7 @@ def test_an_unknown_objective_is_refused() -> None:
 
 
 def test_training_on_changes_the_answer() -> None:
-    """What was read of a booster is read again when it has grown."""
+    """A booster that is trained further is parsed again."""
     rows, filled = numbers()
     matrix = xgb.DMatrix(rows, margin(filled))
     booster = xgb.train({"nthread": 1}, matrix, 2)
@@ -280,7 +280,7 @@ def test_training_on_changes_the_answer() -> None:
 
 
 def test_float64_features_are_rounded_as_xgboost_rounds() -> None:
-    """Inside another model's graph, float64 features meet float32 thresholds as float32."""
+    """In another model's graph float64 features are rounded to float32 before they are compared."""
     rows = data.rows()
     model = xgb.XGBRegressor(**FAST).fit(rows, margin(np.nan_to_num(rows)))
     graph = Graph("part_")
@@ -291,7 +291,7 @@ def test_float64_features_are_rounded_as_xgboost_rounds() -> None:
 
 
 def test_tolerance_is_that_of_float32_sums() -> None:
-    """8 eps of the largest leaves and the base score, nothing wider."""
+    """The tolerance is 8 eps of the largest leaves and the base score."""
     rows, filled = numbers()
     model = xgb.XGBRegressor(base_score=4.0, n_estimators=1, max_depth=1).fit(rows, margin(filled))
     subject = FAMILY.open(model, rows_of.frame_of(rows), "auto")

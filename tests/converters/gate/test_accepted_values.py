@@ -1,4 +1,4 @@
-"""Columns that accept known values only, as derived from refusals."""
+"""Columns that accept known values only, derived from the original's refusals."""
 
 import numpy as np
 import pandas as pd
@@ -24,25 +24,25 @@ def refusals(index: int) -> set[str]:
     return {unseen_kind(name, value) for value in unseen}
 
 
-def test_a_column_is_closed_where_every_unknown_value_was_refused() -> None:
-    """Text with the empty text for a missing cell that the original accepts, numbers in decimal."""
+def test_a_column_is_restricted_if_every_unknown_value_was_refused() -> None:
+    """The accepted values are text, with "" for missing cells that the original accepts, or decimal numbers."""
     refused = refusals(0) | refusals(1)
     assert accepted_values(KNOWN, PROBE, refused) == {"plan": ("mini", "maxi", ""), "code": ("1", "2")}
 
 
 def test_a_missing_text_that_is_refused_is_not_accepted() -> None:
-    """The empty text is listed only where the original takes missing cells."""
+    """The empty text is listed only if the original accepts missing cells."""
     assert accepted_values(KNOWN, PROBE, refusals(0) | {no_value("plan")})["plan"] == ("mini", "maxi")
 
 
-def test_a_column_that_took_one_unknown_value_is_left_out() -> None:
-    """A single accepted neighbour leaves the column unrestricted."""
+def test_a_column_that_accepts_an_unknown_value_is_left_out() -> None:
+    """A single accepted unknown value leaves the column unrestricted."""
     refused = refusals(1)
     refused.remove(min(refused))
     assert accepted_values(KNOWN, PROBE, refused) == {}
 
 
-def test_a_column_of_floats_is_closed_only_where_nan_is_refused_as_well() -> None:
-    """NaN cannot be written into a list of accepted values."""
+def test_a_column_of_floats_is_restricted_only_if_nan_is_refused() -> None:
+    """A column of floats is unrestricted if NaN is accepted, which a list of values cannot contain."""
     assert "x" not in accepted_values(KNOWN, PROBE, refusals(2))
     assert accepted_values(KNOWN, PROBE, refusals(2) | {no_value("x")})["x"] == ("1", "2")

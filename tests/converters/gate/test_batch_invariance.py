@@ -21,14 +21,14 @@ class Session:
 
 
 def test_a_model_of_single_rows_is_the_same_in_every_batch() -> None:
-    """Each size is tried over all rows, none differs."""
+    """A model with independent rows has no differences at any batch size."""
     run, outside, note = batch_differences(Session(lambda x: x * 2), ROWS, 60.0)
     assert (outside, note) == (0, "")
     assert run == 150 * (2 + len(SIZES))
 
 
 def test_an_output_that_depends_on_its_batch_is_found() -> None:
-    """One bit in the rows of one size, and a wrong count of rows."""
+    """A single bit that differs at one size is found, and so is a wrong number of rows."""
     bit = Session(lambda x: np.nextafter(x, np.float32(9)) if len(x) == 50 else x)
     assert batch_differences(bit, ROWS, 60.0)[1] == 150
     short = Session(lambda x: x[:-1] if len(x) == 129 else x)
@@ -36,21 +36,21 @@ def test_an_output_that_depends_on_its_batch_is_found() -> None:
 
 
 def test_bits_count_and_not_values() -> None:
-    """0.0 and -0.0 differ, equal NaN do not."""
+    """0.0 and -0.0 differ; equal NaN do not."""
     zeros = Session(lambda x: np.where(len(x) == 1, np.float32(-0.0), np.float32(0.0)) * np.ones_like(x))
     assert batch_differences(zeros, ROWS, 60.0)[1] == 150
     assert batch_differences(Session(lambda x: x * np.float32(np.nan)), ROWS, 60.0)[1] == 0
 
 
-def test_what_did_not_fit_into_the_time_is_noted() -> None:
-    """Without time only the whole batch is run."""
+def test_sizes_beyond_the_time_limit_are_noted() -> None:
+    """Without time only the whole batch is run, and the note names the sizes that were not tried."""
     run, _, note = batch_differences(Session(lambda x: x), ROWS, -1.0)
     assert run == 150
     assert note.startswith("batches of 150 not all tried")
 
 
 def test_malformed_inputs_that_raise_no_error_are_listed() -> None:
-    """A wrong width, no columns, text, and a missing input; a strict model has none."""
+    """A wrong width, no columns, text and a missing input are listed if accepted; a strict model has none."""
 
     def strict(x: Any) -> Any:
         if x.dtype != np.float32 or x.shape[1] != 1:

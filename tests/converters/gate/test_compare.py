@@ -47,7 +47,7 @@ def test_nan_equals_nan_only() -> None:
 
 
 def test_what_float32_cannot_hold_may_be_infinite_of_the_same_sign() -> None:
-    """1e300 becomes infinity in a float32 output, and never minus infinity."""
+    """1e300 may become infinity in a float32 output, but not minus infinity."""
     found = compare.float_difference(
         predicted([[1e300], [1e300]]), {"prediction": np.array([[np.inf], [-np.inf]], np.float32)}
     )
@@ -55,7 +55,7 @@ def test_what_float32_cannot_hold_may_be_infinite_of_the_same_sign() -> None:
 
 
 def test_labels_may_differ_where_their_probabilities_tie_within_the_tolerance() -> None:
-    """Not where the two probabilities are apart, and not where both models tie exactly."""
+    """Labels may not differ if the probabilities are apart, or tie exactly in both models."""
     answer = classified(["no"] * 3, [[0.501, 0.499], [0.9, 0.1], [0.5, 0.5]])
     compiled = {
         "label": np.array(["yes"] * 3, object),
@@ -65,14 +65,14 @@ def test_labels_may_differ_where_their_probabilities_tie_within_the_tolerance() 
 
 
 def test_a_label_that_is_no_class_is_outside() -> None:
-    """A label without a probability column cannot tie."""
+    """A label that is not a class has no probability and cannot tie."""
     answer = classified(["no"], [[0.5, 0.5]], tolerance=1.0)
     compiled = {"label": np.array(["maybe"], object), "probabilities": np.array([[0.4, 0.6]])}
     assert compare.label_difference(answer, compiled, CLASSIFIER).outside.tolist() == [True]
 
 
 def test_probabilities_must_sum_to_one_where_the_originals_do() -> None:
-    """A row whose original does not sum to 1 is not held to it."""
+    """A row must sum to 1 only if the original's does."""
     answer = classified(["no"] * 3, [[0.5, 0.5], [0.5, 0.5], [0.7, 0.7]], tolerance=1e-3)
     compiled = {"probabilities": np.array([[0.5, 0.5], [0.5, 0.51], [0.7, 0.7]])}
     assert compare.sum_difference(answer, compiled).outside.tolist() == [False, True, False]
@@ -87,14 +87,14 @@ def test_probabilities_must_sum_to_one_where_the_originals_do() -> None:
     ],
 )
 def test_compiled_outputs_have_the_names_shapes_and_types_of_the_schema(outputs: dict, reason: str) -> None:
-    """Anything else is refused by the name of the output."""
+    """Other outputs are refused, naming the output."""
     compare.check_compiled({"prediction": np.zeros((3, 2), np.float32)}, REGRESSOR, 3)
     with pytest.raises(ConversionRefused, match=reason):
         compare.check_compiled(outputs, REGRESSOR, 3)
 
 
 def test_original_outputs_have_the_shapes_of_the_schema() -> None:
-    """One target where the schema has two is refused."""
+    """An original with one target is refused if the schema has two."""
     compare.check_answer(predicted([[1.0, 2.0]]), REGRESSOR, 1)
     with pytest.raises(ConversionRefused, match="shapes"):
         compare.check_answer(predicted([[1.0]]), REGRESSOR, 1)

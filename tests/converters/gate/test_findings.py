@@ -24,7 +24,7 @@ def found(sizes: list[float], tolerance: float = 0.1) -> Findings:
 
 
 def test_counts_rows_outside_and_keeps_the_worst_of_them() -> None:
-    """At most WORST_ROWS, the farthest beyond its tolerance first, with inputs and both outputs."""
+    """At most WORST_ROWS rows are kept, the farthest beyond its tolerance first, with inputs and both outputs."""
     findings = found([0.0, 0.2, 0.9, 0.5, 0.3])
     report = findings.report()
     assert (report.outside, report.rows) == (4, 5)
@@ -35,7 +35,7 @@ def test_counts_rows_outside_and_keeps_the_worst_of_them() -> None:
 
 
 def test_the_largest_difference_is_reported_when_all_rows_are_inside() -> None:
-    """A report without rows outside still has the margin that was left."""
+    """A report without rows outside has the largest difference and its tolerance."""
     report = found([0.0, 0.01, 0.05, 0.0, 0.0]).report()
     assert report.outside == 0
     assert (report.worst_difference, report.worst_tolerance) == (0.05, 0.1)
@@ -43,7 +43,7 @@ def test_the_largest_difference_is_reported_when_all_rows_are_inside() -> None:
 
 
 def test_the_worst_rows_of_several_blocks_are_merged() -> None:
-    """A later block replaces worst rows of an earlier one only with worse ones."""
+    """Rows of a later block replace kept rows only if they are worse."""
     findings = found([0.0, 0.2, 0.3, 0.4, 0.0])
     findings.worst += found([9.0, 0.0, 0.0, 0.0, 0.0]).worst
     original = np.arange(5.0).reshape(-1, 1)
@@ -68,7 +68,7 @@ def test_a_failed_check_counts_as_a_row_outside() -> None:
 
 
 def test_the_refusal_names_the_column_the_value_and_what_to_do() -> None:
-    """One sentence: generator, counts, the worst row's inputs and outputs, and advice."""
+    """The message has generator, counts, the worst row's inputs and outputs, and advice."""
     text = sentence(found([0.0, 0.2, 0.9, 0.0, 0.0]).report(), SCHEMA)
     assert "2 of 5 rows" in text
     assert "age=3.0, plan='c'" in text
@@ -77,5 +77,5 @@ def test_the_refusal_names_the_column_the_value_and_what_to_do() -> None:
 
 
 def test_every_generator_has_advice() -> None:
-    """A refusal never ends without what the user can do."""
+    """The refusal of every generator ends with advice."""
     assert ADVICE.keys() == DESCRIPTIONS.keys()

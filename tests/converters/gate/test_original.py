@@ -1,4 +1,4 @@
-"""Running the original: refused rows are found one by one, and whole kinds by one row."""
+"""Running the original: refused rows are found one by one, and refused kinds by one row."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def rows(*values: float) -> pd.DataFrame:
 
 
 def test_rows_that_are_accepted_together_cost_one_call() -> None:
-    """The mask is all true."""
+    """A block without refused rows needs one call of the original."""
     subject = Subject()
     answer, kept = Original(subject).answer(rows(1, 2, 3), None, (), EVER)
     assert subject.calls == [3]
@@ -45,7 +45,7 @@ def test_rows_that_are_accepted_together_cost_one_call() -> None:
 
 
 def test_a_refused_row_costs_itself_only_and_is_counted_by_its_message() -> None:
-    """Bisection keeps all others in their order."""
+    """Bisection keeps all other rows in their order and counts the refused one by its message."""
     original = Original(Subject())
     answer, kept = original.answer(rows(1, 2, -3, 4, -3, 6), None, (), EVER)
     assert kept.tolist() == [True, True, False, True, False, True]
@@ -55,7 +55,7 @@ def test_a_refused_row_costs_itself_only_and_is_counted_by_its_message() -> None
 
 
 def test_a_kind_that_is_refused_once_is_not_tried_again() -> None:
-    """One row of the kind is run, and later blocks leave the kind out without a call."""
+    """One row of the kind is run; later blocks omit rows of the kind without a call."""
     subject = Subject()
     original = Original(subject)
     kind = np.array([-1, 0, 0, 0])
@@ -70,7 +70,7 @@ def test_a_kind_that_is_refused_once_is_not_tried_again() -> None:
 
 
 def test_after_its_time_the_rest_of_a_block_is_left_out() -> None:
-    """Rows that were not classified are neither kept nor counted as refused."""
+    """Rows that are not classified in time are neither kept nor counted as refused."""
     original = Original(Subject())
     answer, kept = original.answer(rows(1, -1), None, (), float("-inf"))
     assert (answer, kept.tolist(), original.refused) == (None, [False, False], {})

@@ -1,4 +1,4 @@
-"""The gate: finds planted faults, leaves alone what is right, and says what it saw."""
+"""The gate finds planted faults, passes correct models, and reports what it evaluated."""
 
 import dataclasses
 import subprocess
@@ -36,7 +36,7 @@ def outside(proof: Proof) -> dict[str, int]:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_finds_the_planted_fault(fault: Fault) -> None:
-    """Each fault is refused, found by the generator made for it, and not by those that cannot see it."""
+    """Each fault is found by the generators that target it, and by no other."""
     proof = proof_of(*fault.build(), fault.plant)
     found = outside(proof)
     assert found[fault.generator] > 0
@@ -46,8 +46,8 @@ def test_finds_the_planted_fault(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("build", sorted({fault.build for fault in FAULTS}, key=lambda build: build.__name__))
-def test_passes_the_same_models_unharmed(build: Any) -> None:
-    """Without the fault every generator finds nothing, so what is found above is the fault alone."""
+def test_passes_the_same_models_without_faults(build: Any) -> None:
+    """Without the fault no generator finds a difference."""
     proof = proof_of(*build())
     # Behind a float32 scaler no float32 is every double: that is told, not refused.
     assert not any(count for generator, count in outside(proof).items() if generator != "D")
@@ -56,7 +56,7 @@ def test_passes_the_same_models_unharmed(build: Any) -> None:
 
 
 def test_refusal_names_generator_row_answers_and_remedy() -> None:
-    """A person who reads the refusal knows what differs, where, and what to do."""
+    """The refusal names the generator, the row, both answers and a remedy."""
     fault = next(fault for fault in FAULTS if fault.generator == "N")
     with pytest.raises(ConversionRefused) as refusal:
         proof_of(*fault.build(), fault.plant).check()
@@ -68,7 +68,7 @@ def test_refusal_names_generator_row_answers_and_remedy() -> None:
 
 
 def test_worst_rows_hold_inputs_and_both_answers() -> None:
-    """The report keeps at most three rows a generator, each with what went in and what both models said."""
+    """The report has at most three rows for each generator, with inputs and both answers."""
     fault = FAULTS[0]
     proof = proof_of(*fault.build(), fault.plant)
     worst = next(found.worst for found in proof.report.generators if found.generator == "T")
@@ -80,14 +80,14 @@ def test_worst_rows_hold_inputs_and_both_answers() -> None:
 
 
 def test_every_generator_reports() -> None:
-    """parity.json lists all nine generators in their order, with rows where the model gives them any."""
+    """parity.json lists all nine generators in order, with rows if the model has any for them."""
     proof = proof_of(*regressor())
     assert [found.generator for found in proof.report.generators] == list("RTNZCDBWO")
     assert all(found.rows for found in proof.report.generators if found.generator in "RTNZDBW")
 
 
 def test_golden_rows_are_hard_few_and_plain() -> None:
-    """At most 256 rows in the client's types, with the original's answers, loadable without pickle."""
+    """There are at most 256 golden rows, in the client's types, loadable without pickle."""
     model, sample = coloured()
     golden = proof_of(model, sample).golden
     rows = len(golden.inputs["colour"])
@@ -98,12 +98,12 @@ def test_golden_rows_are_hard_few_and_plain() -> None:
     assert golden.outputs["probabilities"].dtype == golden.tolerance["probabilities"].dtype == np.float64
     # What no training row had is among them.
     assert set(golden.inputs["colour"].ravel()) > set(sample["colour"])
-    asked = pd.DataFrame({"colour": golden.inputs["colour"].ravel()})
-    assert np.array_equal(golden.outputs["probabilities"], model.predict_proba(asked))
+    probes = pd.DataFrame({"colour": golden.inputs["colour"].ravel()})
+    assert np.array_equal(golden.outputs["probabilities"], model.predict_proba(probes))
 
 
 def test_rows_that_the_original_refuses_are_left_out_and_noted() -> None:
-    """A model that takes no NaN and no infinity converts, and the manifest's notes say so."""
+    """A model that refuses NaN and infinity converts, and the manifest's notes name them."""
     rows = np.random.default_rng(0).normal(size=(100, 3))
     proof = proof_of(LinearRegression().fit(rows, rows.sum(axis=1)), rows)
     proof.check()
@@ -113,14 +113,14 @@ def test_rows_that_the_original_refuses_are_left_out_and_noted() -> None:
 
 
 def test_says_what_was_sampled_when_time_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A generator out of time stops after a block, and the report tells how many of its rows were asked."""
+    """A generator out of time stops after a block, and the report has the number of rows evaluated."""
     monkeypatch.setitem(parity.BUDGETS, "T", 0.0)
     proof = proof_of(*regressor())
     assert [note for note in proof.report.sampled if note.startswith("T: 256 of ")]
 
 
 def test_is_deterministic() -> None:
-    """Two runs of the gate ask the same rows and store the same golden rows."""
+    """Two runs of the gate evaluate the same rows and store the same golden rows."""
     first, second = proof_of(*three_classes()), proof_of(*three_classes())
     assert first.golden.to_bytes() == second.golden.to_bytes()
     assert [found.rows for found in first.report.generators if found.generator != "B"] == [
@@ -128,8 +128,8 @@ def test_is_deterministic() -> None:
     ]
 
 
-def test_doubles_that_float32_cannot_hold_are_told_not_refused() -> None:
-    """Where a double's answer is not that of its float32, the matrix layout ships, exact for FP32."""
+def test_doubles_that_float32_cannot_hold_are_noted_not_refused() -> None:
+    """If a double's answer is not that of its float32, the matrix layout is exact for FP32 and notes it."""
     rows = np.random.default_rng(0).normal(size=(200, 2)) + 1 / 3
     from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -141,7 +141,7 @@ def test_doubles_that_float32_cannot_hold_are_told_not_refused() -> None:
 
 
 class Misshapen:
-    """An opened model whose original answers one row too few."""
+    """A model whose original returns one row too few."""
 
     def __init__(self, subject: Any) -> None:
         self.subject = subject
@@ -154,8 +154,8 @@ class Misshapen:
         return dataclasses.replace(answer, outputs={name: values[1:] for name, values in answer.outputs.items()})
 
 
-def test_refuses_an_original_that_answers_other_rows_than_asked() -> None:
-    """Fewer answers than rows can never be taken for agreement."""
+def test_refuses_an_original_with_a_wrong_number_of_rows() -> None:
+    """An original that returns fewer answers than rows is refused."""
     model, sample = regressor()
     frame = samples.frame_of(sample)
     subject = family_of(model).open(model, frame, "auto")

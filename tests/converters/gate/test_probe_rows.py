@@ -31,7 +31,7 @@ def plan(base: list[int], changes: list[tuple[int, int, object]], kind: list[int
 
 
 def test_rows_are_their_base_rows_with_some_cells_replaced() -> None:
-    """Numbers alone are built as one block, mixed columns one by one: the same result."""
+    """Numeric columns, built as one block, and mixed columns, built one by one, give the same rows."""
     numbers = probe(a=("FP64", [1.0, 2.0]), b=("FP64", [10.0, 20.0]))
     made = plan([1, 0, 1], [(0, 0, 5.0), (2, 1, np.nan)])
     frame = numbers.frame(made, slice(0, 3))
@@ -46,7 +46,7 @@ def test_rows_are_their_base_rows_with_some_cells_replaced() -> None:
 
 
 def test_blocks_join_to_the_whole() -> None:
-    """Rows do not depend on the block that they are built in, and base rows stay unchanged."""
+    """Rows do not depend on the block size, and base rows stay unchanged."""
     rows = probe(a=("FP64", [1.0, 2.0, 3.0]), b=("BYTES", ["x", "y", "z"]))
     made = plan([0, 1, 2, 0, 1], [(1, 0, 9.0), (3, 1, "w"), (4, 0, 8.0)])
     whole = rows.frame(made, slice(0, 5))
@@ -56,7 +56,7 @@ def test_blocks_join_to_the_whole() -> None:
 
 
 def test_shuffling_keeps_each_rows_changes_and_kind() -> None:
-    """The same set of rows in another order."""
+    """Shuffling changes the order of rows only."""
     rows = probe(a=("FP64", [0.0]), b=("FP64", [0.0]))
     made = plan(
         [0] * 9, [(index, index % 2, float(index + 1)) for index in range(9)], list(range(9)), tuple("abcdefghi")
@@ -71,7 +71,7 @@ def test_shuffling_keeps_each_rows_changes_and_kind() -> None:
 
 
 def test_joined_plans_keep_their_rows_and_kinds_apart() -> None:
-    """Row numbers and kind numbers are shifted; a plan without kinds gets -1."""
+    """Row and kind numbers are shifted; a plan without kinds gets -1."""
     whole = joined(
         [plan([0], [(0, 0, 1.0)], [0], ("first",)), plan([1], [(0, 0, 2.0)]), plan([2], [(0, 0, 3.0)], [0], ("third",))]
     )

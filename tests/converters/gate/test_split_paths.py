@@ -1,4 +1,4 @@
-"""Rows that reach every split of a compiled ensemble, and take both of its branches."""
+"""Rows that reach every split of a compiled ensemble and take both of its branches."""
 
 import math
 
@@ -35,7 +35,7 @@ def reached(model, rows: np.ndarray, layout: str = "matrix"):
 
 
 def test_every_split_is_reached_on_both_sides() -> None:
-    """The rows of the sample alone do not reach both sides of a threshold within one float32."""
+    """Each split is reached within one float32 on both sides, which the sample's rows do not achieve."""
     rows = numbers()
     model = fitted(rows)
     _, made, done = reached(model, rows)
@@ -51,7 +51,7 @@ def test_every_split_is_reached_on_both_sides() -> None:
 
 
 def test_the_client_column_is_found_behind_a_scaler() -> None:
-    """Slope and offset of the scaler, and which column each tensor column is."""
+    """The column, slope and offset behind each tensor column are found."""
     rows = numbers() * [1.0, 20.0, 300.0] + 7
     model = make_pipeline(StandardScaler(), DecisionTreeRegressor(max_depth=4, random_state=0)).fit(rows, rows[:, 1])
     ensemble, _, _ = reached(model, rows, "columns")
@@ -63,7 +63,7 @@ def test_the_client_column_is_found_behind_a_scaler() -> None:
 
 
 def test_out_of_time_means_fewer_splits() -> None:
-    """At the deadline no more splits are processed, and the count is reported."""
+    """After the deadline no more splits are processed, and the number of those processed is returned."""
     rows = numbers()
     frame = samples.frame_of(rows)
     subject = FAMILY.open(fitted(rows), frame, "matrix")
@@ -74,7 +74,7 @@ def test_out_of_time_means_fewer_splits() -> None:
 
 
 def test_a_model_without_trees_has_no_ensembles() -> None:
-    """Nothing is read from a linear model's graph."""
+    """A linear model's graph has no ensembles."""
     from sklearn.linear_model import LinearRegression
 
     rows = numbers()

@@ -1,4 +1,4 @@
-"""Reading the ensembles of a graph: splits with their parents, and how large they are."""
+"""Reading the ensembles of a graph: splits with their parents, and numbers of nodes."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ TARGET = np.sin(3 * ROWS[:, 0]) + ROWS[:, 1]
     ids=["ids", "xgb"],
 )
 def test_splits_have_their_parents_and_branches(model) -> None:
-    """Each split but a root is on exactly one side of another, and no two share a side."""
+    """Each split except a root is on one branch of another, and no two share a branch."""
     frame = samples.frame_of(ROWS)
     compiled = family_of(model.fit(ROWS, TARGET)).open(model, frame, "auto").compile()
     (splits,) = splits_of(compiled)

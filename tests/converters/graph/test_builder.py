@@ -9,7 +9,7 @@ from tests.converters.compiled import run
 
 
 def test_equal_constants_are_held_once() -> None:
-    """The same array twice is one initializer; another dtype or shape is another."""
+    """Equal arrays share one initializer; arrays of another dtype or shape do not."""
     graph = Graph()
     first = graph.constant(np.array([1.0, 2.0], np.float32))
     assert graph.constant(np.array([1.0, 2.0], np.float32)) == first
@@ -19,14 +19,14 @@ def test_equal_constants_are_held_once() -> None:
 
 
 def test_nan_and_signed_zeros_are_constants_of_their_own() -> None:
-    """Sharing goes by bits: NaN equals itself, 0.0 and -0.0 differ."""
+    """Constants are compared by bits: NaN equals itself, 0.0 and -0.0 differ."""
     graph = Graph()
     assert graph.float32(float("nan")) == graph.float32(float("nan"))
     assert graph.float32(0.0) != graph.float32(-0.0)
 
 
 def test_text_constants_keep_their_characters() -> None:
-    """Strings outside ASCII come back from a lookup as they went in."""
+    """Strings outside ASCII are returned unchanged by a lookup."""
     graph = Graph()
     index = graph.input("input", "INT64", 1)
     graph.output("output", graph.add("Gather", graph.constant(np.array(["nö", "größer"])), index), "BYTES", 1)
@@ -40,7 +40,7 @@ def test_a_prefix_keeps_names_apart() -> None:
 
 
 def test_columns_and_concat_address_columns() -> None:
-    """Columns picks in the order given; one part needs no Concat."""
+    """`columns` selects in the given order; a single part needs no Concat."""
     graph = Graph()
     rows = graph.input("input", "FP32", 3)
     assert graph.concat([rows]) == rows
@@ -49,7 +49,7 @@ def test_columns_and_concat_address_columns() -> None:
 
 
 def test_the_model_is_pinned_to_old_enough_opsets() -> None:
-    """Opset 18, ai.onnx.ml 3 and IR 9, so that earlier runtimes load it too."""
+    """The model has opset 18, ai.onnx.ml 3 and IR 9, so that earlier runtimes load it too."""
     graph = Graph()
     graph.output("output", graph.add("Scaler", graph.input("input", "FP32", 1), domain="ai.onnx.ml"), "FP32", 1)
     model = graph.model()
@@ -58,7 +58,7 @@ def test_the_model_is_pinned_to_old_enough_opsets() -> None:
 
 
 def test_a_broken_graph_is_found_when_it_is_built() -> None:
-    """A node that reads a tensor which nothing makes does not leave the builder."""
+    """A node with an input that no node computes is an error when the model is built."""
     graph = Graph()
     graph.output("output", graph.add("Exp", "nowhere"), "FP32", 1)
     with pytest.raises(onnx.checker.ValidationError, match="nowhere"):

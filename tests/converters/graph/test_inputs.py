@@ -35,19 +35,19 @@ def encoded(codes: Codes, datatype: str, values: list[object]) -> list[float]:
 
 
 def test_text_is_its_place_in_the_categories() -> None:
-    """Seen text has its code, missing text is NaN, unseen text is refused; case and accents count."""
+    """Known text has its code, missing text is NaN, unknown text is refused; case and accents count."""
     codes = Codes(("rot", "grün", "b"), REFUSED)
     found = encoded(codes, "BYTES", ["grün", "rot", None, "Rot", "gru\u0308n", "b"])
     np.testing.assert_array_equal(found, [1.0, 0.0, NAN, -1.0, -1.0, 2.0])
 
 
 def test_the_empty_string_can_be_a_category() -> None:
-    """Where the model knows the empty string, it is that category, not a missing value."""
+    """If the empty string is a category of the model, it is not a missing value."""
     assert encoded(Codes(("", "x"), NAN), "BYTES", ["", "x"]) == [0.0, 1.0]
 
 
 def test_an_empty_category_beside_missing_values_is_refused() -> None:
-    """The wire has one empty string for both; without missing values it is the category."""
+    """Clients send "" for both, so a column with both is refused; without missing values it is the category."""
     codes = {1: Codes(("", "x"), NAN)}
     frame = pd.DataFrame({"a": [1.0, NAN], "b": pd.Series(["x", None], dtype=object)})
     with pytest.raises(ConversionRefused, match="column 'b' has missing values, and the empty string"):
@@ -57,19 +57,19 @@ def test_an_empty_category_beside_missing_values_is_refused() -> None:
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
 def test_a_fraction_is_no_category(datatype: str) -> None:
-    """Whole numbers have their code, fractions and infinities are unseen, NaN is missing."""
+    """Whole numbers have their code, fractions and infinities are unknown, NaN is missing."""
     found = encoded(Codes((3, 7, 100), REFUSED), datatype, [7.0, 7.5, NAN, 100.0, np.inf, -np.inf, 3.0])
     np.testing.assert_array_equal(found, [1.0, -1.0, NAN, 2.0, -1.0, -1.0, 0.0])
 
 
 def test_booleans_and_integers_are_categories_too() -> None:
-    """A BOOL column is looked up as 0 and 1, INT64 beyond 2^53 exactly."""
+    """A BOOL column is looked up as 0 and 1, an INT64 column exactly beyond 2^53."""
     assert encoded(Codes((0, 1), NAN), "BOOL", [True, False]) == [1.0, 0.0]
     assert encoded(Codes((2**60, 2**60 + 1), REFUSED), "INT64", [2**60 + 1, 2**60, 2**60 + 2]) == [1.0, 0.0, -1.0]
 
 
 def test_columns_keep_their_order_whatever_their_types() -> None:
-    """Features stand in the schema's order, each cast to one type."""
+    """Features are in the schema's order, all cast to one type."""
     types = ("FP64", "INT64", "BYTES", "BOOL", "FP32", "FP32")
     schema = Schema(tuple(Column(f"c{i}", kind) for i, kind in enumerate(types)), Layout.COLUMNS, Task.REGRESSOR)
     row = pd.DataFrame({"c0": [0.5], "c1": [2], "c2": ["y"], "c3": [True], "c4": [4.5], "c5": [5.5]})
@@ -99,7 +99,7 @@ def test_a_matrix_has_codes_among_its_numbers() -> None:
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize(("truncates", "minus_half"), [(True, 1.0), (False, 0.0)])
 def test_membership_is_a_lookup(wide: int, double: bool, truncates: bool, minus_half: float) -> None:
-    """Codes are cut to whole numbers; beyond all sets, below zero and NaN have rules of their own."""
+    """Codes are truncated; codes in no set, below zero and NaN have their own results."""
     sets = [
         CategorySet(0, (0, 3), missing=False),
         CategorySet(0, (wide,), missing=True),

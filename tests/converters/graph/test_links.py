@@ -1,4 +1,4 @@
-"""Links: nodes against arithmetic, in every batch, and what they make of lost bits."""
+"""Links: nodes against numpy, in every batch, and the effect of rounding errors."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def margins(rows: int = 300) -> np.ndarray:
 
 @pytest.mark.parametrize("name", LINKS)
 def test_nodes_and_arithmetic_agree(name: str) -> None:
-    """The emitted nodes stay within float32 rounding of their margins, tails of the logistic included."""
+    """The emitted nodes agree within float32 rounding of the margins, in the tails of the logistic too."""
     link, given = LINKS[name], margins()
     wide = given.astype(np.float64)
     found = run(graph_of(link), input=given)["output"].astype(np.float64)
@@ -46,7 +46,7 @@ def test_nodes_and_arithmetic_agree(name: str) -> None:
 
 @pytest.mark.parametrize("name", LINKS)
 def test_answers_are_the_same_bits_in_every_batch(name: str) -> None:
-    """No link's bits depend on who else is in the batch, those of NaN included."""
+    """No link's bits depend on the batch, including those of NaN."""
     given = margins()
     given[::7, 2] = np.nan
     given[::5, 3] = np.inf
@@ -55,7 +55,7 @@ def test_answers_are_the_same_bits_in_every_batch(name: str) -> None:
 
 @pytest.mark.parametrize("name", LINKS)
 def test_tolerance_covers_margins_that_lost_bits(name: str) -> None:
-    """Answers of margins moved by what may be lost are inside, wherever between the two ends they lie."""
+    """The answers of margins changed by up to the loss are within the tolerance."""
     link, given = LINKS[name], margins().astype(np.float64)
     lost = np.full_like(given, 1e-4)
     allowed = link.tolerance(given, lost)
@@ -66,7 +66,7 @@ def test_tolerance_covers_margins_that_lost_bits(name: str) -> None:
 
 
 def test_tolerance_is_tight() -> None:
-    """Ten times what may be lost is outside for most rows: the tolerance would see it."""
+    """Ten times the loss is beyond the tolerance for most rows."""
     given = np.linspace(-3, 3, 100).reshape(-1, 1)
     lost = np.full_like(given, 1e-4)
     link = links.sigmoid()
@@ -74,12 +74,12 @@ def test_tolerance_is_tight() -> None:
 
 
 def test_an_overflow_is_no_excuse() -> None:
-    """Where an answer is infinite, nothing finite counts as near."""
+    """If an answer is infinite, no finite one is within the tolerance."""
     assert np.isfinite(links.exponential().tolerance(np.array([[1000.0]]), np.array([[1.0]]))).all()
 
 
 def test_a_half_is_the_first_class() -> None:
-    """A tie is no majority."""
+    """A probability of exactly 1/2 gives the first class."""
     graph = Graph()
     index = links.above_half(graph, graph.input("input", "FP32", 1))
     graph.output("output", links.label(graph, index, ("nein", "ja")), "BYTES")

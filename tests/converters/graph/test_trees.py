@@ -1,4 +1,4 @@
-"""Trees as one ensemble node: held to a plain walk over their tables."""
+"""Trees as one ensemble node, compared with a plain evaluation of their tables."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=64, min_value=-3
 
 
 def grown(random: np.random.Generator, targets: int, depth: int = 4) -> Tree:
-    """A random tree whose thresholds float32 cannot hold, with a dead node or two."""
+    """A random tree with thresholds that float32 cannot hold, and some dead nodes."""
     splits = 2**depth - 1
     count = 2 * splits + 1
     leaf = np.arange(count) >= splits
@@ -62,7 +62,7 @@ def forest(trees: list[Tree], targets: int, mode: str, *, double: bool = False) 
 @pytest.mark.parametrize("mode", [LESS, AT_MOST])
 @pytest.mark.parametrize("targets", [1, 3])
 def test_float32_rows_take_the_branches_of_float64_thresholds(mode: str, targets: int) -> None:
-    """At, above and below thresholds that float32 cannot hold, with NaN and infinities, no row takes a wrong branch."""
+    """At, above and below thresholds that float32 cannot hold, no row takes a wrong branch."""
     random = np.random.default_rng(targets)
     trees = [constant_tree(random.normal(size=targets)), *(grown(random, targets) for _ in range(20))]
     rows = hard_rows(random)
@@ -74,7 +74,7 @@ def test_float32_rows_take_the_branches_of_float64_thresholds(mode: str, targets
 
 
 def test_float64_rows_are_compared_in_float64() -> None:
-    """One float64 step beside a threshold decides, which float32 could not tell apart."""
+    """Rows one float64 step beside a threshold take different branches."""
     random = np.random.default_rng(5)
     trees = [grown(random, 1) for _ in range(10)]
     at = np.array([0.1, 1 / 3, -0.7, 1e-30, 2.5])
@@ -87,7 +87,7 @@ def test_float64_rows_are_compared_in_float64() -> None:
 
 @pytest.mark.parametrize("count", [1, 79, 81, 130])
 def test_answers_are_the_same_bits_in_every_batch(count: int) -> None:
-    """Where the runtime could switch its algorithm, by rows or by trees, it adds in the same order."""
+    """The sums have the same order for batch sizes at which the runtime switches its algorithm."""
     random = np.random.default_rng(count)
     graph = forest([grown(random, 2) for _ in range(count)], 2, LESS)
     assert differs_by_batch(graph, hard_rows(random, 400).astype(np.float32)) == []
@@ -96,7 +96,7 @@ def test_answers_are_the_same_bits_in_every_batch(count: int) -> None:
 @given(threshold=FLOATS, steps=st.integers(-2, 2))
 @settings(max_examples=300, deadline=None)
 def test_rounded_thresholds_split_float32_as_the_exact_ones(threshold: float, steps: int) -> None:
-    """Whatever the threshold, the float32 values around it fall on its exact side."""
+    """For any threshold, the float32 values around it take the branch of the exact threshold."""
     value = np.float32(threshold)
     for _ in range(abs(steps)):
         value = np.nextafter(value, np.float32(np.inf if steps > 0 else -np.inf))
@@ -114,7 +114,7 @@ def test_thresholds_beyond_float32_still_split() -> None:
 
 
 def test_nodes_that_no_row_can_meet_are_dropped() -> None:
-    """A pruned tree's dead nodes do not reach the graph."""
+    """Dead nodes of a pruned tree are not in the graph."""
     tree = Tree(
         feature=np.zeros(5, np.int64),
         threshold=np.full(5, 0.5),
@@ -131,7 +131,7 @@ def test_nodes_that_no_row_can_meet_are_dropped() -> None:
 
 
 def test_largest_leaves_count_what_can_be_met_by_target() -> None:
-    """The scale of a target is the sum of each of its trees' largest |leaf|."""
+    """The scale of a target is the sum of its trees' largest reachable |leaf|."""
     stump = Tree(
         feature=np.zeros(4, np.int64),
         threshold=np.zeros(4),

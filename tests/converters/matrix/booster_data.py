@@ -1,4 +1,4 @@
-"""Small training sets for boosters: numbers with holes and zeros, codes, text categories."""
+"""Small training sets for boosters: numbers with missing values and zeros, codes, text categories."""
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,12 @@ def rows(missing: float = 0.1) -> Array:
 
 
 def small_rows() -> NDArray[np.float32]:
-    """The same numbers as float32 can hold them."""
+    """The same numbers rounded to float32."""
     return rows().astype(np.float32)
 
 
 def named(values: Array) -> pd.DataFrame:
-    """Columns with names that upstream converters trip over: spaces, umlauts, patterns in the wrong order."""
+    """Columns with names that are hard for converters: spaces, umlauts, patterns in the wrong order."""
     return pd.DataFrame(values, columns=["annual income", "größe", "f4", "f3", "f0", "2nd"])
 
 
@@ -36,7 +36,7 @@ def coded(values: Array, vocabulary: int = 12) -> Array:
 
 
 def coded_target(values: Array) -> Array:
-    """Which categories count is no order of the codes."""
+    """A target for which the effect of the categories does not follow the order of their codes."""
     codes = np.nan_to_num(values, nan=5.0)
     return np.sin(codes[:, 0] * 7.0) + (codes[:, 1] % 3 == 1) + 0.1 * margin(values)
 

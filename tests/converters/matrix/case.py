@@ -1,4 +1,4 @@
-"""What one configuration of the conversion matrix is: a trained model, its rows, and what must become of it."""
+"""One configuration of the conversion matrix: a trained model, its rows, and the expected result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

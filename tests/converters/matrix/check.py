@@ -62,7 +62,7 @@ class Oracle:
         )
 
     def original(self, rows: pd.DataFrame) -> Answers | None:
-        """None when the original refuses the rows. It is asked in doubles, as docs/conversion.md says."""
+        """The original's answer to rows as doubles, as docs/conversion.md says; None when it refuses them."""
         narrow = dict.fromkeys(rows.select_dtypes(include="float32").columns, np.float64)
         rows = rows.astype(narrow)
         given: Any = rows.to_numpy(dtype=np.float64 if self.dtype == np.float32 else self.dtype) if self.array else rows
@@ -102,7 +102,7 @@ class Oracle:
         return fed
 
     def wrong(self, rows: pd.DataFrame) -> int:
-        """Rows that differ; rows are asked one by one where the original refuses them together."""
+        """Rows that differ; rows are evaluated one by one if the original refuses them together."""
         if not len(rows):
             return 0
         expected = self.original(rows)
@@ -180,7 +180,7 @@ def _scores(oracle: Oracle, rows: pd.DataFrame) -> NDArray[np.float64] | None:
 
 
 def _ordered(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Numbers whose order and neighbours are those of the float32 values."""
+    """Integers with the order and the neighbours of the float32 values."""
     bits = np.ascontiguousarray(values).view(np.int32).astype(np.int64)
     return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 

@@ -1,4 +1,4 @@
-"""All configurations of the matrix: of the module beside this one that each framework has."""
+"""All configurations of the matrix, from the module of each framework."""
 
 import importlib
 from importlib.util import find_spec
@@ -9,7 +9,7 @@ FRAMEWORKS = {"xgboost": "XGBoost", "lightgbm": "LightGBM", "sklearn": "scikit-l
 
 
 def cases_by_framework() -> dict[str, list[Case]]:
-    """Framework's name -> its configurations."""
+    """Framework -> its configurations."""
     modules = {title: f"tests.converters.matrix.{name}_cases" for name, title in FRAMEWORKS.items()}
     return {title: list(importlib.import_module(name).CASES) for title, name in modules.items() if find_spec(name)}
 

@@ -1,4 +1,4 @@
-"""docs/conversion.md: what converts exactly and what is refused, from the matrix. Run as a module to write it."""
+"""Writes docs/conversion.md, what converts exactly and what is refused, from the matrix. Run as a module."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -50,7 +50,7 @@ block of rows: the stage, the generator's letter, its rows done of those planned
 
 
 def release() -> str:
-    """The release that decides what converts: XGBoost 3.4 repairs what 3.2 stores broken."""
+    """The release that decides what converts: XGBoost 3.4 stores correctly what 3.2 does not."""
     return f"Written with XGBoost {'.'.join(version('xgboost-cpu').split('.')[:2])}"
 
 

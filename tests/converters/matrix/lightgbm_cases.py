@@ -56,7 +56,7 @@ def share(rows: Array) -> Array:
 
 
 def stopped(kind: Any, target: Target, **parameters: Any) -> Build:
-    """Early stopping: the held-out answers are turned round, so that few rounds are best."""
+    """Trained with early stopping: the held-out answers are negated, so that few rounds are best."""
 
     def build() -> tuple[Any, Any]:
         rows = data.rows()
@@ -82,7 +82,7 @@ def boosted(objective: str, target: Target, **parameters: Any) -> Build:
 
 
 def saved(build: Build) -> Build:
-    """The model as it comes back from its text, as a raw Booster."""
+    """The model read back from its text, as a raw Booster."""
 
     def through_text() -> tuple[Any, Any]:
         model, rows = build()
@@ -92,7 +92,7 @@ def saved(build: Build) -> Build:
 
 
 def says_probability(model: Any, rows: Any) -> dict[str, Array]:
-    """A raw classifier: its predict is the second class's probability, or all of them."""
+    """A raw classifier: its predict returns the second class's probability, or all of them."""
     said = model.predict(rows)
     probabilities = np.stack([1 - said, said], axis=1) if said.ndim == 1 else said
     return {"probabilities": probabilities, "label": probabilities.argmax(axis=1)}
@@ -116,7 +116,7 @@ def frame(kind: Any, columns: list[str] | None = None, words: tuple[str, ...] = 
 
 
 def as_text() -> tuple[Any, Any]:
-    """Trained on pandas categories, asked with plain text columns, as a file of rows gives them."""
+    """Trained on pandas categories, evaluated on plain text columns, as a file of rows gives them."""
     model, rows = frame(lgb.LGBMRegressor)()
     return model, rows.astype({"colour": object})
 
@@ -128,7 +128,7 @@ def says_as_categories(model: Any, rows: Any) -> dict[str, Array]:
 
 
 def ordered() -> tuple[Any, Any]:
-    """An ordered category is a number to LightGBM, its place in the order."""
+    """An ordered category, which is a number for LightGBM: its place in the order."""
     rows = data.mixed(missing=False)[["colour", "income"]]
     rows["colour"] = rows["colour"].cat.as_ordered()
     return lgb.LGBMRegressor(**FAST).fit(rows, rows["colour"].cat.codes % 2 + rows["income"] * 0), rows
@@ -144,12 +144,12 @@ def codes(features: Callable[[Array], Array] = data.coded, **parameters: Any) ->
 
 
 def many_codes(values: Array) -> Array:
-    """A vocabulary of 150: bitsets of several words."""
+    """A vocabulary of 150 categories, whose bitsets have several words."""
     return data.coded(values, vocabulary=150)
 
 
 def tiny_rows() -> Array:
-    """Values about 1e-35, where LightGBM sees zero."""
+    """Values of about 1e-35, which LightGBM treats as zero."""
     return data.rows() * np.array([1e-35, 3e-35, 1e-38, 1.0, 1.0, 1.0])
 
 

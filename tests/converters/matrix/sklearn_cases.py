@@ -1,4 +1,4 @@
-"""The configurations of scikit-learn: one tuple from each family's file."""
+"""The configurations of scikit-learn: those of each family's file in one tuple."""
 
 from tests.converters.matrix import (
     sklearn_column_cases,

@@ -61,7 +61,7 @@ def one_column(encoder: Any, model: Any, values: Any) -> Build:
 
 
 def missing_text(mark: Any) -> Build:
-    """Text whose missing cells are spelled `mark` in training."""
+    """Text whose missing cells are `mark` in training."""
 
     def build() -> tuple[Any, Any]:
         frame = data.customers(missing=True)

@@ -64,7 +64,7 @@ def targets(values: Array) -> Array:
 
 
 def customers(rows: int = ROWS, seed: int = 5, *, missing: bool = False) -> pd.DataFrame:
-    """Text, numbers, whole numbers and booleans under names as people give them."""
+    """Text, numbers, whole numbers and booleans under realistic column names."""
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
@@ -147,13 +147,13 @@ def single(model: Any, target: Callable[[Array], Array]) -> Build:
 
 
 def transformed(model: Any, rows: pd.DataFrame) -> dict[str, Array]:
-    """What a transformer makes of the rows."""
+    """The output of a transformer for the rows."""
     made = model.transform(rows.to_numpy())
     return {"prediction": np.asarray(made.toarray() if hasattr(made, "toarray") else made, np.float64)}
 
 
 def frozen(freeze: Any, calibrate: Any, model: Any) -> tuple[Any, Array]:
-    """A classifier trained first, calibrated afterwards."""
+    """A classifier that is trained first and calibrated afterwards."""
     rows = numbers()
     half = model.fit(rows[::2], binary(rows)[::2])
     return calibrate(freeze(half)).fit(rows, binary(rows)), rows

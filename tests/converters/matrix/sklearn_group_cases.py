@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn that ask several others."""
+"""Estimators of scikit-learn that combine others."""
 
 from typing import Any
 

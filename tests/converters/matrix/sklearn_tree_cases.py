@@ -46,7 +46,7 @@ def frame_of_categories(model: Any, target: str) -> Callable[[], tuple[Any, Any]
 
 
 def coded_categories(model: Any) -> Callable[[], tuple[Any, Any]]:
-    """Numbers only, two of the columns whole codes that are categories by their place."""
+    """Numbers only; two of the columns are codes that are declared categories by their index."""
 
     def build() -> tuple[Any, Any]:
         rows = data.numbers()

@@ -53,7 +53,7 @@ def share(rows: Array) -> Array:
 
 
 def stopped(**parameters: Any) -> Build:
-    """Early stopping: the held-out labels are turned round, so that few rounds are best."""
+    """Trained with early stopping: the held-out labels are inverted, so that few rounds are best."""
 
     def build() -> tuple[Any, Any]:
         rows = data.small_rows()
@@ -79,7 +79,7 @@ def boosted(objective: str, target: Target, **parameters: Any) -> Build:
 
 
 def saved(build: Build, suffix: str) -> Build:
-    """The model as it comes back from its file, as a raw Booster."""
+    """The model read back from its file, as a raw Booster."""
 
     def through_file() -> tuple[Any, Any]:
         model, rows = build()
@@ -90,7 +90,7 @@ def saved(build: Build, suffix: str) -> Build:
 
 
 def says_probability(model: Any, rows: Any) -> dict[str, Array]:
-    """A raw classifier: its predict is the second class's probability, or all of them."""
+    """A raw classifier: its predict returns the second class's probability, or all of them."""
     said = model.predict(xgb.DMatrix(rows.to_numpy()))
     probabilities = np.stack([1 - said, said], axis=1) if said.ndim == 1 else said
     return {"probabilities": probabilities, "label": probabilities.argmax(axis=1)}
