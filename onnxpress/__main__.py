@@ -95,8 +95,8 @@ def run(words: list[str]) -> int:
             rooms.invoke(context)
     except Exit as ended:  # --help and --version have been answered
         return ended.exit_code
-    except NoArgsIsHelpError as asked:
-        click.echo(asked.message)
+    except NoArgsIsHelpError as usage:
+        click.echo(usage.message)
         return USAGE_ERROR
     except click.ClickException as error:
         _say(error, words)
