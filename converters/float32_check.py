@@ -11,7 +11,7 @@ from onnxpress.converters.sample import sent
 from onnxpress.packages.errors import ConversionRefused
 
 ROWS_MAX = 5_000
-# As a share of the outputs' range: far above the effect of rounding the inputs of a sum, far below a step of a tree.
+# A change of decision, as a share of the outputs' range: far above the rounding of a sum, far below a step of a tree.
 DECISION = 1e-3
 
 

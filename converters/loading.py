@@ -53,7 +53,7 @@ def load(path: Path, trust: Trust) -> Loaded:
             model = reader(content, trust)
         except ConversionRefused as refusal:
             raise ConversionRefused(f"{path.name}: {refusal}") from refusal
-        except Exception as failure:  # a broken file raises whatever its library or its own code raises
+        except Exception as failure:  # for a broken file its library, or code inside it, may raise anything
             reason = (str(failure).strip() or type(failure).__name__).splitlines()[0]
             raise ConversionRefused(f"{path.name} cannot be read as {path.suffix}: {reason}") from failure
     found = tuple(dict.fromkeys(str(warning.message).splitlines()[0] for warning in caught))

@@ -44,7 +44,7 @@ def add_linear_trees(graph: Graph, file: Booster, features: str, add_forest: Add
     chosen = graph.cast(add_forest(graph, file, tuple(numbered), features, targets=count, double=double), INT64)
     tables = _tables(file, len(file.feature_names))
     wide = features if double else graph.cast(features, DOUBLE)
-    # Leaves with fewer terms look at one more column, of zeros.
+    # Leaves with fewer terms refer to an additional column of zeros.
     nothing = graph.add("Mul", graph.cast(graph.add("IsNaN", graph.columns(wide, [0])), DOUBLE), _number(graph, 0.0))
     wide = graph.concat([wide, nothing])
     linear = graph.add("Gather", graph.constant(tables.constants), chosen, axis=0)
@@ -70,8 +70,8 @@ def _sums(graph: Graph, file: Booster, leaves: str) -> str:
     by_round = graph.add("Reshape", leaves, graph.int64(0, file.rounds, file.groups))
     total = graph.add("ReduceSum", graph.add("Transpose", by_round, perm=[1, 0, 2]), graph.int64(0), keepdims=0)
     if file.objective == "multiclass":
-        # Linear leaves may outgrow float32: a softmax depends on the distances to the largest only.
-        # (NaN is kept out of the maximum, whose answer to it depends on the batch.)
+        # Linear leaves may exceed float32, and a softmax depends on the distances to the largest only.
+        # (NaN is excluded from the maximum, whose result for NaN depends on the batch.)
         numbers = graph.add("Where", graph.add("IsNaN", total), _number(graph, -np.inf), total)
         total = graph.add("Sub", total, graph.add("ReduceMax", numbers, graph.int64(1), keepdims=1))
     return graph.cast(total, FLOAT)

@@ -144,7 +144,7 @@ def _framed(model: Any, cells: NDArray[Any]) -> Any:
         return cells
     import pandas as pd  # noqa: PLC0415 -- only where the model was trained on a frame
 
-    return pd.DataFrame(cells, columns=names, dtype=cells.dtype)  # text stays as it is: None stays None
+    return pd.DataFrame(cells, columns=names, dtype=cells.dtype)  # text is unchanged: None stays None
 
 
 def _unseen(categories: NDArray[Any]) -> Any:

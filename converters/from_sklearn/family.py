@@ -145,7 +145,7 @@ class SklearnModel:
 
     model: Any
     schema: Schema
-    # Column -> None or NaN, the marker of missing text in the sample: some steps take them for two things.
+    # Column -> None or NaN, the marker of missing text in the sample: some steps distinguish the two.
     missing_markers: dict[str, Any]
     readings: Readings = field(default_factory=Readings)
 

@@ -86,7 +86,7 @@ EXACT = {np.sqrt, np.negative, np.floor, np.ceil, np.rint, np.deg2rad, np.radian
 @EMITTERS.transformer("FunctionTransformer")
 def function(g: Emission, model: Any, value: Value) -> Value:
     inner = getattr(model.func, "func", model.func)
-    if inner is None or inner is check_array:  # the latter: how HistGradientBoosting passes numbers through
+    if inner is None or inner is check_array:  # the latter is how HistGradientBoosting passes numbers through
         return value
     tensor = called(g, model.func, model.kw_args, g.whole(value))
     return g.mapped(

@@ -27,7 +27,7 @@ def kernel(g: Emission, model: Any, value: Value) -> str:
     vectors = dense(model.support_vectors_)
     tensor = g.whole(value)
     if model.kernel == "rbf":
-        # Distances do not change when everything is moved, but numbers near 0 cancel less.
+        # A translation does not change distances, and numbers near 0 lose fewer digits by cancellation.
         center = vectors.mean(axis=0, keepdims=True)
         moved, vectors = g.add("Sub", tensor, g.double(center)), vectors - center
         products = g.add("MatMul", moved, g.double(np.ascontiguousarray(-2.0 * vectors.T)))

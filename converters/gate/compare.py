@@ -63,7 +63,7 @@ def float_difference(answer: Answer, compiled: Tensors) -> Difference:
     outside = values_off(actual, original, tolerance)
     with np.errstate(invalid="ignore"):
         size = np.abs(actual - original)
-        # Infinite or NaN where one of the two is: no difference where that is right, an infinite one where it is not.
+        # Infinite or NaN where one of the two is: there the difference is 0 if the answer is right, else infinite.
         size = np.where(np.isfinite(size), size, np.where(outside, np.inf, 0.0))
         excess = np.nan_to_num(size - tolerance, nan=np.inf)
     # The entry to report is the one farthest beyond its tolerance; of a row without any, the largest difference.
@@ -91,6 +91,6 @@ def sum_difference(answer: Answer, compiled: Tensors) -> Difference:
     with np.errstate(invalid="ignore"):
         normal = np.abs(original.astype(np.float64).sum(axis=1) - 1) <= SUM_ERROR_BOUND
         size = np.where(normal, np.abs(actual.sum(axis=1) - 1), 0.0)
-    # Where a family's arithmetic overflowed there is no tolerance to add.
+    # Where a family's arithmetic overflowed, the tolerance adds nothing.
     tolerance = np.nan_to_num(allowed, nan=0.0, posinf=np.inf) + SUM_ERROR_BOUND
     return Difference("probabilities", ~(size <= tolerance), size, tolerance)

@@ -21,7 +21,7 @@ from onnxpress.converters.sample import feeds
 
 Doubles = NDArray[np.float64]
 
-# Base rows that a path may begin with.
+# The number of base rows among which the start of a path is chosen.
 BASE_ROWS = 256
 # Linear maps (a scaler) are found from the base rows; so many float32 steps around the threshold's image are tried.
 STEPS_SCALED = (-2, -1, 0, 1, 2)

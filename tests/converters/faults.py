@@ -66,7 +66,7 @@ def tied() -> tuple[Any, np.ndarray]:
 def threshold_moved(model: onnx.ModelProto) -> None:
     node = node_of(model, "TreeEnsembleRegressor")
     modes = [mode.decode() for mode in attribute(node, "nodes_modes").strings]
-    # The last split: deep in the last tree, where few rows come by.
+    # The last split: deep in the last tree, where few rows arrive.
     place = max(place for place, mode in enumerate(modes) if mode != "LEAF")
     values = attribute(node, "nodes_values").floats
     values[place] = float(np.nextafter(np.float32(values[place]), np.float32(np.inf)))

@@ -94,7 +94,7 @@ def test_auto_takes_columns_where_float32_would_decide_otherwise() -> None:
     """For times in seconds, which float32 cannot hold, auto takes FP64 columns and is exact for doubles."""
     rows = np.column_stack([1.7e9 + np.arange(300.0), np.random.default_rng(0).normal(size=300)])
     model = DecisionTreeClassifier().fit(rows, np.arange(300) // 40 % 2)
-    # scikit-learn's trees round to float32 themselves: nothing to gain.
+    # scikit-learn's trees round to float32 themselves, so FP64 gains nothing.
     assert convert(model, rows, name="x").manifest.layout == Layout.MATRIX
     linear = make_pipeline(LinearRegression()).fit(rows - [1.7e9, 0], np.sin(np.arange(300)))
     shifted = np.column_stack([1.7e9 + np.arange(300.0), rows[:, 1]])

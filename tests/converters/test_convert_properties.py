@@ -173,7 +173,7 @@ def never_wrong(recipe: Recipe) -> None:
         try:
             package = convert(model, sample, name="random")
         except ConversionRefused as refusal:
-            # A model may be refused for what it is; that the copy differs would be our fault, found by our gate.
+            # A model may be refused; that the compiled model differs would be a fault of the converter.
             if "differs from the original" in str(refusal) or UNFORESEEN in str(refusal):
                 pytest.fail(f"{recipe}: {refusal}")
             return
@@ -181,7 +181,7 @@ def never_wrong(recipe: Recipe) -> None:
         assert not wrong, f"{recipe}: {wrong}"
 
 
-# Without shrinking: a failure names its recipe, and a smaller one is seldom clearer.
+# Without shrinking: a failure names its recipe, and a smaller one is rarely clearer.
 QUIET = {
     "phases": (Phase.explicit, Phase.generate),
     "deadline": None,

@@ -49,7 +49,7 @@ def test_finds_the_planted_fault(fault: Fault) -> None:
 def test_passes_the_same_models_without_faults(build: Any) -> None:
     """Without the fault no generator finds a difference."""
     proof = proof_of(*build())
-    # Behind a float32 scaler no float32 is every double: that is told, not refused.
+    # After a scaler, float32 cannot represent every double: that is noted, not refused.
     assert not any(count for generator, count in outside(proof).items() if generator != "D")
     assert proof.report.exact
     proof.check()
@@ -96,7 +96,7 @@ def test_golden_rows_are_hard_few_and_plain() -> None:
     assert golden.inputs["colour"].shape == (rows, 1)
     assert golden.outputs["label"].shape == (rows,)
     assert golden.outputs["probabilities"].dtype == golden.tolerance["probabilities"].dtype == np.float64
-    # What no training row had is among them.
+    # They include values that no training row had.
     assert set(golden.inputs["colour"].ravel()) > set(sample["colour"])
     probes = pd.DataFrame({"colour": golden.inputs["colour"].ravel()})
     assert np.array_equal(golden.outputs["probabilities"], model.predict_proba(probes))
@@ -163,7 +163,7 @@ def test_refuses_an_original_with_a_wrong_number_of_rows() -> None:
         prove(Misshapen(subject), rows=samples.typed(frame, subject.schema), compiled=subject.compile())
 
 
-# The whole gate on the largest model that the design names, in a process of its own so that its memory can be read.
+# The whole gate on the largest model that the design names, in a separate process so that its memory can be measured.
 LARGE = """
 import resource, time
 import numpy as np

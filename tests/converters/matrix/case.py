@@ -19,15 +19,15 @@ class Case:
     build: Callable[[], tuple[Any, Sample]]
     # A substring of the refusal's message; empty: must convert exactly.
     refused: str = ""
-    # The reason in a sentence for docs/conversion.md, where `refused` alone does not tell it.
+    # The reason in a sentence for docs/conversion.md, if `refused` alone does not explain it.
     why: str = ""
     layout: str = "auto"
-    # The runner's own oracle: rows (a frame named like the sample) -> output name -> answers. None: `predict_proba`
-    # and `predict` for what has them, else `predict`.
+    # Reference answers for the check: rows (a frame named like the sample) -> output -> answers. None: `predict_proba`
+    # and `predict` if the model has both, else `predict`.
     predict: Callable[[Any, pd.DataFrame], dict[str, NDArray[Any]]] | None = None
     # Largest difference allowed by the runner, relative to the largest |answer| of the original.
     tolerance: float = 1e-5
-    # One of the few that stand for their kind in the short form.
+    # Whether the short form of the matrix includes it.
     short: bool = False
 
 

@@ -1,4 +1,4 @@
-"""A second opinion on a package: asks the original and ONNX Runtime directly, with none of the gate's code.
+"""Checks a package against the original and ONNX Runtime directly, without any of the gate's code.
 
 Rows: the sample, its rows with values missing, and rows found by bisection, model by model: two neighbouring float32
 values of one column between which the original's answer changes.
@@ -70,7 +70,7 @@ class Oracle:
             warnings.simplefilter("ignore")
             try:
                 if self.case.predict is not None:
-                    # An oracle of its own takes frames named as the sample is.
+                    # Reference answers of a case take frames named like the sample.
                     return self.case.predict(self.model, rows)
                 if hasattr(self.model, "predict_proba"):
                     return classified(self.model, given)

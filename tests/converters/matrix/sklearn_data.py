@@ -110,7 +110,7 @@ def whole(model: Any, target: Callable[[Array], Array], limit: int = 5) -> Build
 
 def _fitted(model: Any, rows: Array, target: Callable[[Array], Array]) -> tuple[Any, Array]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a few iterations do not converge, and need not
+        warnings.simplefilter("ignore")  # a few iterations do not converge, which does not matter here
         return model.fit(rows, target(rows)), rows
 
 
