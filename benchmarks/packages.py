@@ -48,8 +48,8 @@ def build(folder: Path, tell: Callable[[str], None]) -> Packages:
             _numeric(packages, model, trees, depth)
     if not packages.onnx(CHURN).exists():
         tell("training and compiling churn")
-        rows, left = train.read()
-        pipeline = train.build("xgboost", rows).fit(rows, left)
+        rows, churned = train.read()
+        pipeline = train.build("xgboost", rows).fit(rows, churned)
         convert(pipeline, rows, name=CHURN).save(packages.repository)
     return packages
 
