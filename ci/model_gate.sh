@@ -83,13 +83,13 @@ if report.exists():
     said = json.loads(report.read_text())
     document["load_test"] = {
         "verdict": said["verdict"],
-        "doubts": said["doubts"],
+        "invalid_reasons": said["invalid_reasons"],
         "broken": [check for check in said["checks"] if not check["held"]],
         **{key: said["total"][key] for key in ("due", "answered", "errors", "p50_ms", "p95_ms", "p99_ms")},
     }
     broken = [f"{check['where']}: {check['name']}" for check in document["load_test"]["broken"]]
     if document["stages"][-1]["exit"]:
-        document["stages"][-1]["reason"] = "; ".join([*broken, *said["doubts"]])
+        document["stages"][-1]["reason"] = "; ".join([*broken, *said["invalid_reasons"]])
 temporary = folder / "signoff.json.tmp"
 temporary.write_text(json.dumps(document, indent=2) + "\n")
 temporary.rename(folder / "signoff.json")

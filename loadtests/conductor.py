@@ -19,7 +19,7 @@ from onnxpress.loadtests.measure.tally import Tally, Usage
 from onnxpress.loadtests.report.progress import progress_line
 from onnxpress.loadtests.report.result import Result
 from onnxpress.loadtests.settings import Settings
-from onnxpress.loadtests.verdict.slo import Exit, doubts, phase_checks
+from onnxpress.loadtests.verdict.slo import Exit, invalid_reasons, phase_checks
 from onnxpress.loadtests.workload.shapes import Phase, Step, Trial, next_step, schedule, steady
 
 PLAN_MESSAGE = "onnxpress-plan"
@@ -83,7 +83,7 @@ class Conductor:
             return
         self.tally.add(unpack(told["columns"]))
         self.tally.usage.append(Usage(name, float(told["at"]), float(told["cpu"])))
-        self.tally.add_returns(float(told["at"]), told["returns"])
+        self.tally.add_observation_delays(float(told["at"]), told["observation_delays"])
         self._finished[name] = int(told["finished"])
 
     def go_on(self) -> bool:
@@ -133,9 +133,9 @@ class Conductor:
         index = len(self.tally.phases) - 1
         phase, window = self.tally.phases[index], self.tally.by_phase[index]
         held = all(check.held for check in phase_checks(phase, window, self.settings.objectives))
-        found = doubts(self.tally, [index], self.settings.validity, self.settings.objectives)
+        found = invalid_reasons(self.tally, [index], self.settings.validity, self.settings.objectives)
         # A short look has few samples, and is no final word: the long one is judged by its number of samples.
-        if [doubt for doubt in found if "too few" not in doubt]:
+        if [reason for reason in found if "too few" not in reason]:
             self._generator_gave_out = min(self._generator_gave_out or step.rate, step.rate)
             held = False
         return Trial(step.rate, held, step.confirming)

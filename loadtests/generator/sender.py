@@ -57,7 +57,7 @@ class Sender:
         ]
         self.recorder = Recorder()
         self.channels: list[grpc.aio.Channel] = []  # of the connections that were made
-        self.returns: list[float] = []  # seconds that calls which were over took to be seen here
+        self.observation_delays: list[float] = []  # seconds from the end of a call until the loop saw it
         self.in_flight = 0
         self._connections: list[Connection] = []  # whose making is over, even when it failed
         self._group = group
@@ -134,15 +134,15 @@ class Sender:
         if problem:
             self.recorder.complain(problem)
 
-    def note_return(self, ended: float) -> None:
-        """A call that was over at `ended`, on the monotonic clock, is seen now."""
-        self.returns.append(time.monotonic() - ended)
+    def note_observation_delay(self, ended: float) -> None:
+        """Notes that the loop sees a call now that ended at `ended` on the monotonic clock."""
+        self.observation_delays.append(time.monotonic() - ended)
 
     def report(self) -> dict[str, Any]:
         """What the conductor is told: everything since the last report."""
         finished = self.finished()  # before the samples are taken: a plan is over when its last sample is in hand
         samples, messages = self.recorder.take()
-        returns, self.returns = self.returns, []
+        observation_delays, self.observation_delays = self.observation_delays, []
         wall, cpu = self._cpu
         self._cpu = (time.monotonic(), time.process_time())
         elapsed = max(self._cpu[0] - wall, 1e-3)
@@ -155,7 +155,7 @@ class Sender:
             "at": self.now(),
             "cpu": (self._cpu[1] - cpu) / elapsed,
             "finished": finished,
-            "returns": returns,
+            "observation_delays": observation_delays,
         }
 
 
@@ -206,15 +206,17 @@ class Connection:
 
 
 async def probe_forever(sender: Sender) -> None:
-    """Measures the generator's own way back.
+    """Measures the generator's own observation delay: from the end of a call to the moment the loop sees it.
 
-    Answers queue for a thread of grpc's, and then for the loop. A call that ends without having been sent takes the
-    same way: that is the delay of the generator, not of the server.
+    Answers queue for one of grpc's threads, and then for the loop. A call that ends without having been sent passes
+    through the same queues, so its delay is the generator's and not the server's.
     """
     for number in itertools.count():
         await asyncio.sleep(PROBE_SECONDS)
         if sender.channels:
-            end_at_once(sender.channels[number % len(sender.channels)], partial(sender.note_return, time.monotonic()))
+            end_at_once(
+                sender.channels[number % len(sender.channels)], partial(sender.note_observation_delay, time.monotonic())
+            )
 
 
 async def flush_forever(sender: Sender, out: asyncio.WriteTransport) -> None:

@@ -41,7 +41,7 @@ class Window:
 
     latencies: Latencies = field(default_factory=Latencies)
     lags: Latencies = field(default_factory=Latencies)
-    returns: Latencies = field(default_factory=Latencies)  # how long the generator took to see what had come back
+    observation_delays: Latencies = field(default_factory=Latencies)  # from the end of a call until the loop saw it
     outcomes: Counter[int] = field(default_factory=Counter)
     rows: int = 0
 
@@ -73,7 +73,7 @@ class Window:
     def merge(self, other: "Window") -> None:
         self.latencies.merge(other.latencies)
         self.lags.merge(other.lags)
-        self.returns.merge(other.returns)
+        self.observation_delays.merge(other.observation_delays)
         self.outcomes.update(other.outcomes)
         self.rows += other.rows
 
@@ -169,11 +169,11 @@ class Tally:
         if self._keep and sum(map(len, self.kept)) < KEPT_MAX:
             self.kept.append(samples)
 
-    def add_returns(self, at: float, seconds: Sequence[float]) -> None:
-        """Adds a process's measurements of its own way back, reported at `at` seconds of the test."""
+    def add_observation_delays(self, at: float, seconds: Sequence[float]) -> None:
+        """Adds a process's measured observation delays, reported at `at` seconds of the test."""
         for phase, window in zip(self.phases, self.by_phase, strict=True):
             if phase.start <= at < phase.end:
-                window.returns.record(np.rint(np.asarray(seconds) * 1e6).astype(np.int64))
+                window.observation_delays.record(np.rint(np.asarray(seconds) * 1e6).astype(np.int64))
 
     def close(self, before: float) -> None:
         """Folds the seconds that end before `before`: no sample of them can come any more."""

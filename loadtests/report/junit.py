@@ -5,14 +5,14 @@ from xml.etree import ElementTree as ET
 
 
 def junit(document: dict[str, Any]) -> str:
-    """A failure per broken objective, an error per reason to doubt the measurement."""
-    checks, doubts = document["checks"], document["doubts"]
+    """A failure per broken objective, an error per reason why the measurement is invalid."""
+    checks, invalid_reasons = document["checks"], document["invalid_reasons"]
     suite = ET.Element(
         "testsuite",
         name=f"onnxpress loadtest {document['suite']}",
         tests=str(len(checks) + 1),
         failures=str(sum(not check["held"] for check in checks)),
-        errors=str(int(bool(doubts))),
+        errors=str(int(bool(invalid_reasons))),
         timestamp=document["finished_at"].removesuffix("+00:00"),
         time=f"{sum(phase['seconds'] for phase in document['phases']):.3f}",
     )
@@ -24,8 +24,8 @@ def junit(document: dict[str, Any]) -> str:
         else:
             ET.SubElement(case, "failure", message=said)
     case = ET.SubElement(suite, "testcase", classname=document["suite"], name="the measurement is valid")
-    if doubts:
-        ET.SubElement(case, "error", message="; ".join(doubts))
+    if invalid_reasons:
+        ET.SubElement(case, "error", message="; ".join(invalid_reasons))
     suites = ET.Element("testsuites")
     suites.append(suite)
     ET.indent(suites)

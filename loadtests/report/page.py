@@ -82,10 +82,10 @@ def _head(document: Document, title: str) -> str:
     if document["ramp"]:
         figures.insert(0, (f"{document['ramp']['capacity']:,.0f}/s", "capacity"))
     tiles = "".join(f"<div><b>{escape(figure)}</b><span>{escape(name)}</span></div>" for figure, name in figures)
-    doubts = "".join(f"<li>{escape(doubt)}</li>" for doubt in document["doubts"])
+    invalid_reasons = "".join(f"<li>{escape(reason)}</li>" for reason in document["invalid_reasons"])
     return (
         f'<header><h1>{escape(title)}</h1><p class="verdict">{escape(document["verdict"])}'
-        f"<span>{HEADLINES[document['verdict']]}</span></p>{f'<ul>{doubts}</ul>' if doubts else ''}"
+        f"<span>{HEADLINES[document['verdict']]}</span></p>{f'<ul>{invalid_reasons}</ul>' if invalid_reasons else ''}"
         f'<div class="tiles">{tiles}</div><p class="note">{escape(document["finished_at"])}. Latency counts from the '
         "moment a request was due, not from when it was sent.</p></header>"
     )
@@ -205,8 +205,8 @@ def _generator(document: Document) -> str:
     y = linear_axis("ms that requests left late", [py for _, py in lag.points])
     note = (
         f"{len(generator['processes'])} process(es), the busiest used {generator['busiest']:.0%} of a core. Lag p50 "
-        f"{total['lag_p50_ms']:.2f} ms, p99 {total['lag_p99_ms']:.2f} ms, longest {total['lag_max_ms']:.2f} ms; an "
-        f"answer was seen within {total['return_p99_ms']:.2f} ms (p99). Both are part of every latency above."
+        f"{total['lag_p50_ms']:.2f} ms, p99 {total['lag_p99_ms']:.2f} ms, longest {total['lag_max_ms']:.2f} ms; "
+        f"observation delay p99 {total['observation_delay_p99_ms']:.2f} ms. Both are part of every latency above."
     )
     return f"<p>{escape(note)}</p>" + chart("generator lag", [lag], _time_axis(document), y)
 

@@ -22,7 +22,7 @@ from onnxpress.loadtests.verdict.slo import (
     Check,
     Exit,
     Verdict,
-    doubts,
+    invalid_reasons,
     latency_checks,
     overload_checks,
     phase_checks,
@@ -32,13 +32,13 @@ from onnxpress.loadtests.verdict.slo import (
 from onnxpress.loadtests.verdict.swaps import Swap, SwapReport, analyse
 from onnxpress.loadtests.workload.shapes import Trial, capacity
 
-FORMAT = 1
+FORMAT = 2
 VERDICTS = {Exit.HELD: "held", Exit.BROKEN: "broken", Exit.INVALID: "invalid"}
 LIBRARIES = ("locust", "grpcio", "uvloop", "hdrhistogram", "numpy", "protobuf")
-SCHEMA = "onnxpress.loadtest/v1"
+SCHEMA = "onnxpress.loadtest/v2"
 TOTALS = (
     "due", "answered", "refused", "errors", "answered_per_second", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms",
-    "lag_p99_ms", "return_p99_ms",
+    "lag_p99_ms", "observation_delay_p99_ms",
 )  # fmt: skip
 CHECK_FACTS = ("where", "name", "measured", "relation", "limit", "unit", "held")
 Document = dict[str, Any]
@@ -47,7 +47,7 @@ Document = dict[str, Any]
 def judge(
     settings: Settings, tally: Tally, trials: Sequence[Trial], swaps: Sequence[Swap], swap: SwapReport | None
 ) -> Verdict:
-    """Every objective of the suite, and every reason to doubt the measurement."""
+    """Every objective of the suite, and every reason why the measurement is invalid."""
     objectives, checks, looked_at = settings.objectives, [], list(range(len(tally.phases)))
     if settings.suite == "ramp":
         found = capacity(trials)
@@ -66,7 +66,7 @@ def judge(
         checks += swap_checks(swap, failed, len(swaps) - failed, objectives)
     if settings.suite == "overload":
         checks += overload_checks(tally, settings.capacity, objectives)
-    return Verdict(tuple(checks), tuple(doubts(tally, looked_at, settings.validity, objectives)))
+    return Verdict(tuple(checks), tuple(invalid_reasons(tally, looked_at, settings.validity, objectives)))
 
 
 def _summary(window: Window, seconds: float) -> Document:
@@ -89,7 +89,7 @@ def _summary(window: Window, seconds: float) -> Document:
         "lag_p50_ms": window.lags.percentile_us(50) / 1000,
         "lag_p99_ms": window.lags.percentile_us(99) / 1000,
         "lag_max_ms": window.lags.max_us() / 1000,
-        "return_p99_ms": window.returns.percentile_us(99) / 1000,
+        "observation_delay_p99_ms": window.observation_delays.percentile_us(99) / 1000,
     }
 
 
@@ -114,8 +114,8 @@ class Result:
     ) -> "Result":
         """Judges what was measured.
 
-        `extra`: reasons to doubt that only the conductor knows. `generator_limit`: the lowest rate in a ramp at which
-        the generator gave out, 0: it never did.
+        `extra`: reasons why the measurement is invalid that only the conductor knows. `generator_limit`: the lowest
+        rate in a ramp at which the generator exceeded its limits; 0: it never did.
         """
         swap = analyse(Samples.join(tally.kept), swaps, first) if settings.suite == "swap" else None
         judged = judge(settings, tally, trials, swaps, swap)
@@ -125,13 +125,13 @@ class Result:
             more.append(f"the generator gave out at {generator_limit:.0f}/s: the server's capacity may be higher")
         elif generator_limit and not capacity(trials):
             more.append(f"the generator gave out at {generator_limit:.0f}/s, before any rate was confirmed")
-        verdict = Verdict(judged.checks, (*judged.doubts, *more))
+        verdict = Verdict(judged.checks, (*judged.invalid_reasons, *more))
         document = {
             "format": FORMAT,
             "suite": settings.suite,
             "verdict": VERDICTS[verdict.exit],
             "exit": int(verdict.exit),
-            "doubts": list(verdict.doubts),
+            "invalid_reasons": list(verdict.invalid_reasons),
             "checks": [{**asdict(check), "held": check.held} for check in verdict.checks],
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "settings": _settings(settings),
@@ -157,12 +157,12 @@ class Result:
         return self.verdict.exit
 
     def facts(self) -> Document:
-        """What `text` says, in the documented shape `onnxpress.loadtest/v1`."""
+        """What `text` says, in the documented shape `onnxpress.loadtest/v2`."""
         document, total = self.document, self.document["total"]
         return {
             "schema": SCHEMA,
             **{name: document[name] for name in ("suite", "verdict", "exit")},
-            "invalid_reasons": document["doubts"],
+            "invalid_reasons": document["invalid_reasons"],
             **{name: total[name] for name in TOTALS},
             "generator_busiest": document["generator"]["busiest"],
             "capacity": document["ramp"]["capacity"] if document["ramp"] else None,
@@ -185,8 +185,8 @@ class Result:
                 f"p99 {total['p99_ms']:.2f}, p99.9 {total['p999_ms']:.2f}, max {total['max_ms']:.2f} ms"
             ),
             (
-                f"generator: lag p99 {total['lag_p99_ms']:.2f} ms, way back p99 {total['return_p99_ms']:.2f} ms, "
-                f"busiest process {generator['busiest']:.0%} of a core"
+                f"generator: lag p99 {total['lag_p99_ms']:.2f} ms, observation delay p99 "
+                f"{total['observation_delay_p99_ms']:.2f} ms, busiest process {generator['busiest']:.0%} of a core"
             ),
         ]
         if self.document["ramp"]:
@@ -197,7 +197,7 @@ class Result:
                 f"  {mark} {check.where}: {check.name} {check.measured:.6g} {check.relation} {check.limit:g} "
                 f"{check.unit}"
             )
-        lines += [f"  DOUBT  {doubt}" for doubt in self.verdict.doubts]
+        lines += [f"  INVALID  {reason}" for reason in self.verdict.invalid_reasons]
         for message, count in self.document["messages"][:5]:
             lines.append(f"  {count} x {message}")
         lines += [f"{self.document['verdict']} (exit {self.document['exit']})", ""]

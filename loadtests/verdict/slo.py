@@ -1,4 +1,4 @@
-"""The gate: were the objectives held, and can the measurement be believed? Pure."""
+"""Decides whether the objectives were held and whether the measurement is valid. Pure."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class Objectives:
 
 @dataclass(frozen=True)
 class Validity:
-    """When a measurement can be believed.
+    """The limits within which a measurement is valid.
 
     `cpu_max`: mean share of a core of the busiest generator process. `lag_p99_ms`: how late requests leave, and how
     late answers are seen.
@@ -84,14 +84,14 @@ class Check:
 @dataclass(frozen=True)
 class Verdict:
     checks: tuple[Check, ...]
-    doubts: tuple[str, ...]  # why the measurement cannot be believed
+    invalid_reasons: tuple[str, ...]  # why the measurement is invalid; empty when it is valid
 
     @property
     def exit(self) -> Exit:
-        """Wrong answers are broken whatever the generator did; otherwise a doubtful measurement says nothing."""
+        """BROKEN for wrong answers whatever the generator did; otherwise an invalid measurement says nothing."""
         if any(not check.held and check.about_answers for check in self.checks):
             return Exit.BROKEN
-        if self.doubts:
+        if self.invalid_reasons:
             return Exit.INVALID
         return Exit.HELD if all(check.held for check in self.checks) else Exit.BROKEN
 
@@ -198,8 +198,8 @@ def overload_checks(tally: Tally, capacity: float, objectives: Objectives) -> li
     return checks
 
 
-def doubts(tally: Tally, phases: Sequence[int], validity: Validity, objectives: Objectives) -> list[str]:
-    """Why the measurement of these phases (by index) cannot be believed; nothing when it can."""
+def invalid_reasons(tally: Tally, phases: Sequence[int], validity: Validity, objectives: Objectives) -> list[str]:
+    """Why the measurement of these phases (by index) is invalid; empty when it is valid."""
     found: list[str] = []
     pooled = Window()
     for index in phases:
@@ -213,7 +213,7 @@ def doubts(tally: Tally, phases: Sequence[int], validity: Validity, objectives: 
             found.append(f"{phase.name}: {unsent} requests not sent: too many calls in flight in the generator")
         if not phase.judged:
             continue
-        found += _generator_doubts(phase, window, max(tally.cpu(phase).values(), default=0.0), validity)
+        found += _generator_invalid_reasons(phase, window, max(tally.cpu(phase).values(), default=0.0), validity)
     for name, factor in (("p99", 1), ("p999", 10)):
         needed = validity.samples_min * factor
         # What the server failed to answer is its own fault, and no lack of samples.
@@ -223,16 +223,16 @@ def doubts(tally: Tally, phases: Sequence[int], validity: Validity, objectives: 
     return found
 
 
-def _generator_doubts(phase: Phase, window: Window, busiest: float, validity: Validity) -> list[str]:
-    """What the generator itself did wrong in a phase; `busiest`: its busiest process's share of a core."""
+def _generator_invalid_reasons(phase: Phase, window: Window, busiest: float, validity: Validity) -> list[str]:
+    """The limits that the generator exceeded in a phase; `busiest`: its busiest process's share of a core."""
     found: list[str] = []
     lag = window.lags.percentile_us(99) / 1000
     if lag > validity.lag_p99_ms:
         found.append(f"{phase.name}: the generator lags {lag:.1f} ms (p99), the limit is {validity.lag_p99_ms:g}")
-    back = window.returns.percentile_us(99) / 1000
-    if back > validity.lag_p99_ms:
+    delay = window.observation_delays.percentile_us(99) / 1000
+    if delay > validity.lag_p99_ms:
         found.append(
-            f"{phase.name}: the generator sees answers {back:.1f} ms late (p99), the limit is {validity.lag_p99_ms:g}"
+            f"{phase.name}: the generator sees answers {delay:.1f} ms late (p99), the limit is {validity.lag_p99_ms:g}"
         )
     if busiest > validity.cpu_max:
         found.append(

@@ -155,8 +155,8 @@ def test_too_few_samples_and_a_lagging_generator_are_invalid(proof, begin):
     """A p99 of 400 requests, or a lag beyond its limit, is no measurement: exit 4."""
     run = finish(*begin("steady", proof("--live", "1"), *RATE, "--headless", "--lag-p99-ms", "0.001"))
     assert run.exit == 4, run.out
-    assert any("too few for a p99: 10000" in doubt for doubt in run.report["doubts"])
-    assert any("the generator lags" in doubt for doubt in run.report["doubts"])
+    assert any("too few for a p99: 10000" in reason for reason in run.report["invalid_reasons"])
+    assert any("the generator lags" in reason for reason in run.report["invalid_reasons"])
 
 
 def test_nobody_home_is_one_clear_line(begin):

@@ -29,7 +29,7 @@ def test_a_sender_that_dies_makes_the_measurement_invalid(proof, begin):
     sending(process).kill()
     run = finish(process, folder)
     assert run.exit == 4, run.out
-    assert "generator process local ended with exit code -9" in run.report["doubts"]
+    assert "generator process local ended with exit code -9" in run.report["invalid_reasons"]
     assert run.report["total"]["answered"] > 0
 
 
@@ -50,8 +50,8 @@ def test_an_interrupted_test_ends_its_sender_and_says_so(proof, begin):
     process.send_signal(signal.SIGINT)
     run = finish(process, folder)
     assert run.exit == 4, run.out
-    assert "interrupted before its time" in run.report["doubts"]
-    assert not any("ended with exit code" in doubt for doubt in run.report["doubts"])
+    assert "interrupted before its time" in run.report["invalid_reasons"]
+    assert not any("ended with exit code" in reason for reason in run.report["invalid_reasons"])
     assert not sender.is_running()
     assert "Traceback" not in run.err, run.err
 

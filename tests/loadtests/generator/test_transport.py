@@ -1,4 +1,4 @@
-"""What the generator says of itself."""
+"""How the generator measures its own delay."""
 
 import asyncio
 import signal
@@ -6,7 +6,7 @@ import signal
 from onnxpress.loadtests.generator.transport import connect, end_at_once
 
 
-def test_the_way_back_is_measured_without_the_server(proof):
+def test_the_observation_delay_is_measured_without_the_server(proof):
     """A call that is over at once is seen although the server stands still: its delay is the generator's alone."""
     server = proof()
 

@@ -89,7 +89,7 @@ def test_the_page_shows_what_was_broken_and_marks_the_swap(result):
 
 
 def test_junit_has_a_case_per_objective(result, settings):
-    """A failure for each broken one, an error when the measurement is doubtful."""
+    """A failure for each broken one, an error when the measurement is invalid."""
     result.publish()
     suite = ET.parse(settings.report_dir / "junit.xml").getroot().find("testsuite")
     failures = {case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None}
@@ -124,7 +124,7 @@ def test_json_for_programs_has_the_documented_keys(settings, result, capsys):
     """`--output json` prints one object with the keys and types of docs/cli.md instead of the text."""
     replace(result, output="json").publish()
     told = json.loads(capsys.readouterr().out)
-    assert told["schema"] == "onnxpress.loadtest/v1"
+    assert told["schema"] == "onnxpress.loadtest/v2"
     check_documented(told)
     assert (told["verdict"], told["exit"], told["due"], told["errors"]) == ("broken", 1, 1005, 5)
     assert {check["name"] for check in told["checks"] if not check["held"]} >= {"p95", "p99", "error rate"}
@@ -142,7 +142,7 @@ def test_a_ramp_that_the_generator_ended_is_invalid(settings):
     assert Result.make(ramp, measured, trials=trials).verdict.exit is Exit.HELD
     limited = Result.make(ramp, measured, trials=trials, generator_limit=105)
     assert limited.verdict.exit is Exit.INVALID
-    assert "the generator gave out at 105/s" in limited.verdict.doubts[0]
+    assert "the generator gave out at 105/s" in limited.verdict.invalid_reasons[0]
     assert "<svg" in page(limited.document)
 
 

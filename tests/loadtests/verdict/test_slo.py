@@ -13,7 +13,7 @@ from onnxpress.loadtests.verdict.slo import (
     Objectives,
     Validity,
     Verdict,
-    doubts,
+    invalid_reasons,
     overload_checks,
     phase_checks,
     read_slo,
@@ -114,37 +114,37 @@ def test_nothing_answered_holds_nothing():
     assert "timed requests" in broken(tally(samples(10, 1, Outcome.ERROR)))
 
 
-def test_a_lagging_a_busy_and_a_silent_generator_are_doubted():
+def test_a_lagging_a_busy_or_a_silent_generator_makes_the_measurement_invalid():
     """Late sends, a full core, requests that nobody tells of, calls that were not sent: each is named."""
     good = tally(samples(1000, 5))
-    assert doubts(good, [0], VALIDITY, Objectives()) == []
+    assert invalid_reasons(good, [0], VALIDITY, Objectives()) == []
     late = tally(samples(1000, 60, lag_ms=50))
-    assert "lags 50" in doubts(late, [0], VALIDITY, Objectives())[0]
+    assert "lags 50" in invalid_reasons(late, [0], VALIDITY, Objectives())[0]
     good.usage.extend(Usage("worker", at, 0.97) for at in (2.0, 3.0, 4.0))
-    assert "97% of a core" in doubts(good, [0], VALIDITY, Objectives())[0]
+    assert "97% of a core" in invalid_reasons(good, [0], VALIDITY, Objectives())[0]
     blind = tally(samples(1000, 60))
-    blind.add_returns(5.0, [0.001] * 90 + [0.055] * 10)
-    assert "sees answers 55" in doubts(blind, [0], VALIDITY, Objectives())[0]
+    blind.add_observation_delays(5.0, [0.001] * 90 + [0.055] * 10)
+    assert "sees answers 55" in invalid_reasons(blind, [0], VALIDITY, Objectives())[0]
     lost = tally(samples(1000, 5), planned=1500)
-    assert "500 of 1500 requests unaccounted for" in doubts(lost, [0], VALIDITY, Objectives())[0]
+    assert "500 of 1500 requests unaccounted for" in invalid_reasons(lost, [0], VALIDITY, Objectives())[0]
     unsent = tally(samples(1000, 5), samples(3, 0, Outcome.UNSENT))
-    assert "3 requests not sent" in doubts(unsent, [0], VALIDITY, Objectives())[0]
+    assert "3 requests not sent" in invalid_reasons(unsent, [0], VALIDITY, Objectives())[0]
 
 
 def test_a_p999_needs_ten_times_the_samples():
     """1,000 samples carry a p99 at a minimum of 100, and a p99.9 at its thousand."""
     measured = tally(samples(900, 5))
-    assert doubts(measured, [0], VALIDITY, Objectives()) == []
-    assert "too few for a p999: 1000" in doubts(measured, [0], VALIDITY, Objectives(p999_ms=100))[0]
+    assert invalid_reasons(measured, [0], VALIDITY, Objectives()) == []
+    assert "too few for a p999: 1000" in invalid_reasons(measured, [0], VALIDITY, Objectives(p999_ms=100))[0]
 
 
 def test_a_server_that_answers_nothing_is_no_lack_of_samples():
     """Errors are the server's: the verdict is broken, not invalid."""
-    assert doubts(tally(samples(1000, 5, Outcome.ERROR)), [0], VALIDITY, Objectives()) == []
+    assert invalid_reasons(tally(samples(1000, 5, Outcome.ERROR)), [0], VALIDITY, Objectives()) == []
 
 
 @pytest.mark.parametrize(
-    ("checks", "doubtful", "says"),
+    ("checks", "invalid", "says"),
     [
         ((True, True), False, Exit.HELD),
         ((True, False), False, Exit.BROKEN),
@@ -153,14 +153,14 @@ def test_a_server_that_answers_nothing_is_no_lack_of_samples():
         ((False, True), True, Exit.BROKEN),
     ],
 )
-def test_a_wrong_answer_is_broken_however_doubtful_the_measurement(checks, doubtful, says):
+def test_a_wrong_answer_is_broken_although_the_measurement_is_invalid(checks, invalid, says):
     """`checks`: whether the answers and the latency held; a busy generator excuses the latency only."""
     answers, latency = checks
     made = (
         Check("wrong answers", "steady", float(not answers), "<=", 0, "requests", about_answers=True),
         Check("p99", "steady", 50 if latency else 150, "<", 100, "ms"),
     )
-    assert Verdict(made, ("the generator lags",) if doubtful else ()).exit is says
+    assert Verdict(made, ("the generator lags",) if invalid else ()).exit is says
 
 
 def test_goodput_is_measured_against_the_capacity():
