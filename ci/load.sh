@@ -3,9 +3,10 @@
 #
 #   ci/load.sh [--apart] [light|heavy] SUITE [loadtest flags ...]
 #
-# --apart: the server on the first half of this machine's cores, the generator on the others, so that what the generator
-# needs is not taken from the server. A capacity, and what many times that does, are true only so.
-# The report lies in build/load/SUITE/. Exit: what the load test says (0 held, 1 broken, 2 usage, 4 invalid).
+# SUITE is one of `onnxpress loadtest`, or `capacity`: the ramp compared with h2load (benchmarks/capacity.py).
+# --apart: the server on the first half of this machine's cores, the generator on the others. Without it the generator
+# takes CPU from the server, and a capacity, or an overload at many times the capacity, is not measured correctly.
+# The report is in build/load/SUITE/. Exit: that of the load test (0 held, 1 broken, 2 usage, 4 invalid).
 set -uo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -29,21 +30,22 @@ fi
 suite=$1
 shift
 python=${PYTHON:-python3}
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}  # for the modules of benchmarks/
 work=$root/build/load
 repository=$work/models-$size
 mkdir -p "$work"
 if [[ ! -e $repository/$size/1/manifest.json ]]; then
     rm -rf "$repository"
-    "$python" "$root/ci/load_model.py" "$size" "$repository" || exit 2
+    "$python" -m benchmarks.load_model "$size" "$repository" || exit 2
 fi
 if [[ $suite == swap && ! -e $repository/$size/2/manifest.json ]]; then
-    "$python" "$root/ci/load_model.py" "$size" "$repository" || exit 2
+    "$python" -m benchmarks.load_model "$size" "$repository" || exit 2
 fi
 packages=(--package "$repository/$size/1")
 [[ $suite == swap ]] && packages+=(--package "$repository/$size/2")
 
 log=$work/server.log
-: >"$log"  # before the server starts: an earlier one's "ready" is not this one's
+: >"$log"  # before the server starts, so that the "ready" of an earlier one is not read
 "${server_cores[@]}" "$python" -m onnxpress serve --repository "$repository" --host 127.0.0.1 \
     --grpc-port 0 --http-port 0 --admin-address 127.0.0.1:0 --drain-wait-s 0 --state-dir "$work/state" >"$log" 2>&1 &
 server=$!
@@ -59,15 +61,15 @@ until grep -q "ready: .*$size" "$log"; do
     sleep 0.2
 done
 read -r data admin < <(sed -n 's/.*listening: grpc \([0-9]*\), http [0-9]*, admin \([0-9]*\).*/\1 \2/p' "$log")
-# The live version of a fresh repository is the highest; a test of one package is about that package.
+# In a fresh repository the highest version is live; the load test is about version 1.
 "$python" -m onnxpress deploy "$size" 1 --server "127.0.0.1:$admin" --reason "load test" >>"$log" || exit 2
 ready_mib=$(memory VmRSS)
-export LOAD_TARGET=127.0.0.1:$data LOAD_PACKAGE=$repository/$size/1
+target=127.0.0.1:$data
 if [[ $suite == capacity ]]; then
-    "${generator_cores[@]}" bash "$root/ci/capacity.sh" "$@"
+    "${generator_cores[@]}" "$python" -m benchmarks.capacity --target "$target" --package "$repository/$size/1" "$@"
 else
     "${generator_cores[@]}" "$python" -m onnxpress loadtest "$suite" \
-        --target "$LOAD_TARGET" --admin "127.0.0.1:$admin" "${packages[@]}" --report-dir "$work/$suite" "$@"
+        --target "$target" --admin "127.0.0.1:$admin" "${packages[@]}" --report-dir "$work/$suite" "$@"
 fi
 exit_code=$?
 echo "server: $ready_mib MiB when ready, $(memory VmHWM) MiB at most"

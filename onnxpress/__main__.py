@@ -30,6 +30,7 @@ COMMANDS = {
     "status": ("onnxpress.server.cli.admin", "", "show what is live, and every version's state"),
     "history": ("onnxpress.server.cli.admin", "", "show who changed what, when and why"),
     "loadtest": ("onnxpress.loadtests.cli", "loadtest", "hold a server to its latency objectives under load"),
+    "gate": ("onnxpress.ci.cli", "convert,loadtest", "convert, verify and load test a model, and sign it off"),
 }
 NAME = "onnxpress"
 COMPLETE = "_ONNXPRESS_COMPLETE"

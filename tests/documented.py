@@ -6,7 +6,7 @@ from typing import Any
 from tests.server_process import ROOT
 
 PAGE = "docs/cli.md"
-NUMBERS = {"integer": int, "number": (int, float), "text": str, "boolean": bool}
+NUMBERS = {"integer": int, "number": (int, float), "text": str, "boolean": bool, "object": dict}
 
 
 def documented(schema: str) -> dict[str, str]:

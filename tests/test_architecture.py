@@ -11,7 +11,7 @@ import pytest
 from onnxpress.packages.datatypes import DATATYPES
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("server", "converters", "loadtests", "packages", "client")
+ROOMS = ("server", "converters", "loadtests", "packages", "client", "ci")
 LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 DEPTH_MAX = 2
@@ -31,6 +31,8 @@ MAY_IMPORT = {
     # What a caller installs: neither the server nor the converters, and of the packages what the protocol needs.
     "onnxpress.client": {"onnxpress.client", "onnxpress.packages.datatypes", "onnxpress.packages.names"},
     "onnxpress.cli": {"onnxpress.cli", "onnxpress.packages.names"},
+    # Its stages are commands in processes of their own: it imports none of the rooms that it tests.
+    "onnxpress.ci": {"onnxpress.ci", "onnxpress.cli"},
     "onnxpress.packages": {"onnxpress.packages"},
     "onnxpress.server.cli": {
         "onnxpress.cli",
@@ -88,7 +90,7 @@ MAY_IMPORT = {
 }
 # Library -> the only files (or folders) of the product that may import it.
 HOMES = {
-    "click": ("onnxpress/__main__.py", "onnxpress/cli/", "server/cli/", "converters/cli.py", "loadtests/cli.py"),
+    "click": ("onnxpress/__main__.py", "onnxpress/cli/", "server/cli/", "converters/cli.py", "loadtests/cli.py", "ci/"),
     "rich": ("onnxpress/cli/",),
     "grpc": ("server/wire/", "server/front/", "server/rpc/", "server/cli/admin_client.py", "loadtests/", "client/"),
     "grpc_health": ("server/rpc/",),
@@ -130,8 +132,8 @@ BANNED = {
 PRINTERS = ("server/versions/preflight.py", "loadtests/")
 UNPICKLERS = ("converters/loading.py",)  # behind --trust-pickle, in a child process
 SLEEPERS = ("loadtests/",)  # generators of load sleep until the next intended send
-# Test files of server and converters that are about a whole room and not about one module.
-SUITES = {"tests/converters/test_matrix.py"}
+# Test files that are about a whole room and not about one module.
+SUITES = {"tests/converters/test_matrix.py", "tests/ci/test_workflows.py"}
 # Modules of server and converters without a test file of their own -> the tests that cover them instead, and why those
 # suffice. This list only shrinks.
 MATRIX = "emitters of estimators, each converted and compared by tests/converters/test_matrix.py"
@@ -363,7 +365,7 @@ def module_of(test: Path) -> Path | None:
     return next((module for module in named if module.exists()), None)
 
 
-@pytest.mark.parametrize("top", ["server", "packages", "client", "converters"])
+@pytest.mark.parametrize("top", ["server", "packages", "client", "converters", "ci"])
 def test_tests_mirror_the_tree(top: str) -> None:
     """A file tests/server/x/test_y_more.py is about server/x/y.py, so that each is found from the other."""
     lost = {str(test.relative_to(ROOT)) for test in (ROOT / "tests" / top).rglob("test_*.py") if not module_of(test)}
