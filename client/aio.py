@@ -6,7 +6,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from onnxpress.client import flows
-from onnxpress.client.connection import ADMIN_TIMEOUT_S, INFER_TIMEOUT_S, Connection, Options
+from onnxpress.client.connection import ADMIN_TIMEOUT_S, INFER_TIMEOUT_S, Call, Connection, Options
 from onnxpress.client.results import DeployResult, InferResult, ModelStatus
 from onnxpress.client.signature import Signatures
 from onnxpress.protos.admin_pb2_grpc import AdminStub
@@ -142,7 +142,7 @@ class AsyncClient:
             result: T = done.value
             return result
 
-    async def _call(self, call: flows.Call) -> Any:
+    async def _call(self, call: Call) -> Any:
         if not call.admin:
             return await getattr(self._stub(), call.method)(
                 call.request, timeout=call.timeout_s, metadata=call.metadata

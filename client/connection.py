@@ -1,4 +1,7 @@
-"""Where a client connects to and how: addresses, credentials, channel options, what admin calls carry."""
+"""Where a client connects to and how: addresses, credentials, channel options, calls and what admin calls carry.
+
+Imports gRPC and no numpy, so that `onnxpress deploy` and its like start quickly.
+"""
 
 import getpass
 import os
@@ -11,7 +14,6 @@ from typing import Any
 import grpc
 
 from onnxpress.client.errors import CallError, ClientError, call_error
-from onnxpress.client.flows import Call, Metadata
 
 INFER_TIMEOUT_S = 30.0
 # A deploy takes as long as loading the version does.
@@ -20,11 +22,23 @@ MESSAGE_BYTES_MAX = 256 * 1024 * 1024
 ADMIN_PORT = 8003
 ONE_HOST = re.compile(r"((?:dns:///)?(?:\[[^\]]+\]|[^\[\]:,/]+)):\d+")
 Options = Sequence[tuple[str, Any]]
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One unary RPC: a method of the stub of the data port, or of the admin port."""
+
+    method: str
+    request: Any
+    timeout_s: float
+    metadata: Metadata = ()
+    admin: bool = False
 
 
 @dataclass(frozen=True)
 class Connection:
-    """What both clients are made of; nothing of it changes. `admin_address` None: the data port's host, port 8003."""
+    """The arguments of a client, unchanged for its life. `admin_address` None: the data port's host, port 8003."""
 
     address: str
     admin_address: str | None
@@ -35,7 +49,7 @@ class Connection:
     options: Options
 
     def channel_options(self) -> list[tuple[str, Any]]:
-        """Of the data port: the published service config (retries, health), which `options` may override."""
+        """Channel options of the data port: the published service config, which `options` may override."""
         config = resources.files("onnxpress.protos").joinpath("client-service-config.json").read_text()
         return [
             ("grpc.service_config", config),
@@ -56,7 +70,7 @@ class Connection:
         return f"{found[1]}:{ADMIN_PORT}"
 
     def admin_metadata(self) -> Metadata:
-        """Who acts, for the audit log, and the token."""
+        """Metadata of an admin call: the actor for the audit log, and the token."""
         token = (("authorization", f"Bearer {self.token}"),) if self.token else ()
         return (("x-onnxpress-actor", self.actor or _user()), *token)
 
@@ -71,10 +85,17 @@ class Connection:
         return call_error(code, details, error.trailing_metadata())
 
 
+def open_channel(address: str, credentials: grpc.ChannelCredentials | None, options: Options = ()) -> grpc.Channel:
+    """A channel for threads; without `credentials` it is plain text."""
+    if credentials is None:
+        return grpc.insecure_channel(address, options)
+    return grpc.secure_channel(address, credentials, options)
+
+
 def _user() -> str:
-    """In a container the user may be a number without a name."""
+    """user@host in ASCII, which is what gRPC sends as metadata; in a container the user may be a number only."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):
         name = f"uid {os.getuid()}"
-    return f"{name}@{os.uname().nodename}"
+    return f"{name}@{os.uname().nodename}".encode("ascii", "backslashreplace").decode()

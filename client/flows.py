@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from onnxpress.client.connection import Call, Metadata
 from onnxpress.client.errors import CallError, ClientError, InvalidRequestError, NotFoundError, RowsError
 from onnxpress.client.results import DeployResult, InferResult, ModelStatus, deploy_result, model_status
 from onnxpress.client.rows import fit
@@ -30,19 +31,7 @@ from onnxpress.protos import admin_pb2, inference_pb2
 ATTEMPTS_MAX = 5
 PRIORITY_KEY, ROUTE_KEY = "x-onnxpress-priority", "route-key"
 PRIORITIES = ("critical", "default", "sheddable")
-Metadata = tuple[tuple[str, str], ...]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Call:
-    """One unary RPC: a method of the stub of the data port, or of the admin port."""
-
-    method: str
-    request: Any
-    timeout_s: float
-    metadata: Metadata = ()
-    admin: bool = False
 
 
 Flow = Generator[Call, Any, T]

@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from onnxpress.client import flows
-from onnxpress.client.connection import ADMIN_TIMEOUT_S, INFER_TIMEOUT_S, Connection, Options
+from onnxpress.client.connection import ADMIN_TIMEOUT_S, INFER_TIMEOUT_S, Call, Connection, Options, open_channel
 from onnxpress.client.results import DeployResult, InferResult, ModelStatus
 from onnxpress.client.signature import Signatures
 from onnxpress.protos.admin_pb2_grpc import AdminStub
@@ -44,7 +44,7 @@ class Client:
         )
         self._known = Signatures()
         self._lock = threading.Lock()
-        self._channel = _channel(address, credentials, self._connection.channel_options())
+        self._channel = open_channel(address, credentials, self._connection.channel_options())
         self._stub = GRPCInferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated code
         self._admin: tuple[grpc.Channel, AdminStub] | None = None
 
@@ -145,7 +145,7 @@ class Client:
             result: T = done.value
             return result
 
-    def _call(self, call: flows.Call) -> Any:
+    def _call(self, call: Call) -> Any:
         if not call.admin:
             return getattr(self._stub, call.method)(call.request, timeout=call.timeout_s, metadata=call.metadata)
         metadata = (*call.metadata, *self._connection.admin_metadata())
@@ -155,12 +155,6 @@ class Client:
         with self._lock:
             if self._admin is None:
                 connection = self._connection
-                channel = _channel(connection.admin(), connection.admin_credentials, list(connection.options))
+                channel = open_channel(connection.admin(), connection.admin_credentials, list(connection.options))
                 self._admin = channel, AdminStub(channel)  # type: ignore[no-untyped-call]  # generated code
             return self._admin[1]
-
-
-def _channel(address: str, credentials: grpc.ChannelCredentials | None, options: Options) -> grpc.Channel:
-    if credentials is None:
-        return grpc.insecure_channel(address, options)
-    return grpc.secure_channel(address, credentials, options)

@@ -41,6 +41,8 @@ MAY_IMPORT = {
         "onnxpress.server.versions",
         "onnxpress.server.serving",
         "onnxpress.packages",
+        # Deploy and its like are calls to an admin port, as any client makes them.
+        "onnxpress.client.connection",
     },
     "onnxpress.server.wiring": {
         "onnxpress.server.rpc",

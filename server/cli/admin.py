@@ -1,7 +1,5 @@
 """`onnxpress deploy`, `rollback`, `status` and `history`: what the engineer on call types."""
 
-import getpass
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +58,7 @@ def deploy(model: str, version: int, reason: str, expected_epoch: int | None, **
 
     request = pb.DeployRequest(model=model, version=version, expected_epoch=expected_epoch, reason=reason)
     with _client(asked) as client:
-        done: pb.DeployResponse = client.call(lambda stub: stub.Deploy, request)
+        done: pb.DeployResponse = client.call("Deploy", request)
     if asked["output"] == "json":
         print_json("deploy/v1", facts_of(done))
     else:
@@ -79,7 +77,7 @@ def rollback(model: str, reason: str, expected_epoch: int | None, dry_run: bool,
 
     request = pb.RollbackRequest(model=model, expected_epoch=expected_epoch, reason=reason, dry_run=dry_run)
     with _client(asked) as client:
-        done: pb.DeployResponse = client.call(lambda stub: stub.Rollback, request)
+        done: pb.DeployResponse = client.call("Rollback", request)
     why = f"it was live before version {done.previous_version} and was not rolled back from"
     if asked["output"] == "json":
         print_json("rollback/v1", facts_of(done) | {"dry_run": dry_run})
@@ -99,10 +97,10 @@ def status(model: str, **asked: Any) -> None:
 
     with _client(asked) as client:
         if model:
-            one = client.call(lambda stub: stub.GetDeployment, pb.GetDeploymentRequest(model=model))
+            one = client.call("GetDeployment", pb.GetDeploymentRequest(model=model))
             told = pb.ListModelsResponse(models=[one])
         else:
-            told = client.call(lambda stub: stub.ListModels, pb.ListModelsRequest())
+            told = client.call("ListModels", pb.ListModelsRequest())
     if asked["output"] == "json":
         print_json("status/v1", facts_of(told))
         return
@@ -127,7 +125,7 @@ def history(model: str, limit: int, **asked: Any) -> None:
 
     request = pb.GetHistoryRequest(model=model, limit=limit)
     with _client(asked) as client:
-        records = list(client.call(lambda stub: stub.GetHistory, request).records)
+        records = list(client.call("GetHistory", request).records)
     if asked["output"] == "json":
         print_json("history/v1", {"records": [facts_of(record) for record in records]})
         return
@@ -144,7 +142,7 @@ def _client(asked: dict[str, Any]) -> "AdminClient":
         raise click.UsageError("--tls-cert-file and --tls-key-file go together")
     files = TlsFiles(asked["tls_ca_file"], asked["tls_cert_file"], asked["tls_key_file"])
     try:
-        return AdminClient(asked["server"], _token(asked["token_file"]), _actor(), files)
+        return AdminClient(asked["server"], _token(asked["token_file"]), files)
     except OSError as error:
         raise click.UsageError(f"cannot read {error.filename}: {error.strerror}") from error
 
@@ -157,16 +155,6 @@ def _token(path: Path | None) -> str:
     if not token or not token.isprintable() or not token.isascii():  # gRPC could not send it
         raise click.UsageError(f"{path} must hold one token on one line, in printable ASCII")
     return token
-
-
-def _actor() -> str:
-    """Who types, for the audit log: in a container the user may be a number without a name."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = f"uid {os.getuid()}"
-    # What gRPC can send in metadata.
-    return f"{name}@{os.uname().nodename}".encode("ascii", "backslashreplace").decode()
 
 
 def _print_outcome(done: "pb.DeployResponse") -> None:

@@ -1,7 +1,6 @@
 """What the commands `deploy`, `rollback`, `status` and `history` say to a server's admin port."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,11 +11,10 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 
 from onnxpress.cli.options import FailedError, RefusedError
+from onnxpress.client.connection import ADMIN_TIMEOUT_S, Call, Connection, open_channel
 from onnxpress.protos.admin_pb2_grpc import AdminStub
 from onnxpress.server.settings import LOOPBACK
 
-# A deploy may take as long as loading a version does.
-CALL_S = 300.0
 UNREACHED = ("failed to connect", "errors resolving")  # how gRPC's own details begin
 
 
@@ -37,16 +35,15 @@ class TlsFiles:
 class AdminClient:
     """One channel to one server; use as a context manager."""
 
-    def __init__(self, address: str, token: str, actor: str, tls: TlsFiles) -> None:
+    def __init__(self, address: str, token: str, tls: TlsFiles) -> None:
         """Speaks TLS beyond loopback, as the server does, and where `tls` has a file. Raises OSError as that does."""
         self._address = address
         # Decided here and not by a flag, so that a token never crosses the network in plain text.
         self._secure = tls != TlsFiles() or address.rpartition(":")[0].strip("[]") not in LOOPBACK
-        self._channel = (
-            grpc.secure_channel(address, tls.credentials()) if self._secure else grpc.insecure_channel(address)
-        )
+        credentials = tls.credentials() if self._secure else None
+        self._connection = Connection(address, address, None, credentials, token, actor="", options=())
+        self._channel = open_channel(address, credentials)
         self._stub = AdminStub(self._channel)  # type: ignore[no-untyped-call]  # generated code
-        self._metadata = [("x-onnxpress-actor", actor)] + ([("authorization", f"Bearer {token}")] if token else [])
 
     def __enter__(self) -> Self:
         return self
@@ -54,19 +51,20 @@ class AdminClient:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
 
-    def call(self, choose: Callable[[Any], Any], request: Any) -> Any:
-        """Calls the method that `choose` picks from the stub.
+    def call(self, method: str, request: Any) -> Any:
+        """Calls `method` of the admin service.
 
-        Raises RefusedError when the server said no, FailedError when none could be asked.
+        Raises RefusedError when the server refused the call, FailedError when no server was reached.
         """
+        call = Call(method, request, ADMIN_TIMEOUT_S, self._connection.admin_metadata(), admin=True)
         try:
-            return choose(self._stub)(request, timeout=CALL_S, metadata=self._metadata)
+            return getattr(self._stub, method)(request, timeout=call.timeout_s, metadata=call.metadata)
         except grpc.RpcError as error:
             details = error.details() or ""
             # A server that was reached may be UNAVAILABLE too, and says why.
             if error.code() is grpc.StatusCode.UNAVAILABLE and details.startswith(UNREACHED):
                 raise FailedError(f"no server answers at {self._address}{self._why(details)}") from error
-            raise RefusedError(f"{details} ({error.code().name})") from error
+            raise RefusedError(str(self._connection.failed(call, error))) from error
 
     def _why(self, details: str) -> str:
         """What sets a server with another idea of TLS apart from a server that is not there."""

@@ -1,15 +1,22 @@
 """Addresses and what admin calls carry."""
 
-import getpass
+import os
 
 import pytest
 
 from onnxpress.client.connection import Connection
 from onnxpress.client.errors import ClientError
 
+NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
+
 
 def connection(address: str, admin: str | None = None, actor: str = "") -> Connection:
     return Connection(address, admin, None, None, "", actor, ())
+
+
+def actor() -> str:
+    """Who acts where no actor is named."""
+    return dict(connection("a:1").admin_metadata())["x-onnxpress-actor"]
 
 
 @pytest.mark.parametrize(
@@ -34,13 +41,23 @@ def test_an_admin_port_that_cannot_be_derived_must_be_named(address: str) -> Non
         connection(address).admin()
 
 
-def test_the_actor_is_who_runs_it_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the audit log; a user without a name is a number."""
-    assert dict(connection("a:1", actor="ci").admin_metadata()) == {"x-onnxpress-actor": "ci"}
-    assert dict(connection("a:1").admin_metadata())["x-onnxpress-actor"].startswith(f"{getpass.getuser()}@")
+def test_a_named_actor_is_sent_as_it_is() -> None:
+    """With the token beside it, where there is one."""
+    assert connection("a:1", actor="ci").admin_metadata() == (("x-onnxpress-actor", "ci"),)
+    secret = Connection("a:1", None, None, None, "s3cret", "ci", ())
+    assert dict(secret.admin_metadata())["authorization"] == "Bearer s3cret"
 
-    def nobody() -> str:
-        raise KeyError
 
-    monkeypatch.setattr("getpass.getuser", nobody)
-    assert dict(connection("a:1").admin_metadata())["x-onnxpress-actor"].startswith("uid ")
+def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes may run an image as any number, which no passwd file knows; the audit log still says who acted."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 1_234_567)
+    assert actor() == f"uid 1234567@{os.uname().nodename}"
+
+
+@pytest.mark.parametrize(("name", "sent"), [("ada", "ada"), ("jos\u00e9", "jos\\xe9")])
+def test_the_user_of_this_machine_is_the_actor(monkeypatch: pytest.MonkeyPatch, name: str, sent: str) -> None:
+    """Escaped beyond ASCII: gRPC would refuse to send the call."""
+    monkeypatch.setenv("LOGNAME", name)
+    assert actor() == f"{sent}@{os.uname().nodename}"

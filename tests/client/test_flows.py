@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from onnxpress.client import flows
+from onnxpress.client.connection import Call
 from onnxpress.client.errors import CallError, ClientError, InvalidRequestError, NotFoundError, RowsError
 from onnxpress.client.results import InferResult
 from onnxpress.client.signature import Signatures
@@ -29,7 +30,7 @@ class Server:
         self.missing = 0  # questions about a numbered version that a replica without it answers
         self.configs = True
 
-    def answer(self, call: flows.Call) -> Any:
+    def answer(self, call: Call) -> Any:
         request = call.request
         asked = request.model_version if call.method == "ModelInfer" else request.version
         self.calls.append(f"{call.method} {asked}".strip())
@@ -112,7 +113,7 @@ def test_an_invalid_request_is_not_repeated() -> None:
     server.calls.clear()
     answer = server.answer
 
-    def stubborn(call: flows.Call) -> Any:
+    def stubborn(call: Call) -> Any:
         server.versions["1"] = ("a", "b") if call.method == "ModelMetadata" else ("b", "a")
         return answer(call)
 

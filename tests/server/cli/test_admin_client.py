@@ -29,8 +29,8 @@ def first_bytes(host: str, token: str = "s3cret-value") -> tuple[bytes, str]:
         thread = threading.Thread(target=hang_up)
         thread.start()
         address = f"{host}:{server.getsockname()[1]}"
-        with AdminClient(address, token, "ana@host", TlsFiles()) as client, pytest.raises(FailedError) as caught:
-            client.call(lambda stub: stub.ListModels, ListModelsRequest())
+        with AdminClient(address, token, TlsFiles()) as client, pytest.raises(FailedError) as caught:
+            client.call("ListModels", ListModelsRequest())
         thread.join()
     return heard[0], str(caught.value).replace(address, "HERE")
 
@@ -54,16 +54,16 @@ def test_on_loopback_it_is_plain_text_unless_asked() -> None:
 def test_tls_files_that_cannot_be_read(tmp_path: Path) -> None:
     """A missing file is an OSError that names it, for the command to tell."""
     with pytest.raises(FileNotFoundError, match="none"):
-        AdminClient("127.0.0.1:1", "", "ana", TlsFiles(ca=tmp_path / "none"))
+        AdminClient("127.0.0.1:1", "", TlsFiles(ca=tmp_path / "none"))
 
 
 def test_a_host_that_does_not_exist_has_refused_nothing() -> None:
     """It could not be asked, which is another exit code than a server that declines."""
     with (
-        AdminClient("host.invalid:8003", "", "ana", TlsFiles()) as client,
+        AdminClient("host.invalid:8003", "", TlsFiles()) as client,
         pytest.raises(
             FailedError, match=r"no server answers at host\.invalid:8003 over TLS: errors resolving"
         ) as caught,
     ):
-        client.call(lambda stub: stub.ListModels, ListModelsRequest())
+        client.call("ListModels", ListModelsRequest())
     assert caught.value.exit_code == 1
