@@ -1,4 +1,4 @@
-"""Around the load: is the server ready for it, and the hot swaps that a test makes through the admin port."""
+"""Checks that the server is ready, and makes the hot swaps of a test through the admin port."""
 
 from collections.abc import Callable
 from itertools import cycle

@@ -1,4 +1,4 @@
-"""`onnxpress loadtest`: checks what was asked, then becomes the locust process that does it."""
+"""`onnxpress loadtest`: checks the command line, then replaces its own process with locust."""
 
 import argparse
 import os
@@ -15,24 +15,24 @@ from onnxpress.loadtests.generator.plan import pools
 from onnxpress.loadtests.settings import SUITES, add_arguments, settings_of
 from onnxpress.loadtests.workload.payloads import GOLDEN_EVERY
 
-OURS = ("suite", "processes", "headless")  # that locust has in other words
+OURS = ("suite", "processes", "headless")  # locust has these under other names
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
-SUITES_TOLD = "\b\nSuites:\n" + "\n".join(f"  {name:<9} {line}" for name, line in SUITES.items())
-EXITS_TOLD = (
+SUITES_HELP = "\b\nSuites:\n" + "\n".join(f"  {name:<9} {line}" for name, line in SUITES.items())
+EXITS_HELP = (
     "Exit code: 0 held, 1 broken, 2 usage, 4 the measurement is invalid. With --report-dir, report.json has every "
     "figure of the report."
 )
 
 
 def _declared() -> list[click.Parameter]:
-    """The settings of a load test, which locust's own parser declares too."""
+    """The settings of a load test as click options; locust's parser declares the same ones."""
     declared = DeclaredOptions()
     add_arguments(declared)
     return declared.options
 
 
 @click.command(
-    epilog=f"{SUITES_TOLD}\n\n{EXITS_TOLD}",
+    epilog=f"{SUITES_HELP}\n\n{EXITS_HELP}",
     params=[click.Argument(["suite"], type=click.Choice(list(SUITES))), *_declared()],
 )
 @click.option(
@@ -42,7 +42,7 @@ def _declared() -> list[click.Parameter]:
     show_default=True,
     help="generator processes, merged into one measurement",
 )
-@click.option("--headless", is_flag=True, help="no line of progress")
+@click.option("--headless", is_flag=True, help="do not show progress")
 def loadtest(**given: Any) -> None:
     """Holds a server to its latency objectives under open-loop load."""
     asked = argparse.Namespace(**given)
@@ -54,12 +54,12 @@ def loadtest(**given: Any) -> None:
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
-    """What a command line asks for, by the names of the settings."""
+    """The arguments of a command line, by the names of the settings."""
     return argparse.Namespace(**loadtest.make_context("loadtest", list(words)).params)
 
 
 def locust_arguments(given: argparse.Namespace) -> list[str]:
-    """The same request in locust's words."""
+    """The same arguments as locust's command line has them."""
     out = ["--suite", given.suite, "--headless", "--only-summary", "--skip-log-setup", "--loglevel", "WARNING"]
     for name, value in vars(given).items():
         if name in OURS or value is None:

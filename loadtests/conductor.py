@@ -1,6 +1,7 @@
-"""The locust shape that conducts the test: plans, gathers what every process tells, and ends it with a verdict.
+"""The locust shape that conducts the test: it plans the load, gathers the samples of every process, and judges them.
 
-locust's own shapes set numbers of users; here users are connections and stay, and what changes is what they send.
+locust's own shapes change the number of users. Here users are connections, whose number is constant, and the shape
+changes what they send.
 """
 
 import sys
@@ -27,14 +28,14 @@ LOCAL = "local"  # the name of the only process, where locust has forked none
 LOOK_SECONDS = 0.1
 PROGRESS_SECONDS = 1.0
 LEAD_SECONDS = 0.5  # between a plan's announcement and its first request
-PAUSE_SECONDS = 1.0  # between two steps of a ramp: the queues of the last one must be empty
+PAUSE_SECONDS = 1.0  # between two steps of a ramp, so that the queues of the last one are empty
 CONNECT_SECONDS_MAX = 20.0
 GRACE_SECONDS = 10.0  # beyond the last deadline, for a process to report
-CONFIRMING_MARGIN = 1.1  # samples of a long look over those needed: arrivals are random
+CONFIRMING_MARGIN = 1.1  # planned samples of a confirming step over those needed: arrivals are random
 
 
 class Conductor:
-    """One test from its first plan to its result."""
+    """One test, from its first plan to its result. Its state belongs to the greenlet of the locust shape."""
 
     def __init__(self, settings: Settings, runner: Any) -> None:
         self.settings = settings
@@ -50,7 +51,7 @@ class Conductor:
         self._finished: dict[str, int] = {}
         self._users: dict[str, int] = {}
         self._began = time.monotonic()
-        self._generator_gave_out = 0.0  # the lowest rate at which the generator was the limit
+        self._generator_limit = 0.0  # the lowest rate at which the generator exceeded its limits; 0: none
         self._step: Step | None = None
 
     def __repr__(self) -> str:
@@ -64,7 +65,7 @@ class Conductor:
 
     @property
     def connections(self) -> int:
-        """Rounded up, so that every process has as many as any other."""
+        """The number of connections, rounded up to a multiple of the number of processes."""
         count = max(len(self.processes), 1)
         return -(-self.settings.connections // count) * count
 
@@ -72,7 +73,7 @@ class Conductor:
         return time.monotonic() - self._zero
 
     def hear(self, told: dict[str, Any]) -> None:
-        """Takes one process's report."""
+        """Adds the report of one generator process."""
         name = str(told["process"])
         if "gone" in told:
             self.problem = str(told["gone"])
@@ -87,7 +88,7 @@ class Conductor:
         self._finished[name] = int(told["finished"])
 
     def go_on(self) -> bool:
-        """One look: plans what is next; False when the test is over."""
+        """Plans the next load where the last is finished; False when the test is over."""
         if self.problem:
             return False
         if self._number < 0:
@@ -134,9 +135,9 @@ class Conductor:
         phase, window = self.tally.phases[index], self.tally.by_phase[index]
         held = all(check.held for check in phase_checks(phase, window, self.settings.objectives))
         found = invalid_reasons(self.tally, [index], self.settings.validity, self.settings.objectives)
-        # A short look has few samples, and is no final word: the long one is judged by its number of samples.
+        # A step has few samples. Only the confirming one needs the full number.
         if [reason for reason in found if "too few" not in reason]:
-            self._generator_gave_out = min(self._generator_gave_out or step.rate, step.rate)
+            self._generator_limit = min(self._generator_limit or step.rate, step.rate)
             held = False
         return Trial(step.rate, held, step.confirming)
 
@@ -169,20 +170,20 @@ class Conductor:
                 swaps=swaps,
                 first=first,
                 extra=extra,
-                generator_limit=self._generator_gave_out,
+                generator_limit=self._generator_limit,
             )
         return self.result
 
 
 class LoadShape(LoadTestShape):  # type: ignore[misc] # locust has no types that mypy may follow
-    """What locust asks how many users there should be; None ends the test."""
+    """Tells locust the number of users; None ends the test."""
 
     conductor: Conductor | None = None
 
     def tick(self) -> tuple[int, float] | None:
-        """The first look asks for the users, the second conducts the test to its end.
+        """The first call asks for the users, the second conducts the test to its end.
 
-        locust looks once a second only, and a plan should not wait for that.
+        locust calls once a second only, and a plan should not wait for that.
         """
         environment = self.runner.environment
         try:
@@ -207,7 +208,7 @@ class LoadShape(LoadTestShape):  # type: ignore[misc] # locust has no types that
                 sys.stderr.flush()
 
     def reset_time(self) -> None:
-        """A test started anew, from locust's web page, has a conductor of its own."""
+        """A test that is started again from locust's web page has its own conductor."""
         super().reset_time()
         self.conductor = None
 

@@ -1,12 +1,12 @@
-"""What stops a load test before it has measured anything."""
+"""The errors that stop a load test before it has measured anything."""
 
 
 class UsageError(Exception):
-    """The load test was asked for something that it cannot do; the message is one line for the person who asked."""
+    """The arguments are wrong or impossible; the message is one line for the user."""
 
 
 class UnreachableError(Exception):
-    """The server under test does not answer, or does not serve what the test needs."""
+    """The server under test does not answer, or does not serve a model of the test."""
 
     @classmethod
     def at(cls, target: str, seconds: float) -> "UnreachableError":

@@ -1,6 +1,6 @@
 """The locust entry: `locust -f loadtests/locustfile.py --suite steady --package models/churn/1 --target HOST:PORT`.
 
-`onnxpress loadtest` runs this file too, so that both measure and judge the same.
+`onnxpress loadtest` runs this file too, so both measure and judge alike.
 """
 
 import signal
@@ -33,8 +33,8 @@ def declare_arguments(parser: Any) -> None:
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def prepare(environment: Any, runner: Any, **_: Any) -> None:
-    """Ties this process to the others; runs after locust has forked its workers."""
-    # Or the interrupt ends whichever greenlet happens to run, and locust's own learns of it from a trace.
+    """Connects this process with the others; runs after locust has forked its workers."""
+    # Without this an interrupt is raised in whichever greenlet happens to run.
     gevent.signal_handler(signal.SIGINT, gevent.getcurrent().throw, KeyboardInterrupt)
     environment.sender = None
     if not isinstance(runner, MasterRunner):
@@ -65,7 +65,7 @@ def begin_sending(environment: Any, **_: Any) -> None:
         return
     try:
         settings = environment.settings_of_test()
-        pools(settings, size=GOLDEN_EVERY)  # the sender makes its own; here to know that it can
+        pools(settings, size=GOLDEN_EVERY)  # the sender makes its own; an error is reported here
     except UsageError as error:
         raise SystemExit(f"onnxpress loadtest: {error}") from error
     environment.sender.begin(settings.kinds)
@@ -79,7 +79,7 @@ def stop_sending(environment: Any, **_: Any) -> None:
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def conclude(environment: Any, **_: Any) -> None:
-    """A test that was interrupted says so: it held nothing."""
+    """An interrupted test is invalid unless its answers were wrong."""
     conductor = getattr(environment.shape_class, "conductor", None)
     if conductor and conductor.result is None and environment.process_exit_code is None:
         code = conductor.conclude("interrupted before its time").publish()

@@ -1,4 +1,4 @@
-"""The settings of a load test: declared once, for `onnxpress loadtest` and for plain locust alike."""
+"""The settings of a load test, declared once for `onnxpress loadtest` and for plain locust."""
 
 import argparse
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from onnxpress.loadtests.workload.shapes import Arrivals, Phase, overload, spike
 from onnxpress.packages.package import Package
 
 SUITES = {
-    "steady": "one rate; every objective holds all the time",
+    "steady": "one rate; every objective must hold all the time",
     "ramp": "finds the capacity: the highest rate with the objectives held",
-    "spike": "bursts of --factors times the rate, and the recovery from each",
-    "soak": "one rate for long; the objectives hold in every minute of it",
-    "swap": "hot swaps between the versions of --package while it runs",
+    "spike": "bursts of --factors times the rate, and recovery from each",
+    "soak": "one rate for a long time; the objectives must hold in every minute",
+    "swap": "hot swaps between the versions of --package under load",
     "overload": "--factors times the --capacity: polite refusals, goodput, recovery",
     "mixed": "several models and row counts from 1 to 1,000 at once",
-    "streams": "the same over ModelStreamInfer, one stream per connection",
+    "streams": "one rate over ModelStreamInfer, one stream per connection",
 }
 DEFAULT_FACTORS = {"spike": (10.0, 100.0), "overload": (2.0, 5.0, 10.0)}
 MIXED_ROWS = ((1, 0.70), (8, 0.15), (64, 0.10), (256, 0.04), (1000, 0.01))
 CRITICAL_SHARE = 0.1
 WINDOW_SECONDS = 60.0  # of a soak
-SLO_FILE = Path("slo.toml")  # of the working folder, when no other is named
+SLO_FILE = Path("slo.toml")  # in the working folder, unless --slo names another
 OBJECTIVE_FLAGS = ("p50_ms", "p95_ms", "p99_ms", "p999_ms", "error_rate", "throughput_share", "capacity_min")
 VALIDITY_FLAGS = ("samples_min", "lag_p99_ms", "cpu_max")
 
@@ -39,20 +39,38 @@ def add_arguments(parser: Any) -> None:
     add("--package", action="append", default=None, metavar="DIR", help="a version's folder; again for more")
     add("--rows-file", default=None, metavar="CSV", help="send rows of this file, not of the profile")
     add("--rps", type=float, default=100.0, help="requests per second; of a ramp: the first rate")
-    add("--duration", type=float, default=60.0, metavar="SECONDS", help="of the whole suite; of a ramp: of each step")
-    add("--warmup", type=float, default=2.0, metavar="SECONDS", help="before it, shown and not judged by latency")
+    add(
+        "--duration",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="length of the whole suite; of a ramp: of each step",
+    )
+    add(
+        "--warmup",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="load before it, which is shown and not judged by latency",
+    )
     add("--connections", type=int, default=8, help="users, each with a channel of its own")
-    add("--arrivals", choices=("poisson", "constant"), default="poisson", help="how requests are spaced")
-    add("--deadline-ms", type=float, default=2000.0, help="of every call")
+    add("--arrivals", choices=("poisson", "constant"), default="poisson", help="how requests are distributed over time")
+    add("--deadline-ms", type=float, default=2000.0, help="deadline of every call")
     add("--rows", type=int, default=1, help="rows in a request")
-    add("--factors", default=None, metavar="2,5,10", help="of the rate (spike) or the capacity (overload)")
-    add("--capacity", type=float, default=0.0, metavar="RPS", help="of the server, as a ramp found it (overload)")
+    add("--factors", default=None, metavar="2,5,10", help="multiples of the rate (spike) or the capacity (overload)")
+    add(
+        "--capacity",
+        type=float,
+        default=0.0,
+        metavar="RPS",
+        help="capacity of the server, as a ramp found it (overload)",
+    )
     add("--rps-max", type=float, default=50_000.0, help="where a ramp stops searching")
-    add("--resolution", type=float, default=0.1, help="of a ramp: how near the capacity it must come")
+    add("--resolution", type=float, default=0.1, help="relative precision of the capacity that a ramp finds")
     add("--admin", default="127.0.0.1:8003", metavar="HOST:PORT", help="the server's admin port (swap)")
-    add("--swap-every", type=float, default=5.0, metavar="SECONDS", help="between hot swaps")
+    add("--swap-every", type=float, default=5.0, metavar="SECONDS", help="time between hot swaps")
     add("--seed", type=int, default=1, help="the same seed sends the same requests at the same times")
-    add("--slo", default=None, metavar="TOML", help="objectives by suite; by default ./slo.toml if it exists")
+    add("--slo", default=None, metavar="TOML", help="file of objectives; by default ./slo.toml if it exists")
     for name in (*OBJECTIVE_FLAGS, *VALIDITY_FLAGS):
         kind = int if name == "samples_min" else float
         add("--" + name.replace("_", "-"), type=kind, default=None, help=f"{name} of slo.toml, for this run")
@@ -63,7 +81,7 @@ def add_arguments(parser: Any) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a test needs to know, checked. Times in seconds, rates in requests per second."""
+    """The checked settings of a test. Times in seconds, rates in requests per second."""
 
     suite: str
     target: str
@@ -100,7 +118,7 @@ class Settings:
         }
 
     def phases(self) -> tuple[Phase, ...]:
-        """The whole plan; of a ramp, whose plan depends on the answers, nothing."""
+        """All phases; empty for a ramp, whose plan depends on its results."""
         if self.suite == "ramp":
             return ()
         if self.suite == "spike":
@@ -113,7 +131,7 @@ class Settings:
 
 
 def _windows(rate: float, seconds: float, warmup: float) -> tuple[Phase, ...]:
-    """A soak is judged window by window: a slow hour must not hide in a good day."""
+    """A soak is judged minute by minute, so that a slow hour is not averaged away by a good day."""
     count = max(1, round(seconds / WINDOW_SECONDS))
     each = seconds / count
     first = steady(rate, each, warmup, "minute 1")
@@ -124,7 +142,7 @@ def _windows(rate: float, seconds: float, warmup: float) -> tuple[Phase, ...]:
 
 
 def settings_of(given: argparse.Namespace) -> Settings:
-    """Checks what was asked for. Raises UsageError naming the flag, what it is and what it must be."""
+    """Checks the arguments. Raises UsageError naming the flag, its value and the expected one."""
     if given.suite not in SUITES:
         raise UsageError(f"no suite {given.suite!r}; there are {', '.join(SUITES)}")
     for flag in ("rps", "duration", "connections", "deadline_ms", "rows", "rps_max", "resolution", "swap_every"):
@@ -176,7 +194,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
 
 
 def _path(text: str | None) -> Path | None:
-    """Paths are text until here: locust sends them to its workers."""
+    """Paths are text until here because locust sends its options to its workers."""
     return Path(text) if text else None
 
 

@@ -1,4 +1,4 @@
-"""What is sent, when and by whom: the same in every process, so that nobody needs to be told more than a plan."""
+"""The plan of a load: every process computes the same schedule from it, and sends its own share."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,15 +10,15 @@ from onnxpress.loadtests.settings import Settings
 from onnxpress.loadtests.workload.payloads import Payload, pool
 from onnxpress.loadtests.workload.shapes import Phase, draw, schedule, share
 
-ROWS_OF_POOL = 16_384  # rows of all payloads of a class, so that large requests take no more memory than small ones
+ROWS_OF_POOL = 16_384  # rows of all payloads of a class; bounds the memory of large requests
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What all processes send next.
+    """The load that all processes send next.
 
-    `number` counts plans of a test; `zero`: the test's beginning on the machine's monotonic clock, in seconds, which
-    all its processes share; `positions`: of each process among them.
+    `number` counts plans of a test; `zero`: the start of the test on the machine's monotonic clock, in seconds, which
+    all processes share; `positions`: the index of each process.
     """
 
     number: int
@@ -46,7 +46,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Ticket:
-    """One request on its way: when it was due and when it left, in seconds of the test; its class and payload."""
+    """One request in flight: when it was due and when it was sent, in seconds of the test; its class and payload."""
 
     due: float
     sent: float

@@ -1,8 +1,8 @@
 """The process that sends: `python -m onnxpress.loadtests.generator.sender`, one for each locust process that has users.
 
-It keeps its share of the plan on asyncio; the locust process that started it keeps users, statistics and the web page
-on gevent, and pays for neither here (docs/decisions/0011). They exchange msgpack messages over standard input and
-output; the sender ends when its input does. Everything in it belongs to the one thread of its loop.
+It sends its share of the plan on asyncio, while the locust process that started it runs users, statistics and the web
+page on gevent (docs/decisions/0011). They exchange msgpack messages over standard input and output; the sender ends
+when its input does. All state belongs to the one thread of its event loop.
 """
 
 import argparse
@@ -31,15 +31,15 @@ from onnxpress.loadtests.workload.payloads import Payload
 
 FLUSH_SECONDS = 0.5
 PROBE_SECONDS = 0.02
-IN_FLIGHT_MAX = 20_000  # calls that a process holds at once; one more is not sent, and the measurement is invalid
+IN_FLIGHT_MAX = 20_000  # calls of one process; the next is not sent, and the measurement is invalid
 TIMEOUT_MIN = 0.001  # seconds; grpc takes no timeout of zero
-TIMER_SECONDS = 0.001  # what the loop's timers are rounded to; a request must not leave before it is due
+TIMER_SECONDS = 0.001  # the resolution of the loop's timers; a request must not be sent before it is due
 READ_BYTES = 65_536
 PRIORITY = "x-onnxpress-priority"
 
 
 class Sender:
-    """Its connections, its clock, its share of the plan, and what it tells."""
+    """Owns the connections, the clock, the share of the plan and the samples of this process."""
 
     def __init__(
         self, settings: Settings, test: int, name: str, payloads: Sequence[list[Payload]], group: asyncio.TaskGroup
@@ -56,10 +56,10 @@ class Sender:
             ((PRIORITY, kind.priority),) if kind.priority else () for kind in settings.kinds
         ]
         self.recorder = Recorder()
-        self.channels: list[grpc.aio.Channel] = []  # of the connections that were made
+        self.channels: list[grpc.aio.Channel] = []  # of the connections that were established
         self.observation_delays: list[float] = []  # seconds from the end of a call until the loop saw it
         self.in_flight = 0
-        self._connections: list[Connection] = []  # whose making is over, even when it failed
+        self._connections: list[Connection] = []  # established or failed
         self._group = group
         self._tasks: set[asyncio.Task[None]] = set()
         self._zero = time.monotonic()
@@ -75,7 +75,7 @@ class Sender:
         return time.monotonic() - self._zero
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """A task that ends with the test; if it fails, the process does."""
+        """Starts a task that ends with the test; an error in it ends the process."""
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -88,7 +88,7 @@ class Sender:
             await channel.close(None)
 
     async def open(self) -> None:
-        """Makes one more connection; what a failed one should send is unavailable."""
+        """Opens one more connection; the requests of one that fails are UNAVAILABLE."""
         transport: Transport | None = None
         try:
             channel = await connect(self.settings.target)
@@ -117,30 +117,30 @@ class Sender:
             self._sending -= 1
 
     def hear(self, message: dict[str, Any]) -> None:
-        """Carries out what the locust process wants: another connection, or a plan."""
+        """Carries out a message of the locust process: open another connection, or send a plan."""
         if "plan" in message:
             self.take(Plan.of_message(message["plan"]))
         else:
             self.begin(self.open())
 
     def finished(self) -> int:
-        """The number of the plan whose every request is sent and answered; -1: none is."""
+        """The number of the plan whose requests have all been sent and answered; -1: none."""
         idle = self._plan is not None and self._sending == 0 and self.in_flight == 0
         return self._plan.number if self._plan and idle else -1
 
     def record(self, ticket: Ticket, outcome: Outcome, version: int, problem: str) -> None:
-        """Notes a request that is over now."""
+        """Records a request that ends now."""
         self.recorder.add((ticket.due, ticket.sent, self.now(), ticket.kind, outcome, version))
         if problem:
             self.recorder.complain(problem)
 
     def note_observation_delay(self, ended: float) -> None:
-        """Notes that the loop sees a call now that ended at `ended` on the monotonic clock."""
+        """Records that the loop sees a call now that ended at `ended` on the monotonic clock."""
         self.observation_delays.append(time.monotonic() - ended)
 
     def report(self) -> dict[str, Any]:
-        """What the conductor is told: everything since the last report."""
-        finished = self.finished()  # before the samples are taken: a plan is over when its last sample is in hand
+        """The message to the conductor: everything since the last report."""
+        finished = self.finished()  # before the samples are taken, since a plan ends with its last sample
         samples, messages = self.recorder.take()
         observation_delays, self.observation_delays = self.observation_delays, []
         wall, cpu = self._cpu
@@ -160,9 +160,9 @@ class Sender:
 
 
 class Connection:
-    """One connection that sends its share of the plan when it is due, whatever became of the rest.
+    """One connection, which sends each request of its share when it is due and never waits for an answer.
 
-    Sends by the clock, not by the answers; latency counts from the moment a request was due.
+    Latency counts from the moment a request was due.
     """
 
     def __init__(self, sender: Sender, transport: Transport | None) -> None:
@@ -170,7 +170,7 @@ class Connection:
         self._transport = transport
 
     async def carry_out(self, share: Share) -> None:
-        """Sends every request of the share when it is due; what is overdue leaves at once, and is counted as late."""
+        """Sends every request of the share when it is due; an overdue one is sent at once, and counts as late."""
         sender = self._sender
         due_times, kinds, payloads = share.due.tolist(), share.kind.tolist(), share.payload.tolist()
         for due, kind, payload in zip(due_times, kinds, payloads, strict=True):
@@ -227,11 +227,11 @@ async def flush_forever(sender: Sender, out: asyncio.WriteTransport) -> None:
 
 
 class InputEndedError(Exception):
-    """Nobody is there to send for any more."""
+    """The locust process has closed the pipe."""
 
 
 async def converse(reader: asyncio.StreamReader, out: asyncio.WriteTransport, group: asyncio.TaskGroup) -> None:
-    """Hears messages: the options of a test, what to send, stop, and so on. Raises InputEndedError at their end."""
+    """Reads messages: the options of a test, connections, plans, stop. Raises InputEndedError at their end."""
     unpacker = msgpack.Unpacker()
     sender: Sender | None = None
     while chunk := await reader.read(READ_BYTES):
@@ -240,7 +240,7 @@ async def converse(reader: asyncio.StreamReader, out: asyncio.WriteTransport, gr
             if "options" in message:
                 settings = settings_of(argparse.Namespace(**message["options"]))
                 sender = Sender(settings, message["test"], message["name"], pools(settings), group)
-                # What exists now stays: a full collection in the middle would stop the generator, not the server.
+                # A full collection of what exists now would stop the generator in the middle of the test.
                 gc.collect()
                 gc.freeze()
                 sender.begin(flush_forever(sender, out))
@@ -254,9 +254,9 @@ async def converse(reader: asyncio.StreamReader, out: asyncio.WriteTransport, gr
 
 
 async def run() -> None:
-    """Serves standard input to its end. A task that fails ends the process."""
+    """Reads standard input to its end. A task that fails ends the process."""
     loop = asyncio.get_running_loop()
-    # What a library prints must not end up among the messages.
+    # Standard output carries messages, so what libraries print goes to standard error.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     reader = asyncio.StreamReader()
@@ -270,7 +270,9 @@ async def run() -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the whole group, from the keyboard: the locust process ends this
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # sent by a terminal to the whole group; the locust process ends this one
     uvloop.run(run())
 
 

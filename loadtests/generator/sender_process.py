@@ -1,4 +1,4 @@
-"""What a locust process knows of its sender: starts it, hands it connections and plans, and passes on what it tells."""
+"""The locust side of a sender: starts it, sends it connections and plans, and forwards its reports."""
 
 import sys
 from typing import Any
@@ -13,17 +13,17 @@ from onnxpress.loadtests.measure.tally import Kind
 
 SAMPLES_MESSAGE = "onnxpress-samples"
 READ_BYTES = 1 << 20
-END_SECONDS = 5.0  # for a sender whose input has ended
+END_SECONDS = 5.0  # for a sender to end after its input has
 
 
 class AnswerError(Exception):
-    """What locust's own statistics are told of a request that failed."""
+    """A failed request in locust's own statistics."""
 
 
 class SenderProcess:
-    """One sender, for all tests of this locust process. Belongs to its greenlets.
+    """The sender of this locust process, for all its tests. Its state belongs to the process's greenlets.
 
-    To be made before the first channel of the process: a fork beside grpc's threads may abort the child.
+    Must be created before the first channel of the process: a fork beside grpc's threads may abort the child.
     """
 
     def __init__(self, environment: Any, runner: Any, name: str) -> None:
@@ -43,54 +43,54 @@ class SenderProcess:
     def __repr__(self) -> str:
         return f"SenderProcess({self.name}, {self._process.pid})"
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         try:
             self._process.stdin.write(msgpack.packb(message))
             self._process.stdin.flush()
         except BrokenPipeError:
-            self._tell_of_its_end()
+            self._report_end()
 
     def begin(self, kinds: tuple[Kind, ...]) -> None:
-        """A test, with the options of this locust process."""
+        """Begins a test with the options of this locust process."""
         self._kinds = kinds
         self._test += 1
-        # Of locust's options those that are text, numbers and lists of them: ours all are.
+        # Only the options that msgpack can carry; all of ours are text, numbers or lists of them.
         options = {
             key: value
             for key, value in vars(self._environment.parsed_options).items()
             if isinstance(value, str | int | float | list | type(None))
         }
-        self._tell({"test": self._test, "name": self.name, "options": options})
+        self._send({"test": self._test, "name": self.name, "options": options})
 
     def open(self) -> None:
-        """One more connection."""
-        self._tell({"open": 1})
+        """Opens one more connection."""
+        self._send({"open": 1})
 
     def take(self, plan: dict[str, Any]) -> None:
-        """A plan, as a message."""
-        self._tell({"plan": plan})
+        """Sends a plan, as a message."""
+        self._send({"plan": plan})
 
     def stop(self) -> None:
-        """Ends the test; calls in flight end with it."""
-        self._tell({"stop": 1})
+        """Ends the test and cancels the calls in flight."""
+        self._send({"stop": 1})
 
     def _listen(self) -> None:
         unpacker = msgpack.Unpacker(max_buffer_size=0)
         while chunk := self._process.stdout.read1(READ_BYTES):
             unpacker.feed(chunk)
             for report in unpacker:
-                if report["test"] == self._test:  # not of one that was stopped
+                if report["test"] == self._test:  # a report of an earlier test is dropped
                     self._runner.send_message(SAMPLES_MESSAGE, report)
                     self._fire(report["columns"])
         if not self._ending:
-            self._tell_of_its_end()
+            self._report_end()
 
-    def _tell_of_its_end(self) -> None:
+    def _report_end(self) -> None:
         gone = f"generator process {self.name} ended with exit code {self._process.wait()}"
         self._runner.send_message(SAMPLES_MESSAGE, {"process": self.name, "gone": gone})
 
     def _fire(self, columns: dict[str, bytes]) -> None:
-        """Tells locust's own, rounded statistics."""
+        """Adds samples to locust's own statistics, which are rounded."""
         samples = unpack(columns)
         fire = self._environment.events.request.fire
         latencies = (samples.latencies_us() / 1000).tolist()

@@ -1,6 +1,6 @@
-"""How a request reaches the server: unary calls or one stream, each over a channel of its own.
+"""Transports of requests: unary calls, or one stream, each over its own channel.
 
-Both send without waiting, so that no answer, however late, delays the next request. Runs on asyncio.
+Both send without waiting, so that a late answer never delays the next request. Runs on asyncio.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from onnxpress.protos.inference_pb2 import ModelInferResponse, ModelStreamInferR
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 CONNECT_SECONDS = 5.0
-SWEEP_SECONDS = 0.05  # how often a stream looks for requests whose deadline has passed
+SWEEP_SECONDS = 0.05  # between two searches for requests of a stream whose deadline has passed
 OPTIONS = (
-    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own, not one shared by equal channels
+    ("grpc.use_local_subchannel_pool", 1),  # otherwise equal channels share one connection
     ("grpc.enable_retries", 0),  # a retry would hide a failure
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -31,7 +31,7 @@ Trailers = tuple[tuple[str, str | bytes], ...]
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: the status code's name, a serialized ModelInferResponse or nothing, trailers and details."""
+    """The end of a call: name of the status code, serialized ModelInferResponse (may be empty), trailers, details."""
 
     code: str
     body: bytes = b""
@@ -41,12 +41,12 @@ class Reply:
 
 Done = Callable[[Reply], None]  # called once per request
 Begin = Callable[[Coroutine[Any, Any, None]], None]  # runs work until the test ends
-EXPIRED_SECONDS = -1.0  # the timeout of a call that grpc ends before it has sent anything
+EXPIRED_SECONDS = -1.0  # timeout of a call that grpc ends before it sends anything
 
 
 class Transport(Protocol):
     def send(self, body: bytes, timeout: float, metadata: Trailers, done: Done) -> None:
-        """Sends at once; `done` is called when the answer or the failure is in hand. `timeout` in seconds."""
+        """Sends at once; `done` is called with the answer or the failure. `timeout` in seconds."""
         ...
 
 
@@ -62,9 +62,9 @@ async def connect(target: str) -> grpc.aio.Channel:
 
 
 def end_at_once(channel: grpc.aio.Channel, done: Callable[[], None]) -> None:
-    """A call that is over before it is sent; `done` is called when that is seen, which is when an answer would be.
+    """Makes a call that ends before it is sent; `done` is called when the loop sees that end.
 
-    Its end queues where answers queue, behind those that have come and nobody has seen yet.
+    The end waits in the same queue as answers, behind those that have arrived and have not been seen yet.
     """
     channel.unary_unary(INFER, None, None)(b"", timeout=EXPIRED_SECONDS).add_done_callback(lambda _: done())
 
@@ -146,11 +146,11 @@ class Stream:
             message = ModelStreamInferResponse(error_message="the response is not a ModelStreamInferResponse")
         id_ = message.infer_response.id
         if message.error_message and not id_:
-            # An error that names no request is that of the oldest one.
+            # An error without a request id belongs to the oldest request.
             id_ = next(iter(self._pending), "")
         pending = self._pending.pop(id_, None)
         if pending is None:
-            return  # its deadline has passed, and it was told so
+            return  # its deadline has passed, which has been reported
         if message.error_message:
             pending.done(Reply("UNKNOWN", details=message.error_message))
             return

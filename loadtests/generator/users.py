@@ -1,11 +1,11 @@
-"""The locust user: one connection of this process's sender, which sends the connection's share of the plan."""
+"""The locust user: one connection of the sender of this process."""
 
 import gevent
 from locust import User, task
 
 
 class OpenLoopUser(User):  # type: ignore[misc] # locust has no types that mypy may follow
-    """Opens its connection and stays: what is sent when is the conductor's plan, not the user's."""
+    """Opens a connection and then idles: the conductor's plan decides what is sent and when."""
 
     def on_start(self) -> None:
         self.environment.sender.open()

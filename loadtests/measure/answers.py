@@ -1,4 +1,4 @@
-"""Was the answer right? Every response is checked, not only timed."""
+"""Checks every response: header, shapes, values, golden rows, and equal bits for equal rows."""
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
@@ -23,16 +23,16 @@ KNOWN_MAX = 8  # right answers remembered per payload: one for each version that
 
 
 class Outcome(IntEnum):
-    """What became of one request."""
+    """The outcome of one request."""
 
     OK = 0  # answered, and the answer is right
-    REFUSED = 1  # RESOURCE_EXHAUSTED that says when to try again
-    RUDE = 2  # RESOURCE_EXHAUSTED that does not
+    REFUSED = 1  # RESOURCE_EXHAUSTED with a time to retry after
+    RUDE = 2  # RESOURCE_EXHAUSTED without one
     WRONG = 3  # answered, and the answer fails a check
     DEADLINE = 4  # no answer within the deadline
-    UNAVAILABLE = 5  # UNAVAILABLE or CANCELLED: the connection or the version went away
+    UNAVAILABLE = 5  # UNAVAILABLE or CANCELLED: the connection or the version is gone
     ERROR = 6  # any other status
-    UNSENT = 7  # the generator held too many calls to send one more
+    UNSENT = 7  # not sent, because the generator had too many calls in flight
 
 
 ERRORS = (Outcome.RUDE, Outcome.WRONG, Outcome.DEADLINE, Outcome.UNAVAILABLE, Outcome.ERROR, Outcome.UNSENT)
@@ -41,8 +41,8 @@ ERRORS = (Outcome.RUDE, Outcome.WRONG, Outcome.DEADLINE, Outcome.UNAVAILABLE, Ou
 class Examiner:
     """Checks answers to one class of payloads.
 
-    A response that equals one found right before, byte for byte, is right at once: the same rows must get the same
-    bits whatever batch they ran in, so this is a check as well as a saving.
+    A response that equals an earlier right one byte for byte is right without further checks. The same rows must get
+    the same bits in any batch, so a response that differs from the earlier one is wrong.
     """
 
     def __init__(self, packages: Sequence[Package], payloads: Sequence[Payload]) -> None:
@@ -56,7 +56,7 @@ class Examiner:
         return f"Examiner({self._package.model}, {len(self._payloads)} payloads, {len(self._bits)} answers known)"
 
     def examine(self, index: int, body: bytes) -> tuple[int, str]:
-        """(version that answered payload `index`, or 0; what is wrong with the answer, or nothing)."""
+        """(version that answered payload `index`, or 0; what is wrong with the answer; empty: it is right)."""
         known = self._known[index]
         version = known.get(body, 0)
         if version:
@@ -97,7 +97,7 @@ class Examiner:
 
     def _header_problem(self, response: ModelInferResponse) -> str:
         if response.model_name != self._package.model:
-            return f"the answer is of model {response.model_name!r}, asked was {self._package.model!r}"
+            return f"the answer is of model {response.model_name!r}, the request was for {self._package.model!r}"
         expected = [tensor.name for tensor in self._package.manifest.outputs]
         got = [output.name for output in response.outputs]
         if sorted(got) != sorted(expected):
@@ -116,9 +116,9 @@ class Examiner:
             unbounded = [name for name, numbers in values.items() if not np.all(np.isfinite(numbers))]
             return f"output {unbounded[0]}: not a finite number" if unbounded else ""
         classes = set(self._package.manifest.classes)
-        strangers = {str(label) for label in values["label"].tolist()} - classes if "label" in values else set()
-        if strangers:
-            return f"label {min(strangers)!r} is no class of the model"
+        unknown = {str(label) for label in values["label"].tolist()} - classes if "label" in values else set()
+        if unknown:
+            return f"label {min(unknown)!r} is not a class of the model"
         probabilities = values.get("probabilities")
         if probabilities is None:
             return ""
@@ -129,7 +129,7 @@ class Examiner:
 
 
 def decode(shape: list[int], datatype: str, content: bytes) -> tuple[str, NDArray[Any]]:
-    """(what is wrong with the raw contents, or nothing; the values in `shape`)."""
+    """(what is wrong with the raw contents, empty: nothing; the values in `shape`)."""
     nothing: NDArray[Any] = np.empty(0)
     count = int(np.prod(shape)) if shape else 0
     if datatype == "BYTES":
@@ -151,15 +151,17 @@ def decode(shape: list[int], datatype: str, content: bytes) -> tuple[str, NDArra
 
 
 def golden_problem(values: Mapping[str, NDArray[Any]], expected: Golden | None, classes: Sequence[str]) -> str:
-    """How the first row differs from the original model's answer, or nothing."""
+    """How the first row differs from the original model's answer; empty: it does not."""
     if expected is None:
         return ""
     found = expected.first_difference({name: array[:1] for name, array in values.items()}, classes)
-    return f"{found.output} of a golden row is {found.answer}, the original said {found.original}" if found else ""
+    return (
+        f"{found.output} of a golden row is {found.answer}, the original model's is {found.original}" if found else ""
+    )
 
 
 def polite(trailers: Sequence[tuple[str, str | bytes]] | None) -> bool:
-    """Whether a refusal says when to try again: a google.rpc.RetryInfo with a delay in its status details."""
+    """Whether a refusal has a google.rpc.RetryInfo with a delay in its status details."""
     details = dict(trailers or ()).get("grpc-status-details-bin", b"")
     status, info = Status(), RetryInfo()
     try:

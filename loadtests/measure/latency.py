@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 HIGHEST_US = 600_000_000
 DIGITS = 3
-# Where the percentile curve is drawn: evenly in the number of nines.
+# The percentiles of the curve: evenly spaced in the number of nines.
 CURVE = tuple(float(share) for share in 100 * (1 - np.logspace(0, -5, 61)))
 
 
@@ -25,7 +25,7 @@ class Latencies:
         return f"Latencies({len(self)} samples, p50 {self.percentile_us(50)} µs, p99 {self.percentile_us(99)} µs)"
 
     def record(self, latencies_us: NDArray[np.int64] | Iterable[int]) -> None:
-        """Adds latencies in µs, [samples]; what is shorter than 1 µs counts as 1, longer than 10 minutes as that."""
+        """Adds latencies in µs, [samples], clipped to the range from 1 µs to 10 minutes."""
         values, counts = np.unique(np.clip(np.asarray(latencies_us, np.int64), 1, HIGHEST_US), return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             self.histogram.record_value(value, count)
@@ -36,7 +36,7 @@ class Latencies:
     def percentile_us(self, percent: float) -> int:
         """The smallest recorded latency that at least `percent` per cent of the samples do not exceed; µs, 0: empty.
 
-        HdrHistogram rounds the rank to the nearest; a gate must round it up, so the rank is computed here.
+        HdrHistogram rounds the rank to the nearest integer. A gate must round it up, so the rank is computed here.
         """
         total = len(self)
         if not total:
@@ -64,7 +64,7 @@ class Latencies:
         return int(self.histogram.get_max_value()) if len(self) else 0
 
     def curve(self) -> list[tuple[float, int]]:
-        """(per cent, µs) along the percentiles, as far as the number of samples carries them."""
+        """(per cent, µs) for the percentiles for which there are enough samples."""
         total = len(self)
         if not total:
             return []
@@ -73,7 +73,7 @@ class Latencies:
         return list(zip(percents, self.at_ranks(ranks), strict=True))
 
     def encode(self) -> str:
-        """The histogram in HdrHistogram's own compressed base64 form, that other tools read."""
+        """The histogram in HdrHistogram's compressed base64 format, which other tools read."""
         return bytes(self.histogram.encode()).decode()
 
     @classmethod

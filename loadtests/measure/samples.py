@@ -1,4 +1,4 @@
-"""What one process tells about the requests that it has finished: columns of numbers, cheap to append and to send."""
+"""The finished requests of a process as columns of numbers, which are cheap to append and to send."""
 
 from array import array
 from collections import Counter
@@ -18,8 +18,8 @@ COLUMNS = {"due": "d", "sent": "d", "done": "d", "kind": "H", "outcome": "B", "v
 class Samples:
     """Finished requests; every array is [requests]. Times in seconds from the beginning of the test.
 
-    `due`: when the request should have left; `sent`: when it did; `done`: when its answer was in hand. `kind`:
-    index of its class of payloads. `version`: that answered, 0 when none did.
+    `due`: when the request was to be sent; `sent`: when it was; `done`: when the loop saw its answer. `kind`: index of
+    its class of payloads. `version`: the version that answered, 0 for none.
     """
 
     due: NDArray[np.float64]
@@ -37,7 +37,7 @@ class Samples:
         return np.rint((self.done - self.due) * 1e6).astype(np.int64)
 
     def lags_us(self) -> NDArray[np.int64]:
-        """How late each request left, in µs, [requests]."""
+        """How late each request was sent, in µs, [requests]."""
         return np.rint((self.sent - self.due) * 1e6).astype(np.int64)
 
     def where(self, mask: NDArray[np.bool_]) -> "Samples":
@@ -52,7 +52,7 @@ class Samples:
 
 @dataclass
 class Recorder:
-    """Appends what finished; `take` hands it over and begins anew."""
+    """Collects finished requests until `take` returns them. Owned by the sender's event loop."""
 
     columns: dict[str, Any] = field(default_factory=lambda: {name: array(kind) for name, kind in COLUMNS.items()})
     messages: Counter[str] = field(default_factory=Counter)
@@ -79,7 +79,7 @@ class Recorder:
 
 
 def pack(samples: Samples) -> dict[str, bytes]:
-    """As bytes by column, for a message between processes of one machine."""
+    """The columns as bytes, for a message between processes of one machine."""
     return {name: getattr(samples, name).tobytes() for name in COLUMNS}
 
 

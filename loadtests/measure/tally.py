@@ -1,11 +1,11 @@
-"""What was measured: samples of every process folded into windows by phase, by class and by second."""
+"""Samples of all processes, aggregated by phase, by class and by second."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.ma  # else np.unique imports it with the first samples, and requests leave 50 ms late
+import numpy.ma  # np.unique imports it at its first call, which would delay requests by 50 ms
 from numpy.typing import NDArray
 
 from onnxpress.loadtests.measure.answers import ERRORS, Outcome
@@ -13,10 +13,10 @@ from onnxpress.loadtests.measure.latency import Latencies
 from onnxpress.loadtests.measure.samples import Samples
 from onnxpress.loadtests.workload.shapes import Phase
 
-# Whose latency counts: what was answered, and what was not answered in time. A refusal or a broken connection is
-# quick and would flatter the percentiles; those count as errors instead.
+# Outcomes whose latency counts. A refusal or a broken connection ends quickly and would lower the percentiles, so those
+# count as refusals and errors only.
 TIMED = (Outcome.OK, Outcome.WRONG, Outcome.DEADLINE)
-KEPT_MAX = 20_000_000  # samples kept whole for the analysis of swaps: an hour at 5,000 requests/s
+KEPT_MAX = 20_000_000  # samples kept for the analysis of swaps: an hour at 5,000 requests/s
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Usage:
 
 
 class Tally:
-    """Everything measured so far. Phases are added as they are planned; samples in any order."""
+    """Everything measured so far; owned by the conductor. Phases are added when planned, samples in any order."""
 
     def __init__(self, kinds: Sequence[Kind], *, keep: bool = False) -> None:
         self.kinds = tuple(kinds)
@@ -176,7 +176,7 @@ class Tally:
                 window.observation_delays.record(np.rint(np.asarray(seconds) * 1e6).astype(np.int64))
 
     def close(self, before: float) -> None:
-        """Folds the seconds that end before `before`: no sample of them can come any more."""
+        """Aggregates the seconds that end before `before`, for which no sample can arrive any more."""
         for second in [second for second in self._open if second + 1 <= before]:
             self._closed[second] = second_of(second, Samples.join(self._open.pop(second)))
 
@@ -186,12 +186,12 @@ class Tally:
         return [second for _, second in sorted({**self._closed, **held}.items())]
 
     def latest(self) -> Second | None:
-        """The newest second that is over."""
+        """The latest second that has ended."""
         seconds = sorted(self._open)[:-1]
         return second_of(seconds[-1], Samples.join(self._open[seconds[-1]])) if seconds else None
 
     def total(self, *, judged: bool = True) -> Window:
-        """All phases that are judged, or all."""
+        """The sum of all judged phases, or of all phases."""
         total = Window()
         for phase, window in zip(self.phases, self.by_phase, strict=True):
             if phase.judged or not judged:
@@ -207,5 +207,5 @@ class Tally:
         return {process: float(np.mean(values)) for process, values in shares.items()}
 
     def missing(self, index: int) -> int:
-        """Requests of a phase that were due and never told of: a process died or was cut off."""
+        """Requests of a phase that were due and never reported, since a process died or was cut off."""
         return self.planned[index] - self.by_phase[index].due

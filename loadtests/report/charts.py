@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: no script, no font and no file from elsewhere."""
+"""Line charts as inline SVG, without scripts, fonts or external files."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from html import escape
 WIDTH, HEIGHT = 860, 270
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 26, 40
 TICKS = 6
-DECADES_FULL = 2  # a log axis of at most so many decades gets ticks at 2 and 5 too
+DECADES_FULL = 2  # a log axis of at most this many decades has ticks at 2 and 5 as well
 LABEL_GAP = 70  # pixels that two labels of marks need between them
 
 Point = tuple[float, float]
@@ -25,7 +25,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Band:
-    """A shaded stretch of the x axis, such as a phase; bands without `shaded` only have their name written."""
+    """A part of the x axis, such as a phase; without `shaded` only its name is drawn."""
 
     start: float
     end: float
@@ -35,7 +35,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Axis:
-    """`label` with its unit. `log`: powers of ten. `ticks`: (position, text), where the nice ones do not fit."""
+    """`label` with its unit. `log`: powers of ten. `ticks`: (position, text), instead of computed ones."""
 
     label: str
     low: float
@@ -44,7 +44,7 @@ class Axis:
     ticks: Sequence[tuple[float, str]] = ()
 
     def place(self, value: float) -> float:
-        """Where a value stands between the ends, 0 to 1; outside is clipped."""
+        """The position of a value between the ends, 0 to 1, clipped."""
         if self.log:
             low, high, value = math.log10(self.low), math.log10(self.high), math.log10(max(value, self.low))
         else:
@@ -59,7 +59,7 @@ class Axis:
 
 
 def number(value: float) -> str:
-    """A tick's text: as short as its value allows."""
+    """The text of a tick."""
     return f"{value:,.0f}" if abs(value) >= 10 or value == round(value) else f"{value:.3g}"
 
 
@@ -87,7 +87,7 @@ def log_axis(label: str, values: Sequence[float], least: float) -> Axis:
 
 
 def linear_axis(label: str, values: Sequence[float]) -> Axis:
-    """From zero to well above the highest value: the names of phases and events stand there."""
+    """From zero to 1.3 times the highest value, which leaves room for the names of phases and events."""
     return Axis(label, 0.0, max(max(values, default=0.0) * 1.3, 1e-3))
 
 

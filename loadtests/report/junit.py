@@ -1,11 +1,11 @@
-"""JUnit XML: one test case per objective, as every CI shows them."""
+"""JUnit XML with one test case for each objective."""
 
 from typing import Any
 from xml.etree import ElementTree as ET
 
 
 def junit(document: dict[str, Any]) -> str:
-    """A failure per broken objective, an error per reason why the measurement is invalid."""
+    """The XML: a failure for each broken objective, and one error with the reasons of an invalid measurement."""
     checks, invalid_reasons = document["checks"], document["invalid_reasons"]
     suite = ET.Element(
         "testsuite",

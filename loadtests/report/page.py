@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: read it offline, mail it, keep it as a CI artefact."""
+"""The report as one HTML page without external resources, for mail and CI artefacts."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -193,7 +193,7 @@ def _ramp(document: Document) -> str:
     if not document["ramp"]:
         return ""
     rows = [
-        (f"{trial['rate']:,.0f}/s", "held" if trial["held"] else "broken", "long look" if trial["confirming"] else "")
+        (f"{trial['rate']:,.0f}/s", "held" if trial["held"] else "broken", "confirming" if trial["confirming"] else "")
         for trial in document["ramp"]["trials"]
     ]
     return _section("Search for the capacity", _table(("rate", "objectives", ""), rows, [row[1] for row in rows]))
@@ -202,7 +202,7 @@ def _ramp(document: Document) -> str:
 def _generator(document: Document) -> str:
     total, generator = document["total"], document["generator"]
     lag = _line(document, "lag p99", "c3", "lag_p99_us", 1e-3)
-    y = linear_axis("ms that requests left late", [py for _, py in lag.points])
+    y = linear_axis("ms that requests were sent late", [py for _, py in lag.points])
     note = (
         f"{len(generator['processes'])} process(es), the busiest used {generator['busiest']:.0%} of a core. Lag p50 "
         f"{total['lag_p50_ms']:.2f} ms, p99 {total['lag_p99_ms']:.2f} ms, longest {total['lag_max_ms']:.2f} ms; "

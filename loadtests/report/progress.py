@@ -1,4 +1,4 @@
-"""The line that a person watches while a test runs."""
+"""The line of progress of a running test."""
 
 from onnxpress.loadtests.measure.tally import Tally
 from onnxpress.loadtests.settings import Settings
@@ -14,5 +14,5 @@ def progress_line(settings: Settings, tally: Tally, now: float, end: float) -> s
     left = f"{max(0.0, end - now):.0f} s left" + (" in this step" if settings.suite == "ramp" else "")
     return (
         f"\r\x1b[K{phase}: {latest.answered}/s answered of {latest.due} due, p99 {latest.p99_us / 1000:.1f} ms, "
-        f"{latest.refused} refused, {errors} errors in all, {left}"
+        f"{latest.refused} refused, {errors} errors in total, {left}"
     )

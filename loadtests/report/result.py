@@ -1,4 +1,4 @@
-"""The result of a test: one document, from which the verdict, the files and the pages are made."""
+"""The result of a test as one document, from which report.json, the page, JUnit and the text are written."""
 
 import json
 import os
@@ -120,11 +120,13 @@ class Result:
         swap = analyse(Samples.join(tally.kept), swaps, first) if settings.suite == "swap" else None
         judged = judge(settings, tally, trials, swaps, swap)
         more = list(extra)
-        # Only the server's limit is a capacity; within a step of the generator's own limit nobody can tell.
+        # Close to the generator's limit, the rate found may be that limit and not the server's capacity.
         if generator_limit and generator_limit <= capacity(trials) * (1 + 2 * settings.resolution):
-            more.append(f"the generator gave out at {generator_limit:.0f}/s: the server's capacity may be higher")
+            more.append(
+                f"the generator exceeded its limits at {generator_limit:.0f}/s: the server's capacity may be higher"
+            )
         elif generator_limit and not capacity(trials):
-            more.append(f"the generator gave out at {generator_limit:.0f}/s, before any rate was confirmed")
+            more.append(f"the generator exceeded its limits at {generator_limit:.0f}/s, before any rate was confirmed")
         verdict = Verdict(judged.checks, (*judged.invalid_reasons, *more))
         document = {
             "format": FORMAT,
@@ -145,7 +147,7 @@ class Result:
         return cls(verdict, document, settings.report_dir, settings.output)
 
     def publish(self) -> Exit:
-        """Writes the files and prints the result; returns the exit code of the process."""
+        """Writes the files and prints the result; the exit code of the process."""
         if self.report_dir:
             self.report_dir.mkdir(parents=True, exist_ok=True)
             stored = {key: value for key, value in self.document.items() if key != "baseline"}
@@ -157,7 +159,7 @@ class Result:
         return self.verdict.exit
 
     def facts(self) -> Document:
-        """What `text` says, in the documented shape `onnxpress.loadtest/v2`."""
+        """The content of `text` in the documented shape `onnxpress.loadtest/v2`."""
         document, total = self.document, self.document["total"]
         return {
             "schema": SCHEMA,
@@ -171,7 +173,7 @@ class Result:
         }
 
     def text(self) -> str:
-        """The table that ends a test."""
+        """The summary that is printed at the end of a test."""
         total = self.document["total"]
         generator = self.document["generator"]
         lines = [
@@ -278,5 +280,5 @@ def _baseline(path: Path | None) -> Document | None:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UsageError(f"--baseline {path} cannot be read: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT or "total" not in document:
-        raise UsageError(f"--baseline {path} is no report.json of this format")
+        raise UsageError(f"--baseline {path} is not a report.json of format {FORMAT}")
     return document

@@ -17,7 +17,7 @@ PERCENTILES = {"p50_ms": 50.0, "p95_ms": 95.0, "p99_ms": 99.0, "p999_ms": 99.9}
 
 
 class Exit(IntEnum):
-    """What the process says when it ends."""
+    """The exit code of a load test."""
 
     HELD = 0
     BROKEN = 1
@@ -27,11 +27,11 @@ class Exit(IntEnum):
 
 @dataclass(frozen=True)
 class Objectives:
-    """What the server is held to. Latencies in ms from the intended send time, of judged phases; 0: no objective.
+    """The objectives of the server. Latencies in ms from the intended send time, of judged phases; 0: no objective.
 
-    `error_rate`: errors over requests due. `throughput_share`: right answers over requests due, where refusals are
-    no right answer. `swap_p99_ratio`: p99 around hot swaps over p99 elsewhere. `capacity_min`: what a ramp must
-    find, requests/s. `goodput`: right answers per second over the capacity, by factor of overload.
+    `error_rate`: errors over requests due. `throughput_share`: right answers over requests due; refusals are not right
+    answers. `swap_p99_ratio`: p99 around hot swaps over p99 elsewhere. `capacity_min`: least capacity of a ramp,
+    requests/s. `goodput`: right answers per second over the capacity, by factor of overload.
     """
 
     p50_ms: float = 100.0
@@ -50,10 +50,9 @@ class Objectives:
 class Validity:
     """The limits within which a measurement is valid.
 
-    `cpu_max`: mean share of a core of the busiest generator process. `lag_p99_ms`: how late requests leave, and how
-    late answers are seen.
-    `samples_min`: timed requests for a p99, ten times as many for a p99.9. `accounted_share`: requests told of, over
-    those planned.
+    `cpu_max`: mean share of a core of the busiest generator process. `lag_p99_ms`: limit of how late requests are sent,
+    and of the observation delay. `samples_min`: timed requests for a p99; a p99.9 needs ten times as many.
+    `accounted_share`: requests reported over those planned.
     """
 
     cpu_max: float = 0.90
@@ -64,7 +63,7 @@ class Validity:
 
 @dataclass(frozen=True)
 class Check:
-    """One objective in one place. `measured` and `limit` share `unit`; `relation` is how they must stand."""
+    """One objective in one phase. `measured` `relation` `limit` must hold; both are in `unit`."""
 
     name: str
     where: str
@@ -72,7 +71,7 @@ class Check:
     relation: str  # "<", "<=" or ">="
     limit: float
     unit: str
-    about_answers: bool = False  # broken by wrong behaviour, which no busy generator can cause
+    about_answers: bool = False  # a broken one cannot be caused by a busy generator
 
     @property
     def held(self) -> bool:
@@ -141,7 +140,7 @@ def latency_checks(window: Window, objectives: Objectives, where: str) -> list[C
 
 
 def phase_checks(phase: Phase, window: Window, objectives: Objectives) -> list[Check]:
-    """What holds within one phase."""
+    """The checks of one phase."""
     due = max(window.due, 1)
     wrong = window.outcomes[Outcome.WRONG]
     checks = [
@@ -161,13 +160,13 @@ def phase_checks(phase: Phase, window: Window, objectives: Objectives) -> list[C
 
 
 def version_checks(tally: Tally, expected: Mapping[str, frozenset[int]]) -> list[Check]:
-    """Answers by versions that nobody expects to be live; `expected` by model."""
-    strangers = 0
+    """Answers by versions that are not expected to be live; `expected` by model."""
+    unexpected = 0
     for (kind, version), count in tally.versions.items():
         wanted = expected.get(tally.kinds[kind].model)
         if wanted and version not in wanted:
-            strangers += count
-    return [Check("answers by unexpected versions", "whole test", strangers, "<=", 0, "requests", about_answers=True)]
+            unexpected += count
+    return [Check("answers by unexpected versions", "whole test", unexpected, "<=", 0, "requests", about_answers=True)]
 
 
 def swap_checks(report: SwapReport, failed: int, done: int, objectives: Objectives) -> list[Check]:
@@ -216,7 +215,7 @@ def invalid_reasons(tally: Tally, phases: Sequence[int], validity: Validity, obj
         found += _generator_invalid_reasons(phase, window, max(tally.cpu(phase).values(), default=0.0), validity)
     for name, factor in (("p99", 1), ("p999", 10)):
         needed = validity.samples_min * factor
-        # What the server failed to answer is its own fault, and no lack of samples.
+        # Requests that the server failed to answer count as samples, since they are the server's fault.
         samples = pooled.due - pooled.refused - pooled.outcomes[Outcome.UNSENT]
         if getattr(objectives, f"{name}_ms") and samples < needed:
             found.append(f"{samples} samples are too few for a {name}: {needed} are needed")

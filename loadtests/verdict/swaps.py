@@ -1,4 +1,4 @@
-"""Did a hot swap hold its promises? Pure analysis of who answered what, and when.
+"""Finds barrier breaches and flips around hot swaps, from which version answered what and when. Pure.
 
 All times are in seconds from the beginning of the test. A swap begins when Deploy is called and ends when it
 returns: between the two either version may answer, afterwards only the new one.
@@ -15,12 +15,12 @@ from onnxpress.loadtests.measure.latency import Latencies
 from onnxpress.loadtests.measure.samples import Samples
 from onnxpress.loadtests.measure.tally import TIMED
 
-AFTERMATH_SECONDS = 0.5  # a swap's window reaches this far beyond its end: queues that it made count as its doing
+AFTERMATH_SECONDS = 0.5  # added to the end of a swap's window, for the queues that the swap has caused
 
 
 @dataclass(frozen=True)
 class Swap:
-    """One Deploy call: the version that it made live, its beginning and end. `problem`: why it failed, or nothing."""
+    """One Deploy call: the version that it made live, its begin and end. `problem`: why it failed, or empty."""
 
     version: int
     begin: float
@@ -30,10 +30,11 @@ class Swap:
 
 @dataclass(frozen=True)
 class SwapReport:
-    """What the answers say about the swaps.
+    """What the answers show about the swaps.
 
-    `breaches`: answers by a version that could not be live between the request's leaving and its answer. `flips`:
-    answers by the old version to requests that left after some answer of the new one was in hand.
+    `breaches`: answers by a version that could not be live between the sending of the request and its answer. `flips`:
+    answers by the old version to requests that were sent after an answer of the new one had arrived. `during` and
+    `steady`: latencies around swaps and elsewhere.
     """
 
     breaches: int
@@ -48,7 +49,7 @@ class SwapReport:
 
 
 @dataclass(frozen=True)
-class _Reign:
+class _Live:
     """A version may answer from `begin` (its Deploy was called) until `end` (the next Deploy returned)."""
 
     version: int
@@ -61,13 +62,13 @@ def analyse(samples: Samples, swaps: Sequence[Swap], first: int) -> SwapReport:
     done = [swap for swap in swaps if not swap.problem]
     versions, begins = [first, *(swap.version for swap in done)], [-np.inf, *(swap.begin for swap in done)]
     ends = [*(swap.end for swap in done), np.inf]
-    reigns = [_Reign(*reign) for reign in zip(versions, begins, ends, strict=True)]
+    periods = [_Live(*period) for period in zip(versions, begins, ends, strict=True)]
     answered = samples.where(samples.outcome == Outcome.OK)
     allowed = np.zeros(len(answered), np.bool_)
-    for reign in reigns:
-        overlaps = (answered.done >= reign.begin) & (answered.sent <= reign.end)
-        allowed |= (answered.version == reign.version) & overlaps
-    flips = sum(_flips(answered, old, new) for old, new in pairwise(reigns))
+    for period in periods:
+        overlaps = (answered.done >= period.begin) & (answered.sent <= period.end)
+        allowed |= (answered.version == period.version) & overlaps
+    flips = sum(_flips(answered, old, new) for old, new in pairwise(periods))
     around = np.zeros(len(samples), np.bool_)
     for swap in swaps:
         around |= (samples.done >= swap.begin) & (samples.due <= swap.end + AFTERMATH_SECONDS)
@@ -78,12 +79,12 @@ def analyse(samples: Samples, swaps: Sequence[Swap], first: int) -> SwapReport:
     return SwapReport(int(np.sum(~allowed)), flips, during, steady)
 
 
-def _flips(answered: Samples, old: _Reign, new: _Reign) -> int:
-    """Old answers after new ones, within the swap from `old` to `new`."""
+def _flips(answered: Samples, old: _Live, new: _Live) -> int:
+    """Answers by `old` after answers by `new`, within the swap from one to the other."""
     if old.version == new.version:
         return 0
-    fresh = answered.done[(answered.version == new.version) & (answered.sent > new.begin)]
-    if not len(fresh):
+    first_new = answered.done[(answered.version == new.version) & (answered.sent > new.begin)]
+    if not len(first_new):
         return 0
-    within = (answered.sent > fresh.min()) & (answered.sent <= old.end)
+    within = (answered.sent > first_new.min()) & (answered.sent <= old.end)
     return int(np.sum(within & (answered.version == old.version)))

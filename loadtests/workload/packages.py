@@ -1,4 +1,4 @@
-"""The packages that a load test asks about: read once, and checked to take the same requests."""
+"""The packages of the versions under test: read once, and checked to take the same requests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,12 +29,12 @@ def read_package(folder: Path) -> Package:
     except RefusedPackageError as error:
         raise UsageError(f"{folder}: {error}") from error
     if package.bare:
-        raise UsageError(f"{folder} has no manifest.json, so nothing says what its requests look like")
+        raise UsageError(f"{folder} has no manifest.json, so the shape of its requests is not known")
     return package
 
 
 def read_packages(folders: Sequence[Path]) -> tuple[Package, ...]:
-    """Every package; packages of one model must take the same requests, since one request may meet any of them."""
+    """Every package. All versions of a model must take the same requests, since any of them may answer one."""
     packages = tuple(read_package(folder) for folder in folders)
     by_model: dict[str, Package] = {}
     for package in packages:

@@ -1,4 +1,4 @@
-"""What is sent: rows drawn from a package's own profile or read from a file, encoded before the test begins."""
+"""Payloads: rows drawn from a package's profile or read from a file, encoded before the test begins."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,13 +17,13 @@ from onnxpress.packages.package import Package
 from onnxpress.protos.inference_pb2 import ModelInferRequest
 from onnxpress.protos.package_pb2 import FeatureProfile
 
-GOLDEN_EVERY = 4  # one payload in so many begins with a golden row, whose answer is known
+GOLDEN_EVERY = 4  # one payload of this many begins with a golden row, whose answer is known
 MISSING_WORDS = ("", "NA", "NaN", "nan", "null")
 
 
 @dataclass(frozen=True)
 class Payload:
-    """One encoded ModelInferRequest. `expected` by version: what the original model says of its first row."""
+    """One encoded ModelInferRequest. `expected`, by version: the original model's answer to its first row."""
 
     body: bytes
     rows: int

@@ -1,7 +1,7 @@
 """When requests are due: every load shape as a pure function of its settings and a seed.
 
-Arrivals are open loop. They are computed before the first request leaves and never wait for an answer, so a server
-that stalls faces every request that its clients would have sent meanwhile.
+Arrivals are open loop: they are computed before the first request is sent and never wait for an answer, so a server
+that stalls gets every request that its clients would have sent in the meantime.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 Arrivals = Literal["poisson", "constant"]
 
-RECOVERY_SECONDS = 2.0  # a server is back this long after an overload ended (serving.md, section 3)
+RECOVERY_SECONDS = 2.0  # within which a server must recover after an overload
 CALM = 0.8  # of capacity: the load before and after an overload
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of constant rate.
+    """A period of constant rate.
 
     `start` and `seconds` count from the beginning of the test; `rate` is requests per second. `judged`: latency
-    objectives hold here. `refusals`: RESOURCE_EXHAUSTED with a retry time is a right answer here. `factor`: of the
+    objectives apply. `refusals`: RESOURCE_EXHAUSTED with a retry time is a right answer. `factor`: of the
     capacity, in an overload; 0 elsewhere.
     """
 
@@ -40,7 +40,7 @@ class Phase:
 
 
 def _chain(*parts: Phase, start: float = 0.0) -> tuple[Phase, ...]:
-    """The parts one after another, the first at `start`; empty ones left out."""
+    """The parts one after another, the first at `start`, without empty ones."""
     chained = []
     for part in parts:
         if part.seconds > 0:
@@ -50,14 +50,14 @@ def _chain(*parts: Phase, start: float = 0.0) -> tuple[Phase, ...]:
 
 
 def steady(rate: float, seconds: float, warmup: float = 0.0, name: str = "steady") -> tuple[Phase, ...]:
-    """One rate, after a warm-up at the same rate that is shown and not judged by latency."""
+    """One rate, after a warm-up at the same rate, which is shown and not judged by latency."""
     return _chain(Phase("warm-up", 0, warmup, rate, judged=False), Phase(name, 0, seconds, rate))
 
 
 def spike(rate: float, seconds: float, warmup: float, factors: Sequence[float]) -> tuple[Phase, ...]:
     """Calm, then for each factor a burst at `factor` times the rate, two seconds to recover, calm again.
 
-    Calm and bursts share `seconds` evenly. In a burst refusals are right answers; after the recovery none is.
+    Calm and bursts share `seconds` evenly. In a burst and in the recovery refusals are right answers.
     """
     each = seconds / (2 * len(factors) + 1)
     parts = [Phase("warm-up", 0, warmup, rate, judged=False), Phase("calm", 0, each, rate)]
@@ -107,7 +107,7 @@ def schedule(phases: Sequence[Phase], kind: Arrivals, seed: int) -> NDArray[np.f
 
 
 def share(count: int, position: int, of: int) -> NDArray[np.int64]:
-    """Which of `count` requests fall to the connection `position` of `of`; the shares are disjoint and complete."""
+    """Which of `count` requests the connection `position` of `of` sends; the shares are disjoint and complete."""
     return np.arange(position, count, of, dtype=np.int64)
 
 
@@ -137,16 +137,16 @@ class Step:
     confirming: bool = False
 
 
-CONFIRMATIONS = 4  # a capacity that fails this many long looks is not one
+CONFIRMATIONS = 4  # confirming steps, at most
 
 
 def next_step(tried: Sequence[Trial], first: float, highest: float, resolution: float) -> Step | None:
-    """What a search for capacity tries next; None when it is over. Rates in requests per second.
+    """The next step of a search for the capacity; None when it is over. Rates in requests per second.
 
     Doubles from `first` until the objectives break, bisects until the highest held and the lowest broken rate are
-    within `resolution` (0.1: 10 %), then confirms the highest held one with a long look, and steps down by
-    `resolution` while that fails. A rate is broken when it broke twice: once may be the machine's other work, and
-    would hide every rate above it.
+    within `resolution` (0.1: 10 %), then confirms the highest held rate with a long step, and steps down by
+    `resolution` while that fails. A rate is broken when it broke twice, since other work on the machine may
+    break it once and would hide every rate above it.
     """
     if not tried:
         return Step(first)
@@ -166,7 +166,7 @@ def next_step(tried: Sequence[Trial], first: float, highest: float, resolution: 
 
 
 def _between(best: float, broken: float, highest: float, resolution: float) -> Step:
-    """The search once some rate has held; `broken`: the lowest above it that has not, 0: none."""
+    """The next step once a rate has held; `broken`: the lowest rate above it that broke, 0: none."""
     if not broken and best < highest:
         return Step(min(best * 2, highest))
     if broken and broken / best > 1 + resolution:
@@ -175,5 +175,5 @@ def _between(best: float, broken: float, highest: float, resolution: float) -> S
 
 
 def capacity(tried: Sequence[Trial]) -> float:
-    """The highest rate that held a long look, in requests per second; 0 when none did."""
+    """The highest rate that held in a confirming step, in requests per second; 0 when none did."""
     return max((trial.rate for trial in tried if trial.held and trial.confirming), default=0.0)

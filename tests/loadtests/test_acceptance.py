@@ -1,4 +1,4 @@
-"""The product held to its own promises by its own gate: minutes each, on a machine with nothing else to do."""
+"""The promises of README under load; each takes minutes and a quiet machine."""
 
 import json
 import os

@@ -15,7 +15,7 @@ RATE = ("--rps", "200", "--duration", "2")
 
 
 def test_a_good_server_is_held(proof, loadtest):
-    """Nothing wrong: exit 0, every request accounted for, every objective held."""
+    """A correct server: exit 0, every request accounted for, every objective held."""
     run = loadtest("steady", proof("--live", "1"), *RATE)
     assert run.exit == 0, run.out
     total = run.report["total"]
@@ -152,7 +152,7 @@ def test_streams_and_mixed_are_checked_like_unary_calls(proof, loadtest):
 
 
 def test_too_few_samples_and_a_lagging_generator_are_invalid(proof, begin):
-    """A p99 of 400 requests, or a lag beyond its limit, is no measurement: exit 4."""
+    """Too few samples for a p99, or a lag beyond its limit, is an invalid measurement: exit 4."""
     run = finish(*begin("steady", proof("--live", "1"), *RATE, "--headless", "--lag-p99-ms", "0.001"))
     assert run.exit == 4, run.out
     assert any("too few for a p99: 10000" in reason for reason in run.report["invalid_reasons"])
@@ -183,7 +183,7 @@ def test_the_baseline_is_compared(proof, loadtest, tmp_path):
 
 @pytest.mark.long
 def test_a_wrong_golden_answer_is_found_on_every_version(proof, loadtest, tmp_path, repository):
-    """The package under test says one thing and the server another: golden rows tell, though all else is in order."""
+    """Golden rows find a server that answers otherwise than the package, although its answers are well-formed."""
     other = tmp_path / "other"
     write_package(other, 2)
     shutil.move(other / "churn" / "2", other / "churn" / "1")

@@ -1,4 +1,4 @@
-"""A second opinion: h2load on the same server, closed loop, low rate."""
+"""h2load on the same server, closed loop at a low rate, as an independent measurement."""
 
 import re
 import shutil

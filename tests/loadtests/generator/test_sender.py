@@ -1,4 +1,4 @@
-"""The process that sends, and the locust process that started it: neither outlives the other unnoticed."""
+"""The sender and the locust process that started it: what happens to each when the other ends."""
 
 import signal
 import subprocess
@@ -34,7 +34,7 @@ def test_a_sender_that_dies_makes_the_measurement_invalid(proof, begin):
 
 
 def test_a_sender_ends_with_its_locust_process(proof, begin):
-    """kill -9 of the locust process leaves nobody behind who goes on sending."""
+    """kill -9 of the locust process ends its sender."""
     process, _ = begin("steady", proof("--live", "1"), *LONG)
     sender = sending(process)
     process.kill()
@@ -43,7 +43,7 @@ def test_a_sender_ends_with_its_locust_process(proof, begin):
 
 
 def test_an_interrupted_test_ends_its_sender_and_says_so(proof, begin):
-    """SIGINT to both, as a keyboard sends it: invalid, and one reason, not the sender's end for another."""
+    """SIGINT to both, as a terminal sends it, is one invalid reason; the end of the sender is not another one."""
     process, folder = begin("steady", proof("--live", "1"), *LONG)
     sender = sending(process)
     sender.send_signal(signal.SIGINT)
@@ -57,7 +57,7 @@ def test_an_interrupted_test_ends_its_sender_and_says_so(proof, begin):
 
 
 def test_one_sender_carries_out_one_test_after_another(proof, repository):
-    """As from locust's web page: the second test starts from nothing, whatever the first one left unfinished."""
+    """A second test, as from locust's web page, starts afresh although the first was not finished."""
     words = ["steady", "--target", proof("--live", "1").target, "--package", str(repository / "churn" / "1")]
     given = vars(cli.parsed(words))
     pipe = subprocess.PIPE

@@ -1,4 +1,4 @@
-"""Every way in which an answer can be wrong, planted in a right one."""
+"""Faults planted in a right answer, each of which must be found."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ def payloads(package) -> list[Payload]:
 
 
 def answer(payload: Payload) -> ModelInferResponse:
-    """What a right server says, computed by hand."""
+    """The answer of a correct server, computed by hand."""
     request = ModelInferRequest.FromString(payload.body)
     rows = np.frombuffer(request.raw_input_contents[0], np.float32).reshape(request.inputs[0].shape)
     one = (1 / (1 + np.exp(-rows.astype(np.float64) @ weights(1)))).astype(np.float32)
@@ -41,7 +41,7 @@ def answer(payload: Payload) -> ModelInferResponse:
 
 
 def test_a_right_answer_is_right_twice(package, payloads):
-    """The first time by looking, the second by its bytes."""
+    """The first time its content is checked, the second time its bytes are compared."""
     examiner = Examiner([package], payloads)
     body = answer(payloads[0]).SerializeToString()
     assert examiner.examine(0, body) == (1, "")
@@ -120,7 +120,7 @@ def flipped_label(response):
         (unnormalised, "sum to 1"),
         (negative, "between 0 and 1"),
         (not_a_number, "between 0 and 1"),
-        (strange_label, "label '7' is no class"),
+        (strange_label, "label '7' is not a class"),
         (exchanged, "probabilities of a golden row"),
         (flipped_label, "label of a golden row"),
     ],
@@ -134,7 +134,7 @@ def test_a_planted_fault_is_named(package, payloads, fault, says):
 
 
 def test_the_same_rows_answered_with_other_bits_are_found(package, payloads):
-    """Payload 1 has no golden row: there the bits of the first answer are the measure."""
+    """Payload 1 has no golden row; its answers are compared with the bits of the first."""
     examiner = Examiner([package], payloads)
     response = answer(payloads[1])
     assert examiner.examine(1, response.SerializeToString()) == (1, "")

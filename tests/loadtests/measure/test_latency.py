@@ -1,4 +1,4 @@
-"""The histogram keeps what locust's own statistics round away."""
+"""The histogram keeps the digits that locust's own statistics round."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_a_histogram_survives_its_own_encoding():
 
 
 def test_the_curve_promises_no_more_nines_than_there_are_samples():
-    """A thousand samples say nothing about the 99.99th percentile."""
+    """The curve ends at the percentile for which there are enough samples."""
     latencies = Latencies()
     latencies.record(range(1, 1001))
     percents = [percent for percent, _ in latencies.curve()]

@@ -1,4 +1,4 @@
-"""What a test leaves behind: a page for people, XML for CI, JSON for the next run."""
+"""The files of a load test: the page, JUnit XML and report.json."""
 
 import json
 import re
@@ -68,7 +68,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_needs_nothing_else(result):
-    """No address, no script, no import: it opens offline; server text is escaped; every element is closed."""
+    """The page has no address, script or import, escapes text of the server, and closes every element."""
     text = page(result.document)
     read = Page(text)
     assert not read.open
@@ -114,7 +114,7 @@ def test_json_is_what_a_later_run_compares_with(result, settings):
 
 
 def test_the_text_names_what_was_broken(result):
-    """A person at a terminal reads the same verdict."""
+    """The text has the broken objective and the verdict."""
     text = result.text()
     assert re.search(r"BROKEN steady: p99 250\.\d+ < 100 ms", text)
     assert text.strip().endswith("broken (exit 1)")
@@ -134,7 +134,7 @@ def test_json_for_programs_has_the_documented_keys(settings, result, capsys):
 
 
 def test_a_ramp_that_the_generator_ended_is_invalid(settings):
-    """When the generator gives out near the capacity found, the server's own may be higher: exit 4."""
+    """When the generator reaches its limits near the capacity found, the measurement is invalid: exit 4."""
     ramp = replace(settings, suite="ramp")
     trials = [Trial(100, held=True), Trial(105, held=False), Trial(100, held=True, confirming=True)]
     measured = tally(samples(1000, 5))
@@ -142,7 +142,7 @@ def test_a_ramp_that_the_generator_ended_is_invalid(settings):
     assert Result.make(ramp, measured, trials=trials).verdict.exit is Exit.HELD
     limited = Result.make(ramp, measured, trials=trials, generator_limit=105)
     assert limited.verdict.exit is Exit.INVALID
-    assert "the generator gave out at 105/s" in limited.verdict.invalid_reasons[0]
+    assert "the generator exceeded its limits at 105/s" in limited.verdict.invalid_reasons[0]
     assert "<svg" in page(limited.document)
 
 

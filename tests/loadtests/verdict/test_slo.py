@@ -95,7 +95,7 @@ def test_an_answer_that_never_came_counts_as_slow_and_as_an_error():
 
 
 def test_quick_errors_do_not_flatter_the_percentiles():
-    """A connection refused in 1 ms is no fast answer."""
+    """The latency of a refused connection counts in no percentile."""
     measured = tally(samples(100, 150), samples(900, 1, Outcome.UNAVAILABLE))
     assert "p50" in broken(measured)
 
@@ -110,12 +110,12 @@ def test_refusals_are_right_only_where_they_are_allowed():
 
 
 def test_nothing_answered_holds_nothing():
-    """No samples is no p99 of zero."""
+    """A phase without answers breaks its latency objective."""
     assert "timed requests" in broken(tally(samples(10, 1, Outcome.ERROR)))
 
 
 def test_a_lagging_a_busy_or_a_silent_generator_makes_the_measurement_invalid():
-    """Late sends, a full core, requests that nobody tells of, calls that were not sent: each is named."""
+    """Late sends, a busy core, unreported requests and unsent calls are each an invalid reason."""
     good = tally(samples(1000, 5))
     assert invalid_reasons(good, [0], VALIDITY, Objectives()) == []
     late = tally(samples(1000, 60, lag_ms=50))
@@ -139,7 +139,7 @@ def test_a_p999_needs_ten_times_the_samples():
 
 
 def test_a_server_that_answers_nothing_is_no_lack_of_samples():
-    """Errors are the server's: the verdict is broken, not invalid."""
+    """Errors of the server count as samples, so the verdict is broken and not invalid."""
     assert invalid_reasons(tally(samples(1000, 5, Outcome.ERROR)), [0], VALIDITY, Objectives()) == []
 
 
@@ -180,7 +180,7 @@ def test_goodput_is_measured_against_the_capacity():
 
 
 def test_flags_go_over_the_suite_over_the_file(tmp_path):
-    """The nearest word wins."""
+    """Flags override the suite's table, which overrides the general tables."""
     path = tmp_path / "slo.toml"
     path.write_text(
         "[objectives]\np50_ms = 10\np95_ms = 20\n[validity]\nsamples_min = 5\n[suites.spike]\np95_ms = 30\n"
@@ -202,7 +202,7 @@ def test_flags_go_over_the_suite_over_the_file(tmp_path):
     ],
 )
 def test_an_slo_file_that_is_not_understood_is_refused(tmp_path, text, says):
-    """A misspelt objective would be one that nobody is held to."""
+    """A misspelt objective is an error, since it would otherwise never be checked."""
     path = tmp_path / "slo.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=says):
@@ -210,7 +210,7 @@ def test_an_slo_file_that_is_not_understood_is_refused(tmp_path, text, says):
 
 
 def test_the_repositorys_own_slo_file_is_understood_by_every_suite():
-    """slo.toml says what the README promises: 100 ms at every percentile."""
+    """slo.toml has the objectives that README promises: 100 ms at every percentile."""
     from onnxpress.loadtests.settings import SUITES
     from tests.loadtests.conftest import ROOT
 

@@ -1,4 +1,4 @@
-"""Who may answer around a hot swap, on answers made by hand."""
+"""Which version may answer around a hot swap, on hand-made answers."""
 
 import numpy as np
 import pytest
@@ -33,12 +33,12 @@ def answers(*rows: tuple[float, float, int]) -> Samples:
     ],
 )
 def test_the_barrier_by_when_a_request_left_and_was_answered(sent, done, version, breaches):
-    """After Deploy returned the old version answers no request that leaves; before it was called the new one none."""
+    """No request sent after Deploy returned may get the old version, and none answered before the call the new one."""
     assert analyse(answers((sent, done, version)), [SWAP], first=1).breaches == breaches
 
 
 def test_an_old_answer_after_a_new_one_is_a_flip():
-    """Within a swap: once somebody has the new version's answer in hand, a later request must not get the old one."""
+    """Within a swap, a request sent after an answer of the new version arrived must not get the old one."""
     seen = answers((10.1, 10.2, 2), (10.3, 10.4, 1))
     report = analyse(seen, [SWAP], first=1)
     assert (report.flips, report.breaches) == (1, 0)
@@ -54,7 +54,7 @@ def test_swaps_back_and_forth_each_have_their_own_barrier():
 
 
 def test_a_failed_swap_changes_nothing():
-    """A Deploy that was refused leaves the old version in its right."""
+    """After a refused Deploy the old version may go on answering."""
     refused = Swap(version=2, begin=10.0, end=11.0, problem="ABORTED")
     assert analyse(answers((11.5, 11.6, 1)), [refused], first=1).breaches == 0
     assert analyse(answers((11.5, 11.6, 2)), [refused], first=1).breaches == 1

@@ -103,7 +103,7 @@ def test_an_overload_begins_and_ends_below_capacity():
 
 
 def test_a_schedule_of_no_phases_is_empty():
-    """Nothing planned, nothing sent."""
+    """An empty plan has no requests."""
     assert len(schedule((), "poisson", 1)) == 0
 
 
@@ -128,7 +128,7 @@ def test_the_search_stops_at_the_highest_rate():
 
 
 def test_a_rate_that_broke_once_is_tried_again():
-    """A pause of the machine hides no capacity: what holds at the second look held, what breaks again is broken."""
+    """A rate that broke is tried once more: what holds the second time held, what breaks twice is broken."""
     once = [Trial(100, held=True), Trial(200, held=False)]
     assert next_step(once, 100, 1000, 0.1) == Step(200)
     assert next_step([*once, Trial(200, held=True)], 100, 1000, 0.1) == Step(400)
@@ -136,7 +136,7 @@ def test_a_rate_that_broke_once_is_tried_again():
 
 
 def test_a_capacity_that_fails_the_long_look_is_stepped_down():
-    """A rate that held a short look only is no capacity: the next long look is 10 % lower."""
+    """A rate that breaks in its confirming step is followed by a confirming step at a rate 10 % lower."""
     tried = [Trial(100, held=True), Trial(105, held=False), Trial(100, held=False, confirming=True)]
     assert next_step(tried, 100, 1000, 0.1) == Step(90, confirming=True)
 
