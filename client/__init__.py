@@ -1,1 +1,1 @@
-"""The Python client: rows in, named answers out, over our own stubs; sync and asyncio."""
+"""The Python client, sync and asyncio: takes rows, returns named outputs, and uses our own stubs."""

@@ -18,8 +18,8 @@ T = TypeVar("T")
 class AsyncClient:
     """Calls one onnxpress server, or several behind one address, from one event loop.
 
-    Owns one connection to the data port and one to the admin port, each made on the loop at the first call that needs
-    it. A call that is cancelled is cancelled on the server, too.
+    Owns one connection to the data port and one to the admin port, each opened by the first call that needs it.
+    Cancelling a task cancels its call on the server as well.
     """
 
     def __init__(
@@ -35,8 +35,8 @@ class AsyncClient:
     ) -> None:
         """Connects at the first call.
 
-        address: of the data port, `host:8001`, or any gRPC target. admin_address: by default the same host, port 8003.
-        credentials, admin_credentials: TLS of either port; None is plain text. token: bearer token of the admin port.
+        address: the data port, `host:8001`, or any gRPC target. admin_address: by default port 8003 of the same host.
+        credentials, admin_credentials: TLS of either port; None: plain text. token: bearer token of the admin port.
         actor: who deploys, for the audit log; by default user@host. options: gRPC channel options of both.
         """
         self._connection = Connection(
@@ -64,8 +64,8 @@ class AsyncClient:
     ) -> InferResult:
         """The answers of `model` to `rows`: a DataFrame, a 2-D or structured array, a mapping of arrays or dicts.
 
-        Columns are found by name and checked against what the server says of the model before anything is sent.
-        version: None for the live one. outputs: names of those wanted; none for all. timeout: seconds for everything,
+        Columns are found by name and checked against the model's inputs before anything is sent.
+        version: None: the live one. outputs: names of the wanted outputs; empty: all. timeout: seconds for everything,
         retries included. priority: critical, default or sheddable. route_key: equal keys get the same version while
         several are live. Raises RowsError where the rows do not fit, CallError by the server's status.
         """
@@ -94,7 +94,7 @@ class AsyncClient:
         """Makes `version` live; when it returns, every new request is answered by it.
 
         expected_epoch: raises ConflictError unless the deployment is at that epoch. Raises RefusedError for a version
-        that does not load or answer as it must, NotFoundError where there is none.
+        that does not load or does not answer its golden rows, NotFoundError for a missing one.
         """
         return await self._run(flows.deploy(self._known, model, version, reason, expected_epoch, timeout))
 
@@ -107,15 +107,15 @@ class AsyncClient:
         dry_run: bool = False,
         timeout: float = ADMIN_TIMEOUT_S,
     ) -> DeployResult:
-        """Goes back to the version that was live before; `dry_run` only tells which. Raises like `deploy`."""
+        """Makes the version that was live before live again; `dry_run` only returns which. Raises like `deploy`."""
         return await self._run(flows.rollback(self._known, model, reason, expected_epoch, timeout, dry_run=dry_run))
 
     async def status(self, model: str = "", *, timeout: float = INFER_TIMEOUT_S) -> list[ModelStatus]:
-        """What is live, and every version's state, of one model or of all."""
+        """The deployment and the versions of one model, or of all."""
         return await self._run(flows.status(model, timeout))
 
     async def close(self) -> None:
-        """Ends the connections; calls that are under way are cancelled."""
+        """Closes the connections and cancels the calls in flight."""
         for held in (self._data, self._admin):
             if held is not None:
                 await held[0].close(None)

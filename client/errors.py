@@ -1,4 +1,4 @@
-"""How a call of the client can fail. All are ClientError; the gRPC error, where there was one, is the cause."""
+"""The exceptions of the client. All are ClientError; the gRPC error, where there was one, is the cause."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 
 
 class ClientError(Exception):
-    """The root of what the client raises itself."""
+    """The base class of the client's exceptions."""
 
 
 class RowsError(ClientError, ValueError):
@@ -21,8 +21,8 @@ class RowsError(ClientError, ValueError):
 class CallError(ClientError):
     """The server refused a call, or could not be reached.
 
-    code: the gRPC status. message: the server's words. retry_after_s: seconds after which the server says that trying
-    again makes sense; None where it does not say.
+    code: the gRPC status. message: the details of the status. retry_after_s: seconds to wait before a retry, by the
+    server's RetryInfo; None without one.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str, retry_after_s: float | None = None) -> None:
@@ -33,7 +33,7 @@ class CallError(ClientError):
 
 
 class InvalidRequestError(CallError):
-    """INVALID_ARGUMENT: the server says that the request does not fit the model."""
+    """INVALID_ARGUMENT: the request does not fit the model."""
 
 
 class NotFoundError(CallError):
@@ -41,11 +41,11 @@ class NotFoundError(CallError):
 
 
 class UnavailableError(CallError):
-    """UNAVAILABLE: no server answers there, or it is stopping or still loading the version."""
+    """UNAVAILABLE: no server answers, or the server is stopping or still loading the version."""
 
 
 class OverloadedError(CallError):
-    """RESOURCE_EXHAUSTED: refused early since it would have waited too long, or larger than the server accepts."""
+    """RESOURCE_EXHAUSTED: the request would have waited too long, or is larger than the server accepts."""
 
 
 class DeadlineError(CallError):
@@ -53,11 +53,11 @@ class DeadlineError(CallError):
 
 
 class RefusedError(CallError):
-    """FAILED_PRECONDITION: the version's files are not what they must be, or there is nothing to roll back to."""
+    """FAILED_PRECONDITION: the version was refused, or there is no version to roll back to."""
 
 
 class ConflictError(CallError):
-    """ABORTED: somebody else changed the deployment first; its epoch is not the expected one."""
+    """ABORTED: the deployment's epoch is not the expected one, since another caller changed it."""
 
 
 class AccessError(CallError):
@@ -92,6 +92,6 @@ def retry_after_s(trailers: Sequence[tuple[str, str | bytes]] | None) -> float |
         status.ParseFromString(details if isinstance(details, bytes) else details.encode())
         if any(detail.Unpack(info) for detail in status.details):
             return float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
-    except DecodeError:  # a proxy's own details
+    except DecodeError:  # written by a proxy, for example
         pass
     return None

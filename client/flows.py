@@ -1,4 +1,4 @@
-"""What each call asks the server, step by step and without I/O: generators that sync and asyncio clients run alike.
+"""The calls that each method of the client makes, as generators without I/O that both clients run.
 
 A flow yields a Call, is sent the response or thrown the CallError, and returns the result.
 """
@@ -26,8 +26,7 @@ from onnxpress.client.tensors import read_response, write_request
 from onnxpress.packages.names import VERSION_RULE, is_version
 from onnxpress.protos import admin_pb2, inference_pb2
 
-# Of one request while the model's inputs change again and again under it, and of a question that only some replicas
-# can answer.
+# Of one request while the model's inputs keep changing, and of a call that only some replicas can answer.
 ATTEMPTS_MAX = 5
 PRIORITY_KEY, ROUTE_KEY = "x-onnxpress-priority", "route-key"
 PRIORITIES = ("critical", "default", "sheddable")
@@ -39,7 +38,7 @@ Flow = Generator[Call, Any, T]
 
 @dataclass(frozen=True)
 class Order:
-    """What `infer` was asked for. until: the deadline of all its calls together, by `monotonic`."""
+    """The arguments of `infer`. until: the deadline of all its calls together, on the monotonic clock."""
 
     model: str
     rows: Any
@@ -65,11 +64,11 @@ def order(
     timeout: float,
     metadata: Sequence[tuple[str, str]],
 ) -> Order:
-    """Raises ValueError for a version or priority that there cannot be."""
+    """Checks the arguments of `infer`. Raises ValueError for an impossible version or priority."""
     if version is not None and not is_version(str(version)):
         raise ValueError(f"version {version!r} is not {VERSION_RULE}")
     if priority and priority not in PRIORITIES:
-        raise ValueError(f"priority {priority!r} is none of {', '.join(PRIORITIES)}")
+        raise ValueError(f"priority {priority!r} is not one of {', '.join(PRIORITIES)}")
     named = ((PRIORITY_KEY, priority), (ROUTE_KEY, route_key))
     every = (*metadata, *((key, value) for key, value in named if value))
     text = "" if version is None else str(version)
@@ -77,9 +76,9 @@ def order(
 
 
 def infer(known: Signatures, asked: Order) -> Flow[InferResult]:
-    """One request, sent again where the model's inputs turn out to have changed since they were learned.
+    """One request, which is sent again when the model's inputs have changed since they were cached.
 
-    A matrix carries no column names, so an answer to rows that were put in order by the names of one version counts
+    A matrix has no column names on the wire, so an answer to rows that were ordered by the names of one version counts
     only if the version that answered has the same order.
     """
     learned = known.get(asked.model, asked.version)
@@ -105,7 +104,7 @@ def infer(known: Signatures, asked: Order) -> Flow[InferResult]:
 
 
 def _learn(known: Signatures, asked: Order) -> Flow[tuple[str, Signature]]:
-    """Asks for the inputs of the version that `asked` names, or of the live one; (that version or "", signature)."""
+    """Fetches the inputs of the version that `asked` names, or of the live one; (that version or "", signature)."""
     request = inference_pb2.ModelMetadataRequest(name=asked.model, version=asked.version)
     metadata = yield asked.call("ModelMetadata", request)
     of, signature = asked.version, Signature(read_inputs(metadata))
@@ -124,7 +123,7 @@ def _same_order(known: Signatures, asked: Order, version: str, used: Signature) 
         for attempt in range(ATTEMPTS_MAX):
             try:
                 _, features = yield from _features(asked, version)
-            except NotFoundError:  # unloaded meanwhile, or this question went to a replica that has not loaded it
+            except NotFoundError:  # unloaded meanwhile, or the call went to a replica that has not loaded it
                 if attempt == ATTEMPTS_MAX - 1:
                     known.forget(asked.model)
                     return False
@@ -143,7 +142,7 @@ def _features(asked: Order, version: str) -> Flow[tuple[str, tuple[str, ...]]]:
     except CallError as error:
         if error.code is not grpc.StatusCode.UNIMPLEMENTED:
             raise
-        return "", ()  # another server of the protocol
+        return "", ()  # a server of the protocol other than onnxpress
 
 
 def deploy(

@@ -1,4 +1,4 @@
-"""What the client's calls return."""
+"""The results of the client's calls."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class InferResult:
     """The answer to one request.
 
     outputs: arrays by output name, first axis the row, in the model's datatypes (text as Python strings in an object
-    array); a classifier of our converters has `label` [rows] and `probabilities` [rows, classes]. model, version: who
-    answered. id: the request's.
+    array); a classifier of our converters has `label` [rows] and `probabilities` [rows, classes]. model, version: those
+    that answered. id: that of the request.
     """
 
     model: str
@@ -27,7 +27,7 @@ class InferResult:
     outputs: Mapping[str, NDArray[Any]]
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """The output of that name. Raises KeyError that says which there are."""
+        """The output of that name. Raises KeyError with the names that there are."""
         try:
             return self.outputs[name]
         except KeyError:
@@ -40,7 +40,7 @@ class InferResult:
 
 @dataclass(frozen=True)
 class DeployResult:
-    """What a deploy or rollback did: `version` is live now (of a dry run: would be), `previous_version` was before.
+    """The result of a deploy or rollback: `version` is live now (of a dry run: would be), `previous_version` was.
 
     epoch: the deployment's revision. changed: False when the version was live already, and for a dry run.
     """
@@ -68,9 +68,9 @@ class VersionStatus:
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """A model's deployment, and every version in the repository; `reason`, `actor` and `updated_at` of the last change.
+    """A model's deployment and its versions; `reason`, `actor` and `updated_at` are those of the last change.
 
-    live_version None: nothing is live. previous_version: what a rollback would make live.
+    live_version None: nothing is live. previous_version: the one that a rollback would make live.
     """
 
     model: str

@@ -1,6 +1,6 @@
-"""Rows as people hold them (DataFrame, arrays, dicts) to the arrays that a model's inputs take, checked on the way.
+"""Converts rows (DataFrame, arrays, dicts) to the arrays of a model's inputs, and checks them.
 
-pandas is not imported: who brings a DataFrame has it loaded.
+pandas is not imported: a caller with a DataFrame has imported it.
 """
 
 import sys
@@ -66,7 +66,7 @@ def _array(name: str, values: Any) -> Array:
 
 
 def _objects(values: Sequence[Any]) -> Array:
-    """As they are: numpy alone would make text of numbers beside text. Rows of rows are a matrix."""
+    """An object array of `values`, since numpy would turn numbers beside text into text. Nested rows are a matrix."""
     if len(values) and isinstance(values[0], Sequence | np.ndarray) and not isinstance(values[0], str | bytes):
         return np.asarray(values)
     array = np.empty(len(values), object)

@@ -1,4 +1,4 @@
-"""What a version takes, as the server tells it, and the cache of what it told."""
+"""The inputs of a version, as the server reports them, and a cache of them."""
 
 import json
 import threading
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from onnxpress.protos.inference_pb2 import ModelConfig, ModelMetadataResponse
 
-ANY = -1  # a dimension that the caller chooses
+ANY = -1  # a dimension of any size
 SIGNATURES_MAX = 256
-# Parameters of ModelConfig: the columns of a matrix input in order, as a JSON list, and the version that has them.
+# Parameters of ModelConfig: the ordered columns of a matrix input, as a JSON list, and the version that they are of.
 FEATURES, VERSION = "features", "version"
 
 
@@ -29,37 +29,37 @@ class Input:
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs of a version; features: the columns of its one matrix in order, empty where the server names none."""
+    """The inputs of a version; features: the ordered columns of its matrix, empty where the server names none."""
 
     inputs: tuple[Input, ...]
     features: tuple[str, ...] = ()
 
 
 def wants_features(metadata: ModelMetadataResponse) -> bool:
-    """Whether ModelMetadata alone does not name the columns: the model takes one matrix."""
+    """Whether the model takes one matrix, whose columns ModelMetadata does not name."""
     return len(metadata.inputs) == 1 and len(metadata.inputs[0].shape) == 2
 
 
 def read_inputs(metadata: ModelMetadataResponse) -> tuple[Input, ...]:
-    """The inputs as ModelMetadata has them."""
+    """The inputs of a ModelMetadata response."""
     return tuple(Input(one.name, one.datatype, tuple(one.shape)) for one in metadata.inputs)
 
 
 def read_features(config: ModelConfig) -> tuple[str, tuple[str, ...]]:
-    """The version that a ModelConfig is of, and the columns of its matrix; empty where the server does not say."""
+    """The version of a ModelConfig and the columns of its matrix; empty where the server does not send them."""
     told = config.parameters[FEATURES].string_value if FEATURES in config.parameters else ""
     version = config.parameters[VERSION].string_value if VERSION in config.parameters else ""
     return version, tuple(json.loads(told)) if told else ()
 
 
 def matrix_signature(inputs: tuple[Input, ...], features: tuple[str, ...]) -> Signature:
-    """Of one matrix. ModelMetadata and ModelConfig may be of two versions: the names decide how wide it is."""
+    """The signature of one matrix. The names give its width, since ModelMetadata may be of another version."""
     (matrix,) = inputs
     return Signature((Input(matrix.name, matrix.datatype, (ANY, len(features))),), features)
 
 
 class Signatures:
-    """Signatures by model and version ("" for the live one), the least recently used dropped first.
+    """A cache of signatures by model and version ("" for the live one), which drops the least recently used.
 
     Owns its table, under its lock, since threads may share a client.
     """
@@ -69,7 +69,7 @@ class Signatures:
         self._known: OrderedDict[tuple[str, str], tuple[str, Signature]] = OrderedDict()
 
     def get(self, model: str, version: str) -> tuple[str, Signature] | None:
-        """(the version that it is known to be of, or "", and the signature)."""
+        """(the version of the signature, or "" if unknown, and the signature); None: not cached."""
         with self._lock:
             found = self._known.get((model, version))
             if found is not None:
@@ -77,7 +77,7 @@ class Signatures:
             return found
 
     def put(self, model: str, version: str, of: str, signature: Signature) -> None:
-        """`of`: the version that it is known to be of."""
+        """Stores a signature; `of`: its version, or "" if unknown."""
         with self._lock:
             self._known[(model, version)] = (of, signature)
             self._known.move_to_end((model, version))
@@ -85,6 +85,6 @@ class Signatures:
                 self._known.popitem(last=False)
 
     def forget(self, model: str) -> None:
-        """What is live may change: the next call asks again."""
+        """Drops the signature of the live version, since that changes; the next call fetches it."""
         with self._lock:
             self._known.pop((model, ""), None)

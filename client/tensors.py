@@ -1,4 +1,4 @@
-"""Arrays to the messages of ModelInfer, and back."""
+"""Arrays to ModelInfer requests, and responses to arrays."""
 
 import struct
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _LENGTH = struct.Struct("<I")
 def write_request(
     model: str, version: str, id_: str, signature: Signature, arrays: Sequence[NDArray[Any]], outputs: Sequence[str]
 ) -> ModelInferRequest:
-    """`arrays`: one for each input, in its datatype. Raw contents: row-major and little-endian."""
+    """A request; `arrays`: one for each input, in its datatype. Raw contents are row-major and little-endian."""
     message = ModelInferRequest(model_name=model, model_version=version, id=id_)
     for spec, array in zip(signature.inputs, arrays, strict=True):
         message.inputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape)
@@ -31,7 +31,7 @@ def write_request(
 
 
 def read_response(message: ModelInferResponse) -> InferResult:
-    """Raises ClientError for contents that do not match their shape or datatype."""
+    """The outputs of a response. Raises ClientError for contents that do not match their shape or datatype."""
     outputs = {}
     for place, tensor in enumerate(message.outputs):
         try:
@@ -63,7 +63,7 @@ def _flat(raw: bytes, datatype: str) -> NDArray[Any]:
         start = at + 4
         at = start + _LENGTH.unpack_from(raw, at)[0]
         if at > len(raw):
-            raise ValueError("an element is longer than what is left")
+            raise ValueError("an element is longer than the rest of the contents")
         elements.append(raw[start:at])
     return _typed(elements, datatype)
 

@@ -1,4 +1,4 @@
-"""Values in the datatype of an input, or an error that names the row and the value that cannot be."""
+"""Converts values to the datatype of an input; an error names the row and the value that cannot be converted."""
 
 import math
 from typing import Any
@@ -12,16 +12,16 @@ from onnxpress.packages.datatypes import DATATYPES
 Array = NDArray[Any]
 TEXT, FLOATS = "BYTES", ("FP16", "FP32", "FP64")
 INTEGRAL, FRACTIONAL = (int, np.bool_, np.integer), (float, np.floating)
-# How pandas says missing; compared by name since pandas is not imported.
+# Types of missing values, compared by name since pandas is not imported.
 MISSING_TYPES = {"NoneType", "NAType", "NaTType"}
 
 
 def convert_values(values: Array, datatype: str, what: str) -> Array:
     """`values` in the array type of `datatype`, of the same shape; text as Python strings.
 
-    Missing values (None, NaN, pandas.NA) are NaN in floating inputs and empty in text, as the converter has them;
-    integers and booleans have none. Numbers are rounded to the input's floating type, as in any client, but never to
-    integers. `what` names the column in errors. Raises RowsError.
+    Missing values (None, NaN, pandas.NA) become NaN in floating inputs and empty text in BYTES, as in the converter;
+    integers and booleans cannot be missing. Numbers are rounded to the input's floating type, never to integers. `what`
+    names the column in errors. Raises RowsError.
     """
     known = DATATYPES.get(datatype)
     if known is None:
@@ -40,13 +40,13 @@ def convert_values(values: Array, datatype: str, what: str) -> Array:
 
 def _numbers(flat: Array, datatype: str, dtype: np.dtype[Any], what: str) -> Array:
     if datatype in FLOATS:
-        with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, as in any client
+        with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite
             return flat.astype(dtype)
     if datatype == "BOOL":
         wrong = ~np.isin(flat, (0, 1))
     else:
         limits = np.iinfo(dtype)
-        # The upper limit of 64 bits is no double: its successor is.
+        # The upper limit of 64 bits is not a double, its successor is.
         wrong = (flat < limits.min) | (flat >= float(limits.max) + 1 if flat.dtype.kind == "f" else flat > limits.max)
         if flat.dtype.kind == "f":
             wrong |= ~np.isfinite(flat) | (flat != np.trunc(flat))
@@ -60,7 +60,7 @@ def _numbers(flat: Array, datatype: str, dtype: np.dtype[Any], what: str) -> Arr
 
 
 def _of_objects(flat: Array, datatype: str, what: str) -> Array:
-    """Python numbers as a numeric array; what is to become an integer never passes through a double."""
+    """Python numbers as a numeric array; integers are never converted to doubles in between."""
     floating = datatype in FLOATS
     numbers: list[Any] = []
     for row, value in enumerate(flat.tolist()):

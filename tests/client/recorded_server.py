@@ -1,4 +1,4 @@
-"""A gRPC server that answers what a test tells it to, and remembers what it was asked."""
+"""A gRPC server with planned answers, which records the requests that it gets."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Addresses and what admin calls carry."""
+"""Addresses, and the metadata of admin calls."""
 
 import os
 
@@ -15,7 +15,7 @@ def connection(address: str, admin: str | None = None, actor: str = "") -> Conne
 
 
 def actor() -> str:
-    """Who acts where no actor is named."""
+    """The default actor."""
     return dict(connection("a:1").admin_metadata())["x-onnxpress-actor"]
 
 
@@ -29,20 +29,20 @@ def actor() -> str:
     ],
 )
 def test_the_admin_port_is_8003_of_the_same_host(address: str, admin: str) -> None:
-    """Unless it is named."""
+    """Unless an admin address is given."""
     assert connection(address).admin() == admin
     assert connection(address, "elsewhere:1").admin() == "elsewhere:1"
 
 
 @pytest.mark.parametrize("address", ["ipv4:10.0.0.1:8001,10.0.0.2:8001", "unix:/run/onnxpress.sock", "localhost"])
 def test_an_admin_port_that_cannot_be_derived_must_be_named(address: str) -> None:
-    """Several addresses have no one admin port."""
+    """Several addresses have more than one admin port."""
     with pytest.raises(ClientError, match="name it, Client"):
         connection(address).admin()
 
 
 def test_a_named_actor_is_sent_as_it_is() -> None:
-    """With the token beside it, where there is one."""
+    """The metadata has the given actor, and the token if there is one."""
     assert connection("a:1", actor="ci").admin_metadata() == (("x-onnxpress-actor", "ci"),)
     secret = Connection("a:1", None, None, None, "s3cret", "ci", ())
     assert dict(secret.admin_metadata())["authorization"] == "Bearer s3cret"
@@ -58,6 +58,6 @@ def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(("name", "sent"), [("ada", "ada"), ("jos\u00e9", "jos\\xe9")])
 def test_the_user_of_this_machine_is_the_actor(monkeypatch: pytest.MonkeyPatch, name: str, sent: str) -> None:
-    """Escaped beyond ASCII: gRPC would refuse to send the call."""
+    """Other characters than ASCII are escaped, since gRPC would refuse to send the call."""
     monkeypatch.setenv("LOGNAME", name)
     assert actor() == f"{sent}@{os.uname().nodename}"

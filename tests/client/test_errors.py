@@ -1,4 +1,4 @@
-"""Statuses as exceptions."""
+"""The exceptions for gRPC statuses."""
 
 import grpc
 import pytest
@@ -12,7 +12,7 @@ from onnxpress.client import errors
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode))
 def test_every_status_is_a_call_error(code: grpc.StatusCode) -> None:
-    """With code and message; those that callers handle have a class of their own."""
+    """Each has code and message, and its own class where callers handle it."""
     error = errors.call_error(code, "the words", ())
     assert type(error) is errors.BY_CODE.get(code, errors.CallError)
     assert (error.code, error.message, str(error)) == (code, "the words", f"the words ({code.name})")
@@ -20,7 +20,7 @@ def test_every_status_is_a_call_error(code: grpc.StatusCode) -> None:
 
 
 def test_the_retry_time_is_read_from_the_details() -> None:
-    """In seconds; details that are another's are passed over."""
+    """The delay in seconds; other details are ignored."""
     info = AnyMessage()
     info.Pack(RetryInfo(retry_delay=Duration(seconds=1, nanos=500_000_000)))
     details = Status(details=[info]).SerializeToString()

@@ -1,4 +1,4 @@
-"""Which calls a request becomes, as the model's inputs change under the client. No server: the test answers."""
+"""The calls of a request while the model's inputs change; the test answers them without a server."""
 
 import json
 from time import monotonic
@@ -107,7 +107,7 @@ def test_other_columns_after_a_swap_are_learned() -> None:
 
 
 def test_an_invalid_request_is_not_repeated() -> None:
-    """Where the inputs are as known, INVALID_ARGUMENT is about the values: it is passed on after one look."""
+    """INVALID_ARGUMENT is raised when fetching the inputs again shows no change."""
     server, known = Server({"1": ("a", "b")}, matrix=False), Signatures()
     server.run(known, {"a": 1, "b": 2})
     server.calls.clear()
@@ -163,7 +163,7 @@ def test_a_model_that_keeps_changing_is_an_error() -> None:
 
 
 def test_a_replica_that_lacks_the_version_is_not_the_last_word() -> None:
-    """Behind one address the question may go to a process that has not loaded what another answered with."""
+    """The call for the column order is repeated, since another replica may not have loaded that version."""
     server, known = Server({"1": ("a", "b"), "2": ("b", "a")}, matrix=True), Signatures()
     server.run(known, {"a": 1, "b": 2})
     server.live = "2"
@@ -191,7 +191,7 @@ def test_another_server_of_the_protocol_may_have_no_configuration() -> None:
 
 
 def test_the_deadline_is_shared() -> None:
-    """Every call of a request has what the ones before have left."""
+    """Each call of a request has the time that the calls before it have left."""
     asked = flows.order("m", [], None, outputs=(), request_id="", priority="", route_key="", timeout=5, metadata=())
     assert 4 < asked.call("ModelInfer", None).timeout_s <= 5
     late = flows.Order("m", [], "", (), "", monotonic() - 1, ())
@@ -199,7 +199,7 @@ def test_the_deadline_is_shared() -> None:
 
 
 def test_a_deploy_makes_the_client_ask_again() -> None:
-    """What is live may have other inputs after it."""
+    """After a deploy or rollback the inputs are fetched again."""
     server, known = Server({"1": ("a",)}, matrix=False), Signatures()
     server.run(known, {"a": 1})
     flow = flows.deploy(known, "m", 2, "", None, 1.0)

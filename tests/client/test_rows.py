@@ -1,4 +1,4 @@
-"""Rows in the forms that people hold them, fitted to the inputs that a model has."""
+"""Rows in every accepted form, converted to the inputs of a model."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def test_columns_are_found_by_name(rows: Any) -> None:
 
 @pytest.mark.parametrize("rows", [pd.DataFrame({"b": [1, 2], "a": [3, 4]}), [{"b": 1, "a": 3}, {"a": 4, "b": 2}]])
 def test_a_matrix_is_filled_in_the_model_s_order(rows: Any) -> None:
-    """Names decide the place of a column, and the caller is told that they did."""
+    """Columns are ordered by name, and the result says that they were."""
     (matrix,), ordered = fit(rows, MATRIX)
     assert matrix.tolist() == [[3, 1], [4, 2]]
     assert (matrix.dtype, ordered) == (np.float32, True)
@@ -95,7 +95,7 @@ def test_arrays_get_the_shape_of_their_input(rows: Any, signature: Signature, ex
     ],
 )
 def test_rows_that_do_not_fit_say_why(rows: Any, signature: Signature, words: str) -> None:
-    """Column, expected and got."""
+    """The message names the column, what was expected and what was given."""
     with pytest.raises(RowsError, match=words):
         fit(rows, signature)
 

@@ -1,4 +1,4 @@
-"""The cache of what servers said of their models."""
+"""The cache of signatures."""
 
 from onnxpress.client.signature import (
     SIGNATURES_MAX,
@@ -16,7 +16,7 @@ SIGNATURE = Signature((Input("x", "FP32", (-1, 1)),))
 
 
 def test_the_least_recently_used_is_dropped() -> None:
-    """Thousands of models do not make the cache grow."""
+    """The cache is bounded and drops the least recently used."""
     known = Signatures()
     for number in range(SIGNATURES_MAX):
         known.put(f"m{number}", "", "", SIGNATURE)
@@ -37,7 +37,7 @@ def test_forgetting_keeps_numbered_versions() -> None:
 
 
 def test_the_names_of_a_matrix_come_with_their_version() -> None:
-    """And say how wide it is: metadata and configuration of two versions may be read around a swap."""
+    """The names give the width, since metadata and configuration may be of two versions around a swap."""
     tensor = ModelMetadataResponse.TensorMetadata(name="input", datatype="FP32", shape=[-1, 3])
     metadata, config = ModelMetadataResponse(inputs=[tensor]), ModelConfig()
     assert wants_features(metadata)

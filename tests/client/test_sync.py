@@ -63,7 +63,7 @@ FORMS: dict[str, Callable[[pd.DataFrame], Any]] = {
 def test_golden_rows_get_the_originals_answers(
     server: ServerProcess, models: Models, connect: Connect, model: str, form: str
 ) -> None:
-    """In every form that rows come in, they get ONNX Runtime's bits, which are the original's by the golden rule."""
+    """Rows in every accepted form get the same bits as from ONNX Runtime."""
     package = onnxpress.load(models.root / model / "1")
     feeds = {name: as_feed(values) for name, values in package.golden.inputs.items()}
     rows = FORMS[form](frame_of(feeds, [name for name, _ in package.columns()]))
@@ -93,7 +93,7 @@ def test_arrays_are_taken_by_position(server: ServerProcess, models: Models, con
 
 @both
 def test_a_matrix_without_names_takes_arrays_only(server: ServerProcess, connect: Connect) -> None:
-    """A stranger's model does not say which column is which, so that columns by name would be guessed at."""
+    """A bare model does not name its columns, so rows by name are refused."""
     with connect(server.grpc) as client, pytest.raises(RowsError, match="does not name its columns: give a 2-D array"):
         client.infer("bare", pd.DataFrame(number_rows(2)))
 
@@ -119,7 +119,7 @@ def test_rows_that_do_not_fit_are_told_before_they_are_sent(server: ServerProces
 
 @both
 def test_unknown_models_versions_and_words(server: ServerProcess, connect: Connect) -> None:
-    """What is not there is NOT_FOUND in the server's words; what cannot be is refused at once."""
+    """An unknown model or version is NOT_FOUND from the server; an impossible argument raises before any call."""
     with connect(server.grpc) as client:
         with pytest.raises(NotFoundError, match="model 'churns' is not served") as caught:
             client.infer("churns", number_rows(1))
@@ -128,7 +128,7 @@ def test_unknown_models_versions_and_words(server: ServerProcess, connect: Conne
             client.infer("numbers", number_rows(1), 99)
         with pytest.raises(ValueError, match="version 0 is not a positive integer"):
             client.infer("numbers", number_rows(1), 0)
-        with pytest.raises(ValueError, match="priority 'urgent' is none of critical, default, sheddable"):
+        with pytest.raises(ValueError, match="priority 'urgent' is not one of critical, default, sheddable"):
             client.infer("numbers", number_rows(1), priority="urgent")
 
 
@@ -144,7 +144,7 @@ def test_nobody_there_is_told_at_once(connect: Connect) -> None:
 
 @both
 def test_deploys_rolls_back_and_tells(start: Start, connect: Connect) -> None:
-    """Each is one call, and what it returns is what the next answers and the audit log say."""
+    """Each is one call, whose result agrees with the next answers and with the audit log."""
     server = start("numbers/1", "numbers/2")
     rows = number_rows(1)
     with connect(server.grpc, server.admin, actor="ana") as client:
@@ -263,7 +263,7 @@ def test_the_timeout_is_for_everything(connect: Connect) -> None:
 
 @both
 def test_an_overloaded_server_says_when_to_come_back(connect: Connect) -> None:
-    """The retry time that our server encodes is what the error carries, and nothing is sent again at once."""
+    """The error has the retry time of the server, and the call is not retried."""
 
     def infer(_number: int, context: grpc.ServicerContext) -> Any:
         code, message, trailers = status_of(errors.OverloadedError("it would wait about 250 ms", retry_ms=250))
@@ -281,7 +281,7 @@ def test_an_overloaded_server_says_when_to_come_back(connect: Connect) -> None:
 
 
 def test_a_cancelled_call_is_cancelled_on_the_server() -> None:
-    """A task that is cancelled leaves no call behind, and the client goes on."""
+    """Cancelling a task cancels its call on the server, and the client stays usable."""
     arrived, ended = asyncio.Event(), threading.Event()
 
     async def run() -> int:
@@ -308,6 +308,6 @@ def test_a_cancelled_call_is_cancelled_on_the_server() -> None:
 
 
 def test_errors_have_one_root() -> None:
-    """Whoever catches ClientError has caught whatever the client raises; RowsError is a ValueError, too."""
+    """Every exception of the client is a ClientError; RowsError is also a ValueError."""
     assert issubclass(CallError, ClientError)
     assert issubclass(RowsError, (ClientError, ValueError))

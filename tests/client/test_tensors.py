@@ -1,4 +1,4 @@
-"""Arrays on the wire, and answers of this and other servers back."""
+"""Arrays as raw contents, and responses of onnxpress and other servers as arrays."""
 
 import numpy as np
 import pytest
@@ -63,6 +63,6 @@ def test_typed_contents_are_read() -> None:
     ],
 )
 def test_an_answer_that_makes_no_sense_is_an_error(datatype: str, shape: list[int], raw: bytes) -> None:
-    """Contents that are not of their shape and datatype are named, not guessed at."""
+    """Contents that do not match their shape and datatype are an error that names the output."""
     with pytest.raises(ClientError, match=f"the answer's output 'y' of {datatype}"):
         read_response(response(datatype, shape, raw))

@@ -1,4 +1,4 @@
-"""Values become exactly what the model takes, or the message names the first that cannot."""
+"""Values are converted exactly, or the error names the first that cannot be."""
 
 import numpy as np
 import pandas as pd
@@ -88,7 +88,7 @@ def test_missing_text_is_empty() -> None:
     ],
 )
 def test_what_cannot_be_is_named(values: np.ndarray, datatype: str, words: str) -> None:
-    """The first wrong value is told with its place, and what was expected."""
+    """The error names the first wrong value, its row, and the expected datatype."""
     with pytest.raises(RowsError, match=words):
         convert_values(values, datatype, "column 'x'")
 
