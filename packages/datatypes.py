@@ -1,4 +1,4 @@
-"""The datatypes of the Open Inference Protocol: the one table of what each is called and stored as elsewhere."""
+"""The datatypes of the Open Inference Protocol, with their names and types in numpy, ONNX and Triton."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +10,9 @@ import numpy as np
 class Datatype:
     """One datatype of the protocol.
 
-    name: as requests and manifests spell it. dtype: of its arrays, little-endian as raw contents are; a BYTES element
-    is a uint32 length and its bytes on the wire, and a Python string in an array, so it has no fixed size.
-    element_type: TensorProto.DataType of ONNX. tensor_type: as ONNX Runtime spells it. config_name: inference.DataType
+    name: in requests and manifests. dtype: of its arrays, little-endian like raw contents; a BYTES element is a uint32
+    length and its bytes on the wire, and a Python string in an array, so it has no fixed size.
+    element_type: TensorProto.DataType of ONNX. tensor_type: ONNX Runtime's name. config_name: inference.DataType
     of Triton's ModelConfig. contents_field: of InferTensorContents; None where only raw contents can carry it.
     """
 
@@ -52,5 +52,5 @@ DATATYPES: dict[str, Datatype] = {
     )
 }
 BY_TENSOR_TYPE = {datatype.tensor_type: datatype for datatype in DATATYPES.values()}
-# What a column of training rows can be, and so an input that a conversion makes.
+# The datatypes of columns of training rows, and so of the inputs that a conversion makes.
 COLUMN_DATATYPES = ("FP32", "FP64", "INT64", "BOOL", "BYTES")

@@ -1,4 +1,4 @@
-"""Digests: whether a package's files are those that its manifest names."""
+"""Checks that a package's files have the digests that its manifest states."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,20 +14,20 @@ def digest_of(content: bytes) -> str:
 
 
 def record(manifest: Manifest, contents: Mapping[str, bytes]) -> None:
-    """Makes `manifest` name size and digest of these files, and of no others."""
+    """Replaces the files of `manifest` by the size and digest of these."""
     manifest.files.clear()
     for name, content in contents.items():
         manifest.files[name].CopyFrom(File(sha256=digest_of(content), bytes=len(content)))
 
 
 def check_contents(manifest: Manifest, contents: Mapping[str, bytes]) -> None:
-    """Raises RefusedPackageError naming the first file that is not the manifest's."""
+    """Raises RefusedPackageError naming the first file whose digest differs from the manifest's."""
     for name in manifest.files:
         _check(manifest, name, digest_of(contents[name]))
 
 
 def check_folder(manifest: Manifest, folder: Path) -> None:
-    """Reads every file that the manifest names. Raises RefusedPackageError for one that is missing or another."""
+    """Reads every file that the manifest names. Raises RefusedPackageError for a missing or changed one."""
     for name in manifest.files:
         try:
             with (folder / name).open("rb") as file:

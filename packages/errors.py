@@ -1,20 +1,20 @@
-"""What can be wrong with a package, for whoever writes or reads one."""
+"""The errors of reading, writing and running packages."""
 
 
 class OnnxpressError(Exception):
-    """The root: catching it never catches a programming error."""
+    """The base class of expected errors; programming errors are never of it."""
 
 
 class RefusedPackageError(OnnxpressError):
-    """A version's files are not what they must be, or do not answer as they must."""
+    """A version's files are missing, changed or invalid, or its model does not reproduce the golden rows."""
 
 
 class RunError(Exception):
-    """ONNX Runtime could not answer; the message is its own."""
+    """ONNX Runtime failed to run a model; the message is its own."""
 
 
 class ConversionRefused(Exception):  # noqa: N818 -- the design's public name
-    """The conversion cannot be proved exact, so it does not ship.
+    """The conversion cannot be proved exact, so no package is written.
 
     The message names the cause, the step of the model, the worst row where one was found, and what the user can do.
     """

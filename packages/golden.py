@@ -1,4 +1,4 @@
-"""The golden rule, for gate, server and load tests: when a copy's answers count as the original model's."""
+"""The golden rule, for gate, server and load tests: when answers count as equal to the original model's."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ GROUPS = ("inputs", "outputs", "tolerance")
 
 @dataclass(frozen=True)
 class Difference:
-    """The first answer that is not the original's."""
+    """The first answer that breaks the golden rule."""
 
     output: str
     row: int
@@ -25,7 +25,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Golden:
-    """Stored rows, the original model's answers to them, and how far a copy's answers may be from those.
+    """Stored rows, the original model's answers to them, and the tolerances of those answers.
 
     Every array's first axis is the row. `inputs` by name of the compiled model's input, in the client's datatype
     (BYTES as numpy text); `outputs` by name of the output, float64, labels int64 or text; `tolerance` by name of each
@@ -40,7 +40,7 @@ class Golden:
         return len(next(iter(self.inputs.values()), ()))
 
     def row(self, index: int) -> "Golden":
-        """One of the rows alone."""
+        """One row as a Golden."""
         groups = ({name: array[index : index + 1] for name, array in group.items()} for group in self._groups())
         return Golden(*groups)
 
@@ -82,7 +82,7 @@ class Golden:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Golden":
-        """Reads golden.npz. Raises ValueError, OSError, EOFError or KeyError for what is none."""
+        """Reads golden.npz. Raises ValueError, OSError, EOFError or KeyError for any other content."""
         groups: dict[str, dict[str, NDArray[Any]]] = {group: {} for group in GROUPS}
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             for key in arrays.files:
@@ -104,7 +104,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class Scores:
-    """What decides which labels tie: probabilities [rows, classes] of both models, and their tolerance."""
+    """The probabilities [rows, classes] of both models and their tolerance, which decide which labels tie."""
 
     original: NDArray[Any]
     answer: NDArray[Any]
@@ -113,15 +113,15 @@ class Scores:
 
 
 def as_feed(array: NDArray[Any]) -> NDArray[Any]:
-    """Text as objects, which is what ONNX Runtime takes."""
+    """The array as ONNX Runtime takes it, with text as objects."""
     return array.astype(object) if array.dtype.kind == "U" else array
 
 
 def values_off(answer: NDArray[Any], original: NDArray[Any], tolerance: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which numbers are not the original's within their absolute tolerance, entry by entry.
+    """Which numbers differ from the original's by more than their absolute tolerance, entry by entry.
 
-    NaN must be met by NaN and an infinity by the same infinity; where the original is beyond the range of float32,
-    infinity is the answer that float32 has.
+    NaN equals NaN only, and an infinity the same infinity; where the original is beyond the range of float32, the
+    infinity that it rounds to is accepted.
     """
     numbers, said = original.astype(np.float64), answer.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -131,11 +131,11 @@ def values_off(answer: NDArray[Any], original: NDArray[Any], tolerance: NDArray[
 
 
 def labels_off(answer: NDArray[Any], original: NDArray[Any], scores: Scores | None) -> NDArray[np.bool_]:
-    """Which rows [rows] have a label that the original cannot have meant.
+    """Which rows [rows] have a label that the golden rule does not accept.
 
     A label may differ from the original's only where the original's largest probabilities tie within their tolerance,
-    and then both labels must be among the classes that tie. Where the two tie exactly in both models, the label is
-    decided by a rule of the model and not by rounding, so it must be the same.
+    and then both labels must be among the classes that tie. Where the two tie exactly in both models, a rule of the
+    model decides the label and not rounding, so it must be the same.
     """
     text = not (answer.dtype.kind in "iu" and original.dtype.kind in "iu")
     wrong: NDArray[np.bool_] = np.asarray(answer.astype(str) != original.astype(str) if text else answer != original)

@@ -1,4 +1,4 @@
-"""What an ONNX graph holds beside its operators: tensors and constants, read without the onnx package."""
+"""Tensors and constants of an ONNX graph, read without the onnx package."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.protos.onnx_graph_pb2 import AttributeProto, GraphProto, ModelProto, TensorProto
 
 GRAPH_DEPTH_MAX = 8
-# TensorProto.DataType (ONNX IR); half floats and narrow integers lie in int32_data where not in raw_data.
+# TensorProto.DataType (ONNX IR); half floats and narrow integers are in int32_data where not in raw_data.
 STRING = 8
 NUMBERS = {
     1: "<f4", 2: "u1", 3: "i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2", 11: "<f8", 12: "<u4",
@@ -19,7 +19,7 @@ NUMBERS = {
 }  # fmt: skip
 FIELDS = {1: "float_data", 7: "int64_data", 11: "double_data", 12: "uint64_data", 13: "uint64_data"}
 FLOAT16 = 10
-# Of each tensor and attribute: thresholds of trees come by the million, and a sample of them does.
+# Values kept of each tensor and attribute: trees have millions of thresholds, of which a sample is enough.
 KEPT_OF_EACH = 256
 KEPT_MAX = 8192
 
@@ -47,7 +47,7 @@ def tensor_numbers(tensor: TensorProto) -> NDArray[Any] | None:
 
 
 def constants(model: ModelProto) -> Constants:
-    """What initializers and attributes hold, of every graph; evenly sampled where there is much."""
+    """The values of initializers and attributes of every graph, evenly sampled where there are many."""
     numbers: set[float] = set()
     strings: set[bytes] = set()
     for graph in graphs(model.graph):
@@ -61,7 +61,7 @@ def constants(model: ModelProto) -> Constants:
 
 
 def graphs(graph: GraphProto, depth: int = 0) -> Iterator[GraphProto]:
-    """A graph and those inside its nodes. Raises RefusedPackageError where they are nested too deeply."""
+    """A graph and the graphs inside its nodes. Raises RefusedPackageError where they are nested too deeply."""
     if depth > GRAPH_DEPTH_MAX:
         raise RefusedPackageError(f"graphs nested deeper than {GRAPH_DEPTH_MAX}")
     yield graph
@@ -72,7 +72,7 @@ def graphs(graph: GraphProto, depth: int = 0) -> Iterator[GraphProto]:
 
 
 def scalars(model: ModelProto) -> frozenset[str]:
-    """Inputs and outputs that are declared as scalars; ONNX Runtime tells the same of those of any rank."""
+    """Inputs and outputs declared as scalars, which ONNX Runtime reports like those of unknown rank."""
     return frozenset(
         value.name
         for value in (*model.graph.input, *model.graph.output)

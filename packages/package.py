@@ -1,4 +1,4 @@
-"""A package: a compiled model with the proof that it answers as the original does, in memory."""
+"""A package in memory: a compiled model with the proof that it answers as the original does."""
 
 import os
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ MANIFEST_FILE = "manifest.json"
 PROFILE_FILE = "profile.json"
 GOLDEN_FILE = "golden.npz"
 PARITY_FILE = "parity.json"
-# Whose graphs our converters write; a model that came as ONNX is a stranger's, whatever package it lies in.
+# The frameworks whose graphs our converters write; a model that was given as ONNX is not proved by its package.
 OUR_FRAMEWORKS = frozenset({"sklearn", "xgboost", "lightgbm"})
 BATCHES = "B"  # the generator of parity.json that runs the same rows in other batches
 
@@ -26,9 +26,9 @@ class Package:
     """One version of a model: made by `onnxpress.convert`, or read from a folder by `onnxpress.load`.
 
     onnx: the bytes of model.onnx. manifest: name, version (0 until it is saved), inputs, outputs, digests; of a bare
-    model.onnx, as Triton's users have it, name and version alone. profile: reference statistics of the training rows.
+    model.onnx, as in Triton's repositories, name and version alone. profile: reference statistics of the training rows.
     parity: how the compiled model was compared with the original. golden: stored rows with the original's answers.
-    folder: where it was read from; None for one that was just converted.
+    folder: the one that it was read from; None after a conversion.
     """
 
     onnx: bytes
@@ -54,7 +54,7 @@ class Package:
 
     @property
     def bare(self) -> bool:
-        """Whether there is a model.onnx and nothing else: no manifest, no golden rows, no proof."""
+        """Whether there is only a model.onnx: no manifest, no golden rows, no proof."""
         return not self.manifest.format
 
     @cached_property
@@ -64,7 +64,7 @@ class Package:
 
     @property
     def proved(self) -> bool:
-        """Whether our own converter wrote the graph and its rows gave the same bits in every batch."""
+        """Whether our converter wrote the graph, and its rows gave the same bits in every batch."""
         return (
             self.manifest.source.framework in OUR_FRAMEWORKS
             and self.parity.exact
@@ -83,8 +83,8 @@ class Package:
     def save(self, repository: str | os.PathLike[str], version: int | None = None) -> Path:
         """Writes `<repository>/<name>/<version>/` and returns its path; `version` defaults to the highest plus one.
 
-        The folder is there whole or not at all. Raises ConversionRefused when the version exists, since versions never
-        change, and for a bare model, which has no proof to save; OSError when the disk refuses.
+        The folder appears complete or not at all. Raises ConversionRefused when the version exists, since versions
+        never change, and for a bare model, which has no proof to save; OSError when it cannot be written.
         """
         if self.bare:
             raise ConversionRefused(f"{self.model} is a bare {MODEL_FILE} without a proof: convert it first")
@@ -93,10 +93,10 @@ class Package:
     def verify(self) -> None:
         """Verifies file digests and replays the golden rows on the local ONNX Runtime.
 
-        Files are read again from the folder; a package that is not on disk yet has golden rows only. Raises
-        RefusedPackageError naming the file or the golden row that does not hold.
+        Files are read again from the folder; of a package that is not on disk yet only golden rows are checked.
+        Raises RefusedPackageError naming the file or the golden row that differs.
         """
-        # A process that only converts, saves or looks needs no second ONNX Runtime session.
+        # ONNX Runtime is imported only by processes that verify or serve.
         from onnxpress.packages.runtime import Session, replay  # noqa: PLC0415
 
         if self.folder is not None:

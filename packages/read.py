@@ -1,4 +1,4 @@
-"""A version's folder on disk, read once and believed only after its digests hold."""
+"""Reads a version's folder and verifies its digests."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ INITIALIZERS_MAX = 200_000
 SUPPORTED = "ai.onnx and ai.onnx.ml"
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 MIB = 1024 * 1024
-MODEL_MIB_MAX = 2048  # protobuf has no larger messages
+MODEL_MIB_MAX = 2048  # the largest protobuf message
 M = TypeVar("M", bound=message.Message)
 
 
@@ -45,7 +45,7 @@ def load(path: str | os.PathLike[str], model_mib_max: int = MODEL_MIB_MAX) -> Pa
 
 
 def read_package(folder: Path, model: str, version: int, model_mib_max: int) -> Package:
-    """The version in `folder`, which is where `version` of `model` belongs.
+    """The package in `folder`, the folder of `version` of `model`.
 
     Raises RefusedPackageError saying which file is wrong and why, or that the manifest is of another model or version.
     """
@@ -56,7 +56,7 @@ def read_package(folder: Path, model: str, version: int, model_mib_max: int) -> 
         if (manifest.name, manifest.version) != (model, version):
             raise RefusedPackageError(
                 f"{MANIFEST_FILE} is of version {manifest.version} of {manifest.name!r}, "
-                f"but the package lies in the folder of version {version} of {model!r}"
+                f"but the package is in the folder of version {version} of {model!r}"
             )
         for name in manifest.files:
             if Path(name).name != name:
@@ -98,7 +98,7 @@ def _parse(name: str, raw: bytes, contract: M) -> M:
     try:
         return json_format.Parse(raw, contract, ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise RefusedPackageError(f"{name} is not what it must be: {error}") from error
+        raise RefusedPackageError(f"{name} cannot be parsed: {error}") from error
 
 
 def _read_golden(raw: bytes) -> Golden:
@@ -109,7 +109,7 @@ def _read_golden(raw: bytes) -> Golden:
 
 
 def check_graph(onnx: bytes) -> ModelProto:
-    """Refuses what a server must not load: foreign operators, external data, oversize graphs.
+    """Refuses graphs that a server must not load: foreign operators, external data, oversize.
 
     Reads the ONNX IR without the onnx package, which a serving image does not carry.
     """

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the only file that imports it. The gate proves with the very session that serves."""
+"""ONNX Runtime, which no other file imports. Gate and server run models with the same session options."""
 
 import os
 
@@ -26,7 +26,7 @@ ANY = -1
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a graph: its datatype (ONNX Runtime's own name where ours has none), -1 for any size."""
+    """An input or output of a graph; datatype: the protocol's, else ONNX Runtime's name; shape: -1 for any size."""
 
     name: str
     datatype: str
@@ -34,15 +34,15 @@ class Port:
 
 
 def session_options() -> Any:
-    """The options that every session has: a row's answer depends neither on its batch nor on the machine's cores."""
+    """The options of every session, with which a row's answer depends neither on its batch nor on the cores."""
     options = onnxruntime.SessionOptions()
-    # One thread and no spinning: sums do not depend on the batch, and parallel batches are the caller's business.
+    # One thread and no spinning: sums do not depend on the batch, and callers run batches in parallel.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Batches differ in size, so that a plan of where their tensors lie would never be used twice.
+    # Batches differ in size, so a memory plan for one size would rarely be used again.
     options.enable_mem_pattern = False
-    # Errors are raised with the same text; on standard error they would be said twice, once without context.
+    # Errors are raised with the same text; ONNX Runtime would also write them to standard error.
     options.log_severity_level = FATAL_ONLY
     return options
 
@@ -58,7 +58,7 @@ class Session:
             raise RefusedPackageError(f"ONNX Runtime {VERSION} cannot load it: {error}") from error
         self.inputs = tuple(_port(node) for node in self._session.get_inputs())
         self.outputs = tuple(_port(node) for node in self._session.get_outputs())
-        # Beneath its Python wrapper, which asks for name and type of every input before each run: 2 to 7 µs.
+        # Calls below the Python wrapper, which looks up name and type of every input in each run: 2 to 7 µs.
         self._run = self._session._sess.run  # noqa: SLF001
         self._names = [port.name for port in self.outputs]
 
@@ -93,7 +93,7 @@ def replay(session: Session, golden: Golden, classes: Sequence[str]) -> None:
 
 
 def _array(value: Any) -> NDArray[Any]:
-    # A ZipMap gives a list of dictionaries: as an object array it fails the check of types with a clear message.
+    # A ZipMap returns a list of dictionaries; as an object array it fails the check of types with a clear message.
     return value if isinstance(value, np.ndarray) else np.array(value, dtype=object)
 
 

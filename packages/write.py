@@ -1,4 +1,4 @@
-"""A version's folder, written so that it is there whole or not at all."""
+"""Writes a version's folder so that it appears complete or not at all."""
 
 import os
 import secrets
@@ -12,12 +12,12 @@ from google.protobuf.message import Message
 from onnxpress.packages.errors import ConversionRefused
 from onnxpress.packages.names import MODEL_NAME_RULE, VERSION_RULE, is_model_name, is_version
 
-# Saves that race for the next free number; more in one moment than any pipeline starts.
+# Attempts to get the next free number while other processes save versions of the same model.
 ATTEMPTS_MAX = 100
 
 
 def check_name(name: str) -> None:
-    """Raises ConversionRefused unless `name` can be a folder's name and a model's name everywhere."""
+    """Raises ConversionRefused unless `name` is a valid model name."""
     if not is_model_name(name):
         raise ConversionRefused(f"{name!r} cannot be a model's name: use {MODEL_NAME_RULE}")
 
@@ -27,7 +27,7 @@ def write_version(
 ) -> Path:
     """Writes `files(number)`, contents by name, to `<repository>/<model>/<number>/`, and returns that folder.
 
-    `version` None: the highest number plus one. Raises ConversionRefused when the version exists or is none.
+    `version` None: the highest number plus one. Raises ConversionRefused when the version exists or is not valid.
     """
     if version is not None and not is_version(str(version)):
         raise ConversionRefused(f"version {version} is not {VERSION_RULE}")
@@ -47,7 +47,7 @@ def write_version(
 
 
 def _write(target: Path, files: Mapping[str, bytes]) -> bool:
-    """Whether the folder is there now; False when another save took the number first."""
+    """Writes the folder; False when another process took the number first."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     temporary.mkdir()
     try:
@@ -75,7 +75,7 @@ def highest_version(folder: Path) -> int:
 
 
 def as_json(message: Message) -> bytes:
-    """A contract as it lies on disk: field names as in the proto, keys in order: equal content is equal bytes."""
+    """A message as JSON with the proto's field names and sorted keys, so that equal messages are equal bytes."""
     return (json_format.MessageToJson(message, preserving_proto_field_name=True, sort_keys=True) + "\n").encode()
 
 

@@ -1,4 +1,4 @@
-"""The table of datatypes against the libraries that define what it says, none of which the table imports."""
+"""The table of datatypes agrees with the libraries that define its entries."""
 
 import numpy as np
 import onnxruntime

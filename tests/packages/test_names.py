@@ -1,4 +1,4 @@
-"""What may be called a model, and what is a version."""
+"""The rules for model names and version numbers."""
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ def test_what_cannot_be_a_folder_everywhere_is_no_name(name: str) -> None:
 
 @pytest.mark.parametrize("text", NO_VERSIONS)
 def test_what_is_spelled_otherwise_is_no_version(text: str) -> None:
-    """Signs, leading zeros, other digits and whitespace are refused, and the reason says what a version is."""
+    """Signs, leading zeros, other digits and whitespace are refused, and the message has the rule."""
     assert not is_version(text)
     with pytest.raises(ValueError, match="expected a positive integer") as caught:
         parse_version(text)
@@ -43,5 +43,5 @@ def test_a_version_is_its_decimal_digits(number: int) -> None:
 
 @given(st.text())
 def test_only_one_spelling_of_a_number_is_a_version(text: str) -> None:
-    """Whatever passes is the decimal spelling of a positive number."""
+    """Every accepted text is the decimal form of a positive number."""
     assert not is_version(text) or (int(text) > 0 and str(int(text)) == text)

@@ -1,4 +1,4 @@
-"""What is believed of a folder: a manifest of that very model and version, digests that hold."""
+"""Reading a folder: the manifest is of that model and version, and the digests match."""
 
 import shutil
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_a_package_is_read_where_it_belongs(models: Models, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("place", ["price/2", "prices/1", "prices/2"])
 def test_a_package_in_another_folder_is_refused(models: Models, tmp_path: Path, place: str) -> None:
-    """A folder that was copied or renamed is refused, with what the manifest says and where it lies."""
+    """A folder that was copied or renamed is refused; the message has the manifest's version and the folder's."""
     shutil.copytree(models.root / "price/1", tmp_path / place)
     model, version = place.split("/")
     with pytest.raises(RefusedPackageError, match=r"manifest\.json is of version 1 of 'price'") as caught:
@@ -35,7 +35,7 @@ def test_a_package_in_another_folder_is_refused(models: Models, tmp_path: Path, 
 
 
 def test_a_bare_model_lies_anywhere(models: Models) -> None:
-    """Without a manifest the folder alone says model and version."""
+    """Without a manifest, model and version are those of the folder."""
     package = read_package(models.root / "bare/1", "bare", 1, MIB_MAX)
     assert (package.model, package.version, package.bare, len(package.golden)) == ("bare", 1, True, 0)
     assert not package.proved

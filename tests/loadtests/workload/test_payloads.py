@@ -157,7 +157,7 @@ def test_a_folder_that_is_no_package_is_refused(tmp_path, repository):
     other = Path(shutil.copytree(repository / "churn" / "1", tmp_path / "churn" / "9"))
     text = (other / "manifest.json").read_text()
     (other / "manifest.json").write_text("{")
-    with pytest.raises(UsageError, match=r"manifest\.json is not what it must be"):
+    with pytest.raises(UsageError, match=r"manifest\.json cannot be parsed"):
         read_package(other)
     (other / "manifest.json").unlink()
     with pytest.raises(UsageError, match=r"has no manifest\.json"):
