@@ -117,7 +117,7 @@ class Settings:
     load_seconds_max: int = option(
         "load", 120, "a version that takes longer to load, warm up and check is refused", least=1
     )
-    load_mib_max: int = option("load", 8192, "memory that loading a version may take in its trial process", least=1)
+    load_mib_max: int = option("load", 8192, "memory that loading a version may take in its preflight process", least=1)
 
     drain_wait_s: float = option("drain", 0.5, "between NOT_SERVING and refusing new work, for balancers to notice")
     drain_finish_s: float = option("drain", 20.0, "for held work to finish when stopping")

@@ -41,7 +41,7 @@ from onnxpress.server.versions.audit import FileAuditLog
 from onnxpress.server.versions.deployer import Deployer
 from onnxpress.server.versions.desired import DesiredStore
 from onnxpress.server.versions.loader import Loader
-from onnxpress.server.versions.preflight import Trials
+from onnxpress.server.versions.preflight import Preflights
 from onnxpress.server.versions.reconciler import Reconciler
 from onnxpress.server.versions.state_folder import StateFolder
 from onnxpress.server.versions.status import ModelStatus
@@ -98,12 +98,12 @@ class Server:
         self._observers = Observers([self._metrics])
         self._pump = Pump(self._codec, self._scheduler, self._observers, admission)
         self._folding = Worker("metrics", self._metrics.fold, FOLD_S)
-        self._trials = Trials(settings)
+        self._preflights = Preflights(settings)
         source = FolderSource(settings.repository)
         store = DesiredStore(source)
         loader = Loader(settings.latency_target_ms, settings.batch_rows_max)
         self._actuator = Actuator(
-            source, self._scheduler, loader, self._trials.load, self._unloaded, settings.model_mib_max
+            source, self._scheduler, loader, self._preflights.load, self._unloaded, settings.model_mib_max
         )
         self._reconciler = Reconciler(source, store, self._actuator)
         self._deployer = Deployer(self._reconciler, store, self._actuator, self._audit, self._state)
@@ -180,7 +180,7 @@ class Server:
         settings = self._settings
         await health.set(serving=False)
         self._reconciler.stop()
-        self._trials.stop()
+        self._preflights.stop()
         logger.info("stopping: not serving, %.1f s for balancers to notice", settings.drain_wait_s)
         await asyncio.sleep(settings.drain_wait_s)
         for front in fronts:
@@ -203,7 +203,7 @@ class Server:
         if not self._stop.is_set():
             self._stop.set()
             return
-        self._trials.stop()
+        self._preflights.stop()
         logger.error("a second signal: ending at once, held work is lost")
         logging.shutdown()
         os._exit(SIGNALLED + number)

@@ -23,7 +23,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 def start(tmp_path: Path, models: Models) -> Iterator[Callable[..., ServerProcess]]:
     """`start("numbers", ...)`: a server of its own on a copy of these models, killed at the end of the test.
 
-    `tried`: models of one version were deployed before, so that the start skips their trial and is quicker.
+    `tried`: models of one version were deployed before, so that the start skips their preflight and is quicker.
     """
     with ExitStack() as stack:
 

@@ -18,7 +18,7 @@ from onnxpress.server.versions.lifecycle import State, check_transition
 from onnxpress.server.versions.loader import Loader
 from onnxpress.server.versions.model import Model
 from onnxpress.server.versions.next_action import Failure, Observed
-from onnxpress.server.versions.preflight import Verdict
+from onnxpress.server.versions.preflight import PreflightResult
 from onnxpress.server.versions.status import VersionStatus
 
 # How long a change waits for requests that the former route or a lane still holds.
@@ -41,15 +41,15 @@ class Actuator:
         source: Source,
         scheduler: Scheduler,
         loader: Loader,
-        trial: Callable[[Path, str, int], Verdict],
+        preflight: Callable[[Path, str, int], PreflightResult],
         unloaded: Callable[[Lane], None],
         model_mib_max: int,
     ) -> None:
-        """`trial` loads a version where it can do no harm; `unloaded` is told when a lane is gone."""
+        """`preflight` loads a version where it can do no harm; `unloaded` is told when a lane is gone."""
         self._source = source
         self._scheduler = scheduler
         self._loader = loader
-        self._trial = trial
+        self._preflight = preflight
         self._unloaded = unloaded
         self._model_mib_max = model_mib_max
         self.on_change: Callable[[str], None] = lambda _model: None  # set once, before anything is loaded
@@ -68,7 +68,7 @@ class Actuator:
         unready = {str(version): LOADING if version in wanted else UNLOADED for version in versions}
         self._scheduler.replace_route(Route(model.name, desired.epoch, None, {}, unready))
 
-    def load(self, model: Model, version: int, *, trial: bool) -> Lane:
+    def load(self, model: Model, version: int, *, preflight: bool) -> Lane:
         """The lane of a version, loaded now unless it is ready; its status tells what happened.
 
         Raises UnknownModelError, UnknownVersionError, RefusedPackageError, DrainingError, NotReadyError.
@@ -84,7 +84,7 @@ class Actuator:
                 raise
             status = self._enter(model, status, State.LOADING)
         try:
-            lane = self._load(model.name, version, folder, trial=trial)
+            lane = self._load(model.name, version, folder, preflight=preflight)
         except OnnxpressError as error:
             self._give_up(model, status, str(error))
             raise
@@ -172,14 +172,14 @@ class Actuator:
             raise NotReadyError(f"version {version} of {model.name!r} is {status().state.value} for too long")
         return status()
 
-    def _load(self, name: str, version: int, folder: Path, *, trial: bool) -> Lane:
-        if not trial:
+    def _load(self, name: str, version: int, folder: Path, *, preflight: bool) -> Lane:
+        if not preflight:
             return self._loader.load(read_package(folder, name, version, self._model_mib_max))
-        verdict = self._trial(folder, name, version)
+        result = self._preflight(folder, name, version)
         package = read_package(folder, name, version, self._model_mib_max)
-        if package.digest != verdict.digest:
+        if package.digest != result.digest:
             raise RefusedPackageError(f"version {version} of {name!r} was changed while it was tried")
-        return self._loader.load(package, verdict.curve, verdict.sharing)
+        return self._loader.load(package, result.curve, result.sharing)
 
     def _give_up(self, model: Model, status: VersionStatus, reason: str) -> None:
         with model.lock:

@@ -110,7 +110,7 @@ class Deployer:
             attempt.fact = replace(attempt.fact, to_version=wanted)
             attempt.begin(epoch=desired.epoch)
             with model.holding(wanted):
-                lane = self._actuator.load(model, wanted, trial=True)
+                lane = self._actuator.load(model, wanted, preflight=True)
                 attempt.fact = replace(attempt.fact, digest=lane.digest)
                 attempt.commit(epoch=desired.epoch)
                 with model.lock:
@@ -140,11 +140,11 @@ class Deployer:
             with model.holding(version):
                 if version == desired.version and model.suspended != desired.epoch:
                     # It is what is desired already, here or by another replica: only to be awaited.
-                    self._actuator.load(model, version, trial=True)
+                    self._actuator.load(model, version, preflight=True)
                     self._reconciler.converge(model)
                     return Outcome(model.name, version, desired.previous, desired.epoch, changed=False)
                 intent = attempt.begin(epoch=desired.epoch + 1)
-                lane = self._actuator.load(model, version, trial=True)
+                lane = self._actuator.load(model, version, preflight=True)
                 self._check_on_disk(model, version, lane)
                 attempt.fact = replace(attempt.fact, digest=lane.digest)
                 after = desired.after(intent.change, version, history, fact.reason, fact.actor)

@@ -26,7 +26,7 @@ PROBE_ROWS = (1, 2)
 
 @dataclass(frozen=True)
 class Loader:
-    """Loads packages; the same code in the trial process, in the server and in `onnxpress verify`."""
+    """Loads packages; the same code in the preflight process, in the server and in `onnxpress verify`."""
 
     latency_target_ms: int
     batch_rows_max: int

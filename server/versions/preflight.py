@@ -21,19 +21,19 @@ from onnxpress.server.serving.cost import Curve, Sharing
 from onnxpress.server.settings import MIB, Settings
 
 OK, REFUSED = 0, 3
-NICE = 10  # the trial must not slow the requests that are being answered
+NICE = 10  # the preflight must not slow the requests that are being answered
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a trial says of a version that passed: the bytes it tried, and what batches of it cost."""
+class PreflightResult:
+    """What a preflight says of a version that passed: the bytes it tried, and what batches of it cost."""
 
     digest: str  # SHA-256 of model.onnx, hexadecimal
     curve: Curve
     sharing: Sharing  # whether, and up to how many rows, requests may share runs
 
 
-class Trials:
+class Preflights:
     """Loads versions in child processes; may be called from any thread. `_children` are those alive, under `_lock`."""
 
     def __init__(self, settings: Settings) -> None:
@@ -42,7 +42,7 @@ class Trials:
         self._children: set[subprocess.Popen[str]] = set()
         self._stopped = False
 
-    def load(self, folder: Path, model: str, version: int) -> Verdict:
+    def load(self, folder: Path, model: str, version: int) -> PreflightResult:
         """What was found out of the version in `folder`: it loads, answers its golden rows and stays in its limits.
 
         Raises RefusedPackageError, and DrainingError once `stop` was called.
@@ -69,9 +69,9 @@ class Trials:
             self._end(child)
         if child.returncode != OK:
             self._refuse(version, child.returncode, told.strip(), complaints.strip().splitlines())
-        verdict = json.loads(told)
-        curve = {int(rows): micros for rows, micros in verdict["curve"].items()}
-        return Verdict(verdict["digest"], curve, Sharing(verdict["rows_max"], verdict["alone"]))
+        result = json.loads(told)
+        curve = {int(rows): micros for rows, micros in result["curve"].items()}
+        return PreflightResult(result["digest"], curve, Sharing(result["rows_max"], result["alone"]))
 
     def _refuse(self, version: int, code: int, told: str, complaints: list[str]) -> NoReturn:
         if self._stopped:
@@ -80,7 +80,7 @@ class Trials:
             raise RefusedPackageError(told or "refused without a reason")
         how = f"signal {-code}" if code < 0 else f"exit {code}"
         raise RefusedPackageError(
-            f"version {version} ended its trial process ({how}; memory limit {self._settings.load_mib_max} MiB)"
+            f"version {version} ended its preflight process ({how}; memory limit {self._settings.load_mib_max} MiB)"
             + (f": {complaints[-1]}" if complaints else "")
         )
 
@@ -105,7 +105,7 @@ class Trials:
             self._children.discard(child)
 
     def stop(self) -> None:
-        """Ends every trial: nobody will need what it finds out."""
+        """Ends every preflight: nobody will need what it finds out."""
         with self._lock:
             self._stopped = True
             for child in self._children:
@@ -113,7 +113,7 @@ class Trials:
 
 
 def main() -> int:
-    """The child: one load, then the verdict as exit code, the reason on standard output."""
+    """The child: one load, then the result as exit code, the reason on standard output."""
     order = json.load(sys.stdin)
     os.nice(NICE)
     limit = order["load_mib_max"] * MIB

@@ -57,7 +57,7 @@ class Reconciler:
         for model in self._known_models():
             with model.changing:
                 # What was deployed was tried then; a folder that just lies there never was.
-                self.converge(model, trial=not model.desired.epoch, load=True)
+                self.converge(model, preflight=not model.desired.epoch, load=True)
 
     def watch(self) -> None:
         """From now on deployments are looked at, and what failed is tried again."""
@@ -112,7 +112,7 @@ class Reconciler:
         with model.lock:
             self._desire(model, desired)
 
-    def converge(self, model: Model, *, trial: bool = True, load: bool = False) -> None:
+    def converge(self, model: Model, *, preflight: bool = True, load: bool = False) -> None:
         """Acts until there is nothing to do now; without `load`, until only loads are left, for the thread of its own.
 
         With it, each version is tried once: what fails does not hold up the start. The caller holds `changing`.
@@ -126,7 +126,7 @@ class Reconciler:
                 tried.add(action.version)
             elif isinstance(action, Rest):
                 return
-            self._act(model, action, trial=trial)
+            self._act(model, action, preflight=preflight)
 
     def status(self, name: str) -> ModelStatus:
         """Raises UnknownModelError."""
@@ -190,8 +190,8 @@ class Reconciler:
             while not self._stop.is_set():
                 action = self._next(model)
                 if isinstance(action, Load):
-                    # Without `changing`: a rollback must not wait for the trial of a version that hangs.
-                    if not self._act(model, action, trial=True):
+                    # Without `changing`: a rollback must not wait for the preflight of a version that hangs.
+                    if not self._act(model, action, preflight=True):
                         return  # others come first; this one is due again at its time
                 elif isinstance(action, Rest) or not model.changing.acquire(blocking=False):
                     return
@@ -213,12 +213,12 @@ class Reconciler:
             model.trouble = self._trouble(model, wanted, observed, now)
             return next_action(wanted, observed, now)
 
-    def _act(self, model: Model, action: Action, *, trial: bool) -> bool:
+    def _act(self, model: Model, action: Action, *, preflight: bool) -> bool:
         """Whether it could be done; only loads can fail."""
         match action:
             case Load(version):
                 try:
-                    self._actuator.load(model, version, trial=trial)
+                    self._actuator.load(model, version, preflight=preflight)
                 except OnnxpressError as error:
                     logger.error("version %d of model %r: %s", version, model.name, error)  # noqa: TRY400
                     return False

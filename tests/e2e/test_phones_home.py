@@ -80,7 +80,7 @@ def test_serves_without_a_trace(guarded: tuple[ServerProcess, Path]) -> None:
     assert server.stop() == 0, server.log
     heard = (folder / "guard/log").read_text().splitlines()
     assert set(heard) == {"guarded"}, heard
-    assert heard.count("guarded") >= 4, "the server and its three trials were all guarded"
+    assert heard.count("guarded") >= 4, "the server and its three preflights were all guarded"
     assert files_below(folder / "home") == set()
     assert files_below(folder / "temporary") == set()
     written = files_below(server.repository) - before

@@ -93,7 +93,7 @@ def test_open_streams_and_watches_do_not_hold_it_up(start: Callable[..., ServerP
 
 
 def test_stopped_while_loading(tmp_path: Path, models: Models) -> None:
-    """SIGTERM during a load that would take minutes ends the server, and the trial process, within its budget."""
+    """SIGTERM during a load that would take minutes ends the server, and the preflight process, within its budget."""
     from tests.e2e.broken_versions import BROKEN
 
     repository = models.copy(tmp_path, "numbers/1")
@@ -107,7 +107,7 @@ def test_stopped_while_loading(tmp_path: Path, models: Models) -> None:
 
 
 def test_stopped_while_deploying(start: Callable[..., ServerProcess]) -> None:
-    """SIGTERM during a deploy whose trial would take minutes ends both within the budget; the deploy has failed."""
+    """SIGTERM during a deploy whose preflight would take minutes ends both within the budget; the deploy has failed."""
     from tests.e2e.broken_versions import BROKEN
 
     server = start("numbers/1")

@@ -156,7 +156,7 @@ def test_two_hundred_swaps_cost_nothing(start: Callable[..., ServerProcess], que
     early, late = footprints[len(ORDER) - 1], footprints[-1]
     assert len(footprints) >= 200
     assert late.rss <= 1.05 * early.rss, (early, late)
-    # A trial may be open at the moment of looking: the least of each round is what the server holds at rest.
+    # A preflight may be open at the moment of looking: the least of each round is what the server holds at rest.
     rounds = [footprints[at : at + len(ORDER)] for at in (0, len(footprints) - len(ORDER))]
     first, last = ((min(f.descriptors for f in seen), min(f.threads for f in seen)) for seen in rounds)
     assert last <= first

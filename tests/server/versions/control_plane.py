@@ -22,7 +22,7 @@ from onnxpress.server.versions.deployer import Deployer
 from onnxpress.server.versions.desired import DesiredStore
 from onnxpress.server.versions.lifecycle import State
 from onnxpress.server.versions.loader import Loader
-from onnxpress.server.versions.preflight import Verdict
+from onnxpress.server.versions.preflight import PreflightResult
 from onnxpress.server.versions.reconciler import Reconciler
 from onnxpress.server.versions.state_folder import StateFolder
 
@@ -43,7 +43,7 @@ def add(root: Path, model: str, *versions: int) -> None:
 
 
 class ControlPlane:
-    """One replica. `broken` are versions whose trial refuses them here; `hanging` those whose trial waits for `go`."""
+    """One replica. `broken` are versions whose preflight refuses them here; `hanging` those whose preflight waits for `go`."""
 
     def __init__(self, root: Path, state: Path | None = None, source: FolderSource | None = None) -> None:
         self.source = source or FolderSource(root)
@@ -54,10 +54,10 @@ class ControlPlane:
         self.broken: set[int] = set()
         self.hanging: set[int] = set()
         self.hangs, self.go = threading.Event(), threading.Event()
-        self.trials: list[int] = []
+        self.preflights: list[int] = []
         self._changed = threading.Condition()
         self.loader = Loader(100, ROWS_MAX)
-        self.actuator = Actuator(self.source, self.scheduler, self.loader, self._trial, lambda _lane: None, 64)
+        self.actuator = Actuator(self.source, self.scheduler, self.loader, self._preflight, lambda _lane: None, 64)
         self.actuator.on_change = self._wake
         self.reconciler = Reconciler(self.source, self.store, self.actuator)
         self.deployer = Deployer(self.reconciler, self.store, self.actuator, self.audit, self.state)
@@ -69,15 +69,15 @@ class ControlPlane:
         self.reconciler.load_all()
         return self
 
-    def _trial(self, folder: Path, name: str, version: int) -> Verdict:
-        self.trials.append(version)
+    def _preflight(self, folder: Path, name: str, version: int) -> PreflightResult:
+        self.preflights.append(version)
         if version in self.hanging:
             self.hangs.set()
             assert self.go.wait(PATIENCE_S)
         if version in self.broken:
             raise RefusedPackageError(f"version {version} does not run on this processor")
         digest = read_package(folder, name, version, 64).digest
-        return Verdict(digest, {1: 10.0}, Sharing(ROWS_MAX))
+        return PreflightResult(digest, {1: 10.0}, Sharing(ROWS_MAX))
 
     def _wake(self, _model: str) -> None:
         with self._changed:

@@ -44,7 +44,8 @@ def test_two_threads_load_a_version_once(tmp_path: Path) -> None:
         model = plane.reconciler.known("churn")
         lanes: list[object] = []
         threads = [
-            threading.Thread(target=lambda: lanes.append(plane.actuator.load(model, 1, trial=True))) for _ in range(3)
+            threading.Thread(target=lambda: lanes.append(plane.actuator.load(model, 1, preflight=True)))
+            for _ in range(3)
         ]
         for thread in threads:
             thread.start()
@@ -54,7 +55,7 @@ def test_two_threads_load_a_version_once(tmp_path: Path) -> None:
             thread.join(30)
         assert len(lanes) == 3
         assert len(set(map(id, lanes))) == 1
-        assert plane.trials.count(1) == 1
+        assert plane.preflights.count(1) == 1
 
 
 def test_a_version_that_changed_while_it_was_tried_is_refused(tmp_path: Path) -> None:
@@ -63,17 +64,17 @@ def test_a_version_that_changed_while_it_was_tried_is_refused(tmp_path: Path) ->
     with ControlPlane(tmp_path).start() as plane:
         plane.hanging.add(1)
         model = plane.reconciler.known("churn")
-        tried = plane.actuator._trial
+        tried = plane.actuator._preflight
 
         def changed(folder: Path, name: str, version: int) -> object:
-            verdict = tried(folder, name, version)
+            result = tried(folder, name, version)
             shutil.copy(tmp_path / "churn/2/model.onnx", folder / "model.onnx")
-            return verdict
+            return result
 
         plane.go.set()
-        plane.actuator._trial = changed  # type: ignore[assignment]
+        plane.actuator._preflight = changed  # type: ignore[assignment]
         with pytest.raises(RefusedPackageError, match="changed while it was tried"):
-            plane.actuator.load(model, 1, trial=True)
+            plane.actuator.load(model, 1, preflight=True)
         assert plane.states()[1] is State.FAILED
         assert "changed while it was tried" in plane.scheduler.routes.models["churn"].unready["1"]
 
@@ -88,7 +89,7 @@ def test_a_flip_waits_for_every_former_route(tmp_path: Path, monkeypatch: pytest
         oldest.held = 1
         plane.broken.add(1)
         with pytest.raises(RefusedPackageError):
-            plane.actuator.load(model, 1, trial=True)
+            plane.actuator.load(model, 1, preflight=True)
         assert plane.scheduler.routes.models["churn"] is not oldest
         waited: list[object] = []
         released = plane.scheduler.wait_released

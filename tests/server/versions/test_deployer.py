@@ -166,10 +166,10 @@ def test_a_log_that_cannot_be_written_refuses_the_change(plane: ControlPlane, mo
         lambda: plane.deployer.load("churn", 1, "ada"),
         lambda: plane.deployer.unload("churn", "ada"),
     ):
-        trials = list(plane.trials)
+        preflights = list(plane.preflights)
         with pytest.raises(StateWriteError, match="audit log cannot be written: No space left on device"):
             call()
-        assert (plane.trials, plane.live()) == (trials, (3, 0))
+        assert (plane.preflights, plane.live()) == (preflights, (3, 0))
 
 
 def test_what_is_desired_already_is_awaited(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_the_start_loads_what_is_deployed(root: Path) -> None:
-    """Live and warm as the deployment says, without a trial; else the highest version, which was never tried."""
+    """Live and warm as the deployment says, without a preflight; else the highest version, which was never tried."""
     add(root, "price", 1, 5)
     with ControlPlane(root) as first:
         first.start().deployer.deploy("churn", 2, None, "", "ada")
@@ -46,7 +46,7 @@ def test_the_start_loads_what_is_deployed(root: Path) -> None:
         again.start()
         assert again.live() == (2, 1)
         assert again.states() == {1: AVAILABLE, 2: READY, 3: READY}
-        assert again.trials == [5]
+        assert again.preflights == [5]
         assert again.reconciler.troubles() == []
 
 
@@ -74,10 +74,10 @@ def test_a_replica_follows_the_other(root: Path) -> None:
         # The target of the next rollback is warm again on both.
         assert two.states() == one.states() == {1: READY, 2: AVAILABLE, 3: READY}
         # Nothing changed since: nothing is done.
-        before = (list(one.trials), list(two.trials))
+        before = (list(one.preflights), list(two.preflights))
         one.poll()
         two.poll()
-        assert (one.trials, two.trials) == before
+        assert (one.preflights, two.preflights) == before
         assert one.history() == two.history()
 
 
@@ -108,13 +108,13 @@ def test_what_answers_goes_on_where_the_next_cannot_be_loaded(root: Path, clock:
         assert two.reconciler.troubles() == [f"model 'churn': {status.trouble}"]
         assert two.states() == {1: FAILED, 2: AVAILABLE, 3: READY}
         for wait in (1.0, 2.0, 4.0):
-            tried = len(two.trials)
+            tried = len(two.preflights)
             clock.now += wait - 0.1
             two.poll()
-            assert len(two.trials) == tried
+            assert len(two.preflights) == tried
             clock.now += 0.1
             two.poll()
-            assert len(two.trials) == tried + 1
+            assert len(two.preflights) == tried + 1
         two.broken.clear()
         clock.now += 8
         two.poll()
@@ -153,7 +153,7 @@ def test_the_next_epoch_is_tried_at_once(root: Path, clock: Clock) -> None:
 
 
 def test_a_rollback_does_not_wait_for_a_version_that_hangs(root: Path) -> None:
-    """While the trial of what another replica deployed hangs here, a rollback goes live at once."""
+    """While the preflight of what another replica deployed hangs here, a rollback goes live at once."""
     with replicas(root) as (one, two):
         two.hanging.add(1)
         one.deployer.deploy("churn", 1, None, "", "ada")
@@ -206,8 +206,8 @@ def test_the_start_tries_each_version_once(root: Path, clock: Clock, monkeypatch
     (root / "churn/deployment.json").write_text('{"epoch": 4, "live_version": 2, "previous_version": 1}')
     tried = []
 
-    def failing(_self: Actuator, _name: str, version: int, _folder: Path, *, trial: bool) -> Lane:
-        tried.append((version, trial))
+    def failing(_self: Actuator, _name: str, version: int, _folder: Path, *, preflight: bool) -> Lane:
+        tried.append((version, preflight))
         clock.now += 1000
         raise RefusedPackageError("no")
 
