@@ -1,4 +1,4 @@
-"""The composition root, and the life of the process on one screen: start, serve, drain, stop."""
+"""The composition root and the life cycle of the process: start, serve, drain, stop."""
 
 import asyncio
 import gc
@@ -50,14 +50,14 @@ from onnxpress.server.wire.codec import Codec
 if TYPE_CHECKING:
     from onnxpress.server.front.native import NativeFront
 
-# Often, because nobody else has the interpreter meanwhile: 0.2 ms each time at full load, not 3 ms now and then.
+# Seconds. Short, since folding holds the GIL: 0.2 ms each time at full load rather than 3 ms now and then.
 FOLD_S = 0.05
 POOL_NAME = "control"
-# What answers get to be written before connections are closed: pygrpc-native 0.5 drops what is not, and cannot tell.
+# Seconds for answers to be written before connections are closed: pygrpc-native 0.5 drops the rest without notice.
 FLUSH_S = 0.05
-# What stopping may take beyond drain_wait_s and drain_finish_s: closing ports, flushing, joining threads.
+# Seconds that stopping may take beyond drain_wait_s and drain_finish_s: closing ports, flushing, joining threads.
 STOP_MARGIN_S = 5.0
-SIGNALLED = 128  # and the signal's number: the exit code, as a shell says it
+SIGNALLED = 128  # plus the signal's number: the exit code, as in a shell
 
 Watch = Callable[[ModelStatus], None]
 
@@ -65,9 +65,9 @@ logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, watch: Watch | None = None, handler: logging.Handler | None = None) -> None:
-    """Until SIGTERM or SIGINT. Raises OnnxpressError when it cannot start, or had to stop.
+    """Serves until SIGTERM or SIGINT. Raises OnnxpressError if the server cannot start or had to stop.
 
-    `watch` is called from any thread with a model whose versions have changed their states; `handler` writes the log.
+    `watch` is called, from any thread, with each model whose versions changed state; `handler` writes the log.
     """
     logs.configure(settings, handler)
     server = Server(settings, watch)
@@ -78,7 +78,7 @@ def serve(settings: Settings, watch: Watch | None = None, handler: logging.Handl
 
 
 class Server:
-    """Everything that is alive, wired once."""
+    """The components of the process, wired together."""
 
     def __init__(self, settings: Settings, watch: Watch | None) -> None:
         self._settings = settings
@@ -108,7 +108,7 @@ class Server:
         self._reconciler = Reconciler(source, store, self._actuator)
         self._deployer = Deployer(self._reconciler, store, self._actuator, self._audit, self._state)
         self._stop = asyncio.Event()
-        self.broken = False  # its pumps died; written on the control loop
+        self.broken = False  # its pumps kept dying; written on the control loop
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -159,7 +159,7 @@ class Server:
         await self._drain(loop, health, list(fronts.values()), calls)
         admin.wake_watchers(closing=True)
         await health.close()
-        # At once: until then clients that do not watch health see a connection that is ready, and try it again.
+        # Without delay: until then clients that do not watch health see a ready connection and retry on it.
         await asyncio.sleep(FLUSH_S)
         for front in fronts.values():
             front.close()
@@ -173,9 +173,9 @@ class Server:
     async def _drain(
         self, loop: asyncio.AbstractEventLoop, health: Health, fronts: "Sequence[NativeFront | Calls]", calls: Calls
     ) -> None:
-        """Tells that this server goes, then takes no new calls; returns when the held ones are answered, or too late.
+        """Reports NOT_SERVING, then refuses new calls; returns when held calls are answered or the time is over.
 
-        `calls` is one of `fronts`: what coroutines wait for may not have reached the scheduler yet.
+        `calls` is one of `fronts`: its open calls may not have reached the scheduler yet.
         """
         settings = self._settings
         await health.set(serving=False)
@@ -193,13 +193,13 @@ class Server:
         logger.info("stopping: held work %s", "is finished" if finished else "did not finish in time")
 
     def _lose_pumps(self) -> None:
-        """Pumps die again and again: stops as a signal would, which begins with NOT_SERVING. A new process may do."""
+        """Pumps keep dying: stops the server like a signal does, beginning with NOT_SERVING."""
         self.broken = True
-        self._scheduler.close()  # pumps that are parked see for themselves: who still can answers
+        self._scheduler.close()  # wakes parked pumps, so that those that still work answer
         self._stop.set()
 
     def _signalled(self, number: int) -> None:
-        """The first signal stops the server, the second ends the process at once, whatever it holds."""
+        """The first signal stops the server; the second ends the process at once and loses held requests."""
         if not self._stop.is_set():
             self._stop.set()
             return
@@ -209,14 +209,14 @@ class Server:
         os._exit(SIGNALLED + number)
 
     async def _until_stopped(self, loop: asyncio.AbstractEventLoop, health: Health) -> None:
-        """Loads what is deployed, says that it serves, and returns when the process is told to stop."""
+        """Loads the deployed versions, reports SERVING, and returns when the server is to stop."""
         starting = loop.run_in_executor(self._pool, self._start)
         stopping = asyncio.create_task(self._stop.wait())
         tasks: set[asyncio.Future[Any]] = {starting, stopping}
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not self._stop.is_set():
             starting.result()
-            # Whatever lives now lives for good: the collector need not walk it again on the request path.
+            # The objects that exist now live as long as the process: the garbage collector need not scan them again.
             gc.collect()
             gc.freeze()
             self._reconciler.watch()
@@ -229,13 +229,13 @@ class Server:
         self._reconciler.load_all()
 
     def _troubles(self) -> list[str]:
-        """What an engineer should know although requests are answered."""
+        """Problems to report in /readyz although requests are answered."""
         return [*([self._audit.notice] if self._audit.notice else ()), *self._reconciler.troubles()]
 
     def leave(self) -> None:
-        """Ends the process although a load may still run that cannot be interrupted: nothing it does is worth keeping.
+        """Ends the process even if a load still runs, since loads cannot be interrupted.
 
-        What must last is on disk already, so leaving without the interpreter's own goodbye loses nothing.
+        All durable state is on disk, so `os._exit` without the interpreter's shutdown loses nothing.
         """
         self._pool.shutdown(wait=False)
         threads = [thread for thread in threading.enumerate() if thread.name.startswith(POOL_NAME)]
@@ -248,7 +248,7 @@ class Server:
         self._state.close()
 
     def _changed(self, loop: asyncio.AbstractEventLoop, admin: Admin, model: str) -> None:
-        """A version of `model` is in another state now; called in the thread that changed it."""
+        """A version of `model` changed state; called in the thread that changed it."""
         loop.call_soon_threadsafe(admin.wake_watchers)
         if self._watch is not None:
             self._watch(self._reconciler.status(model))
@@ -263,7 +263,7 @@ class Server:
 
 
 def _native_front(settings: Settings, socket: Path) -> "NativeFront":
-    """Imported here: without it the server needs no pygrpc-native."""
+    """Imported here, since the front `grpcio` does not need pygrpc-native."""
     from onnxpress.server.front.native import NativeFront  # noqa: PLC0415
 
     return NativeFront(settings, str(socket))

@@ -1,4 +1,4 @@
-"""Carries out what was decided: loads versions, publishes routes, unloads. Decides nothing."""
+"""Carries out decisions: loads versions, publishes routes, unloads versions."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -21,11 +21,11 @@ from onnxpress.server.versions.next_action import Failure, Observed
 from onnxpress.server.versions.preflight import PreflightResult
 from onnxpress.server.versions.status import VersionStatus
 
-# How long a change waits for requests that the former route or a lane still holds.
+# Seconds that a change waits for the requests held by the former route or a lane.
 RELEASE_S = 30.0
-# How long one thread waits for another that loads or unloads the same version.
+# Seconds that a thread waits for another one that loads or unloads the same version.
 OTHERS_S = 600.0
-# What a caller reads of a version that nobody has asked to be loaded.
+# The reason in the error of a call to a version that is not loaded.
 UNLOADED = "on disk but not loaded: deploy it or load it"
 LOADING = "being loaded: the server is starting"
 GONE = "what the deployment wants live, but not in the repository"
@@ -45,7 +45,7 @@ class Actuator:
         unloaded: Callable[[Lane], None],
         model_mib_max: int,
     ) -> None:
-        """`preflight` loads a version where it can do no harm; `unloaded` is told when a lane is gone."""
+        """`preflight` loads a version in a child process; `unloaded` is called with each lane that was dropped."""
         self._source = source
         self._scheduler = scheduler
         self._loader = loader
@@ -55,21 +55,21 @@ class Actuator:
         self.on_change: Callable[[str], None] = lambda _model: None  # set once, before anything is loaded
 
     def observe(self, model: Model) -> Observed:
-        """What is served now. The caller holds the model's `lock`."""
+        """The observed state of the model. The caller holds the model's `lock`."""
         route = self._scheduler.routes.models.get(model.name)
         states = {status.version: status.state for status in model.versions.values()}
         live = int(route.live.version) if route is not None and route.live is not None else 0
         return Observed(live, route.epoch if route is not None else 0, states, dict(model.failures))
 
     def announce(self, model: Model, versions: Iterable[int]) -> None:
-        """Callers are told to wait, before anything is loaded: NOT_FOUND, which no client retries, would be wrong."""
+        """Publishes a route without lanes: until a load, calls get UNAVAILABLE, which clients retry, not NOT_FOUND."""
         desired = model.desired
         wanted = {desired.version, desired.previous}
         unready = {str(version): LOADING if version in wanted else UNLOADED for version in versions}
         self._scheduler.replace_route(Route(model.name, desired.epoch, None, {}, unready))
 
     def load(self, model: Model, version: int, *, preflight: bool) -> Lane:
-        """The lane of a version, loaded now unless it is ready; its status tells what happened.
+        """Returns the lane of a version and loads the version unless it is ready; updates its status.
 
         Raises UnknownModelError, UnknownVersionError, RefusedPackageError, DrainingError, NotReadyError.
         """
@@ -103,13 +103,13 @@ class Actuator:
         return lane
 
     def read(self, name: str, version: int) -> Package:
-        """The package of a version as it lies there now. Raises what `Source.fetch` and `read_package` raise."""
+        """The package of a version as it is in the source now. Raises what `Source.fetch` and `read_package` raise."""
         return read_package(self._source.fetch(name, version), name, version, self._model_mib_max)
 
     def publish(self, model: Model, *, flip: bool) -> None:
-        """Replaces the model's route. `flip`: to what is desired, which is ready; else what answers now goes on.
+        """Replaces the model's route. `flip`: to the desired version, which is ready; otherwise the live lane stays.
 
-        Waits until no request is held that a former route sent. The caller holds `changing` unless it does not flip.
+        Waits until no request of a former route is held. With `flip` the caller holds `changing`.
         """
         with model.lock:
             former = self._scheduler.routes.models.get(model.name)
@@ -132,7 +132,7 @@ class Actuator:
             model.formers = [one for one in model.formers if one.held and one not in formers]
 
     def unload(self, model: Model, versions: Iterable[int]) -> None:
-        """Drains and drops versions; those that are not ready are left. The caller holds `changing`."""
+        """Drains and drops versions; skips those that are not ready. The caller holds `changing`."""
         with model.lock:
             ready = [model.versions[one] for one in versions if model.versions[one].state is State.READY]
             draining = [self._enter(model, status, State.DRAINING) for status in ready]
@@ -150,7 +150,7 @@ class Actuator:
         self.publish(model, flip=False)
 
     def _unready(self, model: Model, lanes: dict[str, Lane]) -> dict[str, str]:
-        """Versions that exist and do not answer, and why."""
+        """Versions that exist and cannot answer, with the reason."""
         unready = {str(version): UNLOADED for version in self._source.versions(model.name)}
         unready |= {
             str(s.version): s.state.value + (f" ({s.reason})" if s.reason else "")
@@ -187,12 +187,12 @@ class Actuator:
             self._failed(model, status.version, reason)
 
     def _failed(self, model: Model, version: int, reason: str) -> None:
-        """Callers are told why, and the reconciler when to try again. The caller holds `lock`."""
+        """Records the reason, and the time of the next attempt. The caller holds `lock`."""
         if version in (model.desired.version, model.desired.previous):
             model.failures[version] = Failure.after(model.failures.get(version), reason, monotonic())
         former = self._scheduler.routes.models.get(model.name)
         live, lanes, epoch = (former.live, former.lanes, former.epoch) if former else (None, {}, model.desired.epoch)
-        # The same lanes with other reasons: nothing moves, so nothing is waited for.
+        # The lanes stay and only the reasons change, so there is no request to wait for.
         self._scheduler.replace_route(Route(model.name, epoch, live, lanes, self._unready(model, lanes)))
         if former is not None:
             model.formers = [one for one in (*model.formers, former) if one.held]

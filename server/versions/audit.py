@@ -1,9 +1,9 @@
-"""The audit log: what was asked for (`intent`), and what became of it (`committed`, `aborted`).
+"""The audit log: requested changes (`intent`) and their outcomes (`committed`, `aborted`).
 
 A record is on disk before the call that made it returns.
 
 Servers that share a state folder share the log: each append holds the folder's lock and continues the newest record,
-whoever wrote it, so the chain of hashes cannot fork.
+whichever server wrote it, so the chain of hashes cannot fork.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ from onnxpress.server.versions.audit_chain import BrokenChainError, Place, Recor
 
 AUDIT_FILE = "audit.jsonl"
 LOCK_FILE = "audit.lock"
-# An append takes milliseconds; a lock that is held for longer is held by a process that hangs.
+# Seconds. An append takes milliseconds, so a lock that is held for longer is held by a hanging process.
 LOCK_S = 10.0
 LOCK_TRY_S = 0.005
 RECORDS_MAX = 10_000
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class AuditState(Enum):
-    """How far a change got."""
+    """The state of a change."""
 
     INTENT = "intent"
     COMMITTED = "committed"
@@ -51,7 +51,7 @@ class AuditState(Enum):
 
 @dataclass(frozen=True)
 class Intent:
-    """A change that the log knows of and whose outcome it does not know yet."""
+    """A change with an intent and no outcome yet."""
 
     change: str
     server: str
@@ -61,14 +61,14 @@ class Intent:
 class FileAuditLog:
     """Owns the file together with the servers that share it; every method may be called from any thread.
 
-    In memory are the place behind the newest record and the intents without an outcome, never the log.
+    Memory holds the position after the newest record and the open intents, not the log.
     """
 
     def __init__(self, folder: Path, server: str) -> None:
         """`server` names this process in every record. Verifies the whole chain.
 
-        A chain that is broken does not keep the server from serving: the file is set aside, the log goes on from the
-        last right record with one that tells of the break, and so does `notice`.
+        A broken chain does not prevent serving: the file is set aside, the log continues after the last valid record
+        with one that reports the break, and `notice` reports it too.
 
         Raises StateWriteError when the folder or the log cannot be read or written.
         """
@@ -78,7 +78,7 @@ class FileAuditLog:
         self._place = Place()
         self._inode = 0
         self._open: dict[str, Intent] = {}
-        self.notice = ""  # what an engineer must know of the log; empty: nothing
+        self.notice = ""  # a problem of the log to show to operators; empty: none
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with self._exclusive():
@@ -89,30 +89,31 @@ class FileAuditLog:
             ) from error
 
     def begin(self, fact: AdminFact) -> Intent:
-        """Returns once the intent is on disk. Raises StateWriteError; then the log is as it was."""
+        """Returns once the intent is on disk. Raises StateWriteError; the log is then unchanged."""
         intent = Intent(secrets.token_hex(8), self._server, fact)
         self._append(intent, AuditState.INTENT, PENDING)
         return intent
 
     def finish(self, intent: Intent, state: AuditState, result: str = OK) -> None:
-        """Returns once the outcome is on disk. Raises StateWriteError; then the intent stays without one."""
+        """Returns once the outcome is on disk. Raises StateWriteError; the intent then stays open."""
         self._append(intent, state, result)
 
     def refuse(self, intent: Intent | None, fact: AdminFact, result: str) -> None:
-        """Like `finish`, for a change that was not carried out and may not have come to an intent."""
+        """Like `finish`, for a change that was not made and may have no intent."""
         named = replace(fact, model=fact.model[:NAME_MAX])
         asked = intent or Intent(secrets.token_hex(8), self._server, named)
         self.finish(replace(asked, fact=named), AuditState.ABORTED, result)
 
     def unfinished(self) -> list[Intent]:
-        """Intents that no outcome follows, of every server that writes here, oldest first."""
+        """Intents without an outcome, of all servers that share the log, oldest first."""
         with self._writing():
             return list(self._open.values())
 
     def records(self, model: str, limit: int) -> list[Record]:
         """The newest changes of `model`, or of all for an empty name: at most `limit` and RECORDS_MAX, newest last.
 
-        A change is its outcome, or its intent while there is none. Where the chain breaks, the last record says so.
+        Each change appears once: its outcome, or its intent if there is none. If the chain is broken, the last record
+        reports it.
         """
         chosen: list[Record] = []
         finished: set[str] = set()
@@ -130,7 +131,7 @@ class FileAuditLog:
         return chosen[::-1]
 
     def _newest_first(self) -> Iterator[Record]:
-        """Records from the file, each checked; a break is told by a record that is made up here."""
+        """Verified records from the file; a break in the chain is reported by a synthetic record."""
         if not self._path.exists():
             return
         newer: Record | None = None
@@ -163,7 +164,7 @@ class FileAuditLog:
         self._take(sealed, Place(place.offset + len(line), place.line + 1, sealed["sequence"], sealed["hash"]))
 
     def _take(self, record: Record, place: Place) -> None:
-        """Remembers what a verified record changes."""
+        """Updates the open intents by a verified record."""
         self._place = place
         state, change = state_of(record), record.get("change", "")
         if state is AuditState.INTENT:
@@ -173,9 +174,9 @@ class FileAuditLog:
             self._open.pop(change, None)
 
     def _read_new(self) -> None:
-        """Verifies what others have appended, or everything when it is another file than before.
+        """Verifies the records that other servers appended, or all of them if the file was replaced.
 
-        The caller holds the lock, so half a line at the end is of a server that was killed: nobody was told of it.
+        The caller holds the lock, so a partial line at the end is from a server that was killed before acknowledging.
         """
         if not self._path.exists():
             self._place, self._inode, self._open = Place(), 0, {}
@@ -196,7 +197,7 @@ class FileAuditLog:
             os.truncate(self._path, self._place.offset)
 
     def _set_aside(self, file: Any, error: BrokenChainError) -> None:
-        """Keeps the broken file under another name, and goes on from the last right record in a new one."""
+        """Renames the broken file and continues after the last valid record in a new one."""
         kept = self._path.with_name(f"{AUDIT_FILE}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
         shutil.copyfile(self._path, kept)
         _fsync(kept)
@@ -244,7 +245,7 @@ class FileAuditLog:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """The log is this thread's alone, and what others wrote is known."""
+        """Holds the log's locks, with the records of other servers read."""
         try:
             with self._exclusive():
                 self._read_new()
@@ -254,7 +255,7 @@ class FileAuditLog:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """The log is this thread's alone, in this process and among those that share the folder."""
+        """Holds the log's locks: that of this process, and the file lock of the servers that share the folder."""
         with self._lock:
             file = os.open(self._path.with_name(LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o640)
             try:
@@ -277,7 +278,7 @@ class FileAuditLog:
                     ) from None
                 pause.wait(LOCK_TRY_S)
             else:
-                with suppress(OSError):  # a full disk: then the name is missing from somebody's error, no more
+                with suppress(OSError):  # a full disk: only the name in another server's error message is then missing
                     os.ftruncate(file, 0)
                     os.pwrite(file, self._server.encode(), 0)
                 return
@@ -287,13 +288,13 @@ BREAK = AdminFact("onnxpress", "audit", "", 0, 0, 0, "", "")
 
 
 def state_of(record: Record) -> AuditState:
-    """Records of logs that had no states yet say in their result whether they were carried out."""
+    """Records written before states existed have the outcome in `result`."""
     state = record.get("state")
     return AuditState(state) if state else AuditState.COMMITTED if record["result"] == OK else AuditState.ABORTED
 
 
 def _fsync(path: Path) -> None:
-    """Of a file or folder that is not open."""
+    """Fsyncs a file or folder that is not open."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)

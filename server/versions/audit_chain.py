@@ -17,7 +17,7 @@ BLOCK_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Place:
-    """Behind a record of the chain: where the next one begins, and what it must continue."""
+    """The position after a record: the offset of the next one, and the sequence and hash that it must continue."""
 
     offset: int = 0  # bytes
     line: int = 0
@@ -26,7 +26,7 @@ class Place:
 
 
 class BrokenChainError(Exception):
-    """A record that is not what was written, or not where it was written. `good` is behind the last right one."""
+    """A record that was altered or moved. `good` is the place after the last valid one."""
 
     def __init__(self, good: Place, size: int, why: str) -> None:
         super().__init__(f"line {good.line + 1}, bytes {good.offset} to {good.offset + size}: {why}")
@@ -47,9 +47,9 @@ def record_hash(record: Record) -> str:
 
 
 def verified(file: BinaryIO, place: Place) -> Iterator[tuple[Record, Place]]:
-    """Every whole record from `place` on, with the place behind it. Half a line at the end is left out.
+    """Yields every complete record from `place` on, with the place after it; skips a partial line at the end.
 
-    Raises BrokenChainError at the first that is wrong.
+    Raises BrokenChainError at the first invalid one.
     """
     file.seek(place.offset)
     for line in file:
@@ -70,7 +70,7 @@ def verified(file: BinaryIO, place: Place) -> Iterator[tuple[Record, Place]]:
 
 
 def parse(line: bytes) -> Record:
-    """A record that is what was written. Raises ValueError."""
+    """Parses and verifies a record. Raises ValueError."""
     record = json.loads(line)
     if not isinstance(record, dict):
         raise ValueError(f"a {type(record).__name__} and no object")  # noqa: TRY004 -- the file is wrong
@@ -84,12 +84,12 @@ def parse(line: bytes) -> Record:
 
 
 def line_of(record: Record) -> bytes:
-    """A record as it stands in the file."""
+    """Parses a record without verifying it."""
     return json.dumps(record, ensure_ascii=False).encode() + b"\n"
 
 
 def _continues(line: bytes, place: Place) -> bool:
-    """Whether a line would be the record behind `place`."""
+    """Whether a line is the valid record after `place`."""
     try:
         return bool(parse(line)["previous"] == place.hash)
     except ValueError:
@@ -97,7 +97,7 @@ def _continues(line: bytes, place: Place) -> bool:
 
 
 def backwards(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Whole lines, newest first, with their offsets; one block and one line are in memory."""
+    """Yields complete lines, newest first, with their offsets; at most one block and one line are in memory."""
     end = file.seek(0, os.SEEK_END)
     tail = b""
     while end:

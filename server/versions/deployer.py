@@ -1,4 +1,4 @@
-"""Changes of what is live, one method per admin call: record the intent, swap what is desired, await that it is so."""
+"""Changes of the live version, one method per admin call: record the intent, swap the desired state, await it."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -24,15 +24,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Attempt:
-    """A change that is being made; `fact` grows while more is known of it."""
+    """A change in progress; `fact` is completed as its details become known."""
 
     audit: FileAuditLog
     fact: AdminFact
     intent: Intent | None = None
-    undecided: bool = False  # it failed, and yet may have been carried out
+    undecided: bool = False  # it failed, but may have taken effect
 
     def begin(self, *, epoch: int) -> Intent:
-        """The intent, on disk, to reach `epoch`. Raises StateWriteError."""
+        """Records the intent to reach `epoch`. Raises StateWriteError."""
         self.intent = self.audit.begin(replace(self.fact, epoch=epoch))
         return self.intent
 
@@ -64,7 +64,7 @@ class Deployer:
         self._state = state
 
     def settle(self) -> None:
-        """Tells, at the start, what became of changes that servers which have ended were making."""
+        """At the start, records the outcome of changes whose servers have ended."""
         try:
             names = {intent.fact.model for intent in self._audit.unfinished()}
         except StateWriteError as error:
@@ -74,11 +74,11 @@ class Deployer:
             try:
                 self._settle(name)
             except OnnxpressError as error:
-                # The next change of the model will do it; until then history shows them as intents.
+                # The next change of the model will record them; until then `history` shows intents.
                 logger.error("model %r: changes without an outcome stay so: %s", name, error)  # noqa: TRY400
 
     def deploy(self, name: str, version: int, expected_epoch: int | None, reason: str, actor: str) -> Outcome:
-        """Makes `version` live. When this returns, every request sent afterwards is answered by it.
+        """Makes `version` live. It answers every request that is sent after this returns.
 
         Raises UnknownModelError, UnknownVersionError, RefusedPackageError, EpochConflictError, StateWriteError: then
         nothing has changed.
@@ -89,7 +89,7 @@ class Deployer:
         )
 
     def rollback(self, name: str, expected_epoch: int | None, reason: str, actor: str) -> Outcome:
-        """Makes the version live that was live before and was not itself rolled back from.
+        """Makes the newest version live that was live before and was not rolled back from.
 
         Raises what `deploy` raises, and NothingToRollBackError.
         """
@@ -103,7 +103,7 @@ class Deployer:
         return Outcome(name, target, desired.version, desired.epoch, changed=False)
 
     def load(self, name: str, version: int, actor: str) -> None:
-        """Loads a version (0: what the deployment says) beside what is live; it answers requests that name it."""
+        """Loads a version (0: the deployed one) beside the live one; it answers requests that name it."""
         fact = AdminFact(actor, "load", name, 0, version, 0, "", "")
         with self._audited(fact) as attempt, self._changing(attempt) as (model, desired):
             wanted = version or desired.version
@@ -124,14 +124,14 @@ class Deployer:
         fact = AdminFact(actor, "unload", name, 0, 0, 0, "", "")
         with self._audited(fact) as attempt, self._changing(attempt) as (model, desired):
             attempt.begin(epoch=desired.epoch)
-            # The outcome comes first, as nothing of an unload lasts that a restart could find.
+            # The outcome comes first: an unload leaves no durable state from which a restart could derive it.
             attempt.commit(epoch=desired.epoch)
             with model.lock:
                 model.pinned = frozenset()
                 model.suspended = desired.epoch
 
     def _change(self, fact: AdminFact, expected: int | None, step: Callable[[Desired], tuple[int, History]]) -> Outcome:
-        """Makes the version live that `step` chooses, which also says what rollbacks may go back to afterwards."""
+        """Makes the version live that `step` chooses; `step` also returns the rollback history afterwards."""
         with self._audited(fact) as attempt, self._changing(attempt) as (model, desired):
             if expected not in (None, desired.epoch):
                 raise EpochConflictError(f"model {model.name!r} is at epoch {desired.epoch}, expected {expected}")
@@ -139,7 +139,7 @@ class Deployer:
             attempt.fact = replace(attempt.fact, to_version=version)
             with model.holding(version):
                 if version == desired.version and model.suspended != desired.epoch:
-                    # It is what is desired already, here or by another replica: only to be awaited.
+                    # It is desired already, set here or by another replica: it is only awaited.
                     self._actuator.load(model, version, preflight=True)
                     self._reconciler.converge(model)
                     return Outcome(model.name, version, desired.previous, desired.epoch, changed=False)
@@ -157,13 +157,13 @@ class Deployer:
             try:
                 attempt.commit(epoch=after.epoch)
             except StateWriteError as error:
-                # The deployment is durable and names the change: the next change, or start, finds that out.
+                # The deployment is durable and names the change; the next change or start reads the outcome from it.
                 logger.error("model %r: epoch %d is not in the audit log yet: %s", model.name, after.epoch, error)  # noqa: TRY400
             self._reconciler.converge(model)
             return Outcome(model.name, version, desired.version, after.epoch, changed=True)
 
     def _check_on_disk(self, model: Model, version: int, lane: Lane) -> None:
-        """What goes live must be there after a restart, so a warm version needs its package too.
+        """A live version must be loadable after a restart, so a warm version also needs its package in the source.
 
         Raises RefusedPackageError when the package is missing, incomplete or not the one that was loaded.
         """
@@ -180,23 +180,23 @@ class Deployer:
 
     @contextmanager
     def _audited(self, fact: AdminFact) -> Iterator[Attempt]:
-        """A change that does not happen says so in the audit log, whether or not it came to an intent."""
+        """Records an error as the change's outcome in the audit log, whether or not an intent was written."""
         attempt = Attempt(self._audit, fact)
         try:
             yield attempt
         except OnnxpressError as error:
             if attempt.undecided:
-                raise  # an intent without an outcome is the truth, until the deployment is read again
+                raise  # the outcome is unknown until the deployment is read again, so the intent stays open
             try:
                 attempt.refuse(error)
             except StateWriteError as unwritten:
-                # The caller is told the first reason, which is the one to act on.
+                # The caller gets the first error, which is the cause.
                 logger.error("model %r: the refusal is not in the audit log: %s", fact.model, unwritten)  # noqa: TRY400
             raise
 
     @contextmanager
     def _changing(self, attempt: Attempt) -> Iterator[tuple[Model, Desired]]:
-        """The model is this change's alone; it starts from the newest desired state, and leaves nothing needless."""
+        """Holds the model for one change: reads the newest desired state first, unloads unneeded versions last."""
         model = self._reconciler.known(attempt.fact.model)
         with model.changing:
             self._settle(model.name)
@@ -208,7 +208,7 @@ class Deployer:
                 self._reconciler.converge(model)
 
     def _settle(self, name: str) -> None:
-        """Nobody here is making a change of the model: at the start, or because the caller holds `changing`."""
+        """The caller holds `changing`, or is the only thread that uses the model."""
         desired = self._store.read(name)
         epoch, changes = (desired.epoch, desired.changes) if desired else (0, ())
         settle(self._audit, self._state.alive, self._state.server, name, epoch, changes)

@@ -18,13 +18,13 @@ from onnxpress.server.errors import EpochConflictError, StateWriteError, Unknown
 from onnxpress.server.versions.rollback_history import History
 
 DEPLOYMENT_FILE = "deployment.json"
-# How far back deployment.json names its changes, for an audit log whose server ended in the middle of one.
+# The number of change ids kept in deployment.json, from which the outcome of an interrupted change is derived.
 CHANGES_MAX = 16
 
 
 @dataclass(frozen=True)
 class Desired:
-    """What should be live, since when, and who said so; epoch 0: nobody has, there is no deployment.json."""
+    """The version that should be live, since when, and by whom; epoch 0: there is no deployment.json."""
 
     model: str
     version: int  # 0: nothing
@@ -37,7 +37,7 @@ class Desired:
 
     @property
     def previous(self) -> int:
-        """What a rollback makes live; 0: nothing."""
+        """The version that a rollback makes live; 0: none."""
         return self.history[-1] if self.history else 0
 
     def after(self, change: str, version: int, history: History, reason: str, actor: str) -> "Desired":
@@ -52,7 +52,7 @@ def undeployed(model: str, versions: list[int]) -> Desired:
 
 
 class ModelFiles(Protocol):
-    """Where files of models lie that are not packages."""
+    """The location of a model's files that belong to no package."""
 
     def model_file(self, model: str, name: str) -> Path | None: ...
 
@@ -60,9 +60,9 @@ class ModelFiles(Protocol):
 
 
 class DesiredStore:
-    """Reads and replaces deployments; nothing of them is kept. May be called from any thread.
+    """Reads and replaces deployments; caches none. May be called from any thread.
 
-    `_seen` is what `changed` saw last, under its lock: model -> identity of its file.
+    `_seen`, under its lock, is what `changed` found last: model -> identity of its file.
     """
 
     def __init__(self, files: ModelFiles) -> None:
@@ -76,9 +76,9 @@ class DesiredStore:
         return _read(path, model) if path is not None else None
 
     def compare_and_swap(self, desired: Desired) -> None:
-        """Makes `desired` its model's desired state; when it returns, a crash cannot undo it.
+        """Makes `desired` its model's desired state, durably.
 
-        Raises EpochConflictError unless the epoch on disk is exactly one less, StateWriteError when the disk refuses.
+        Raises EpochConflictError unless the epoch on disk is exactly one less, and StateWriteError if writing fails.
         The folder's lock keeps replicas that share a repository from overwriting each other.
         """
         path = self._files.model_file(desired.model, DEPLOYMENT_FILE)
@@ -101,9 +101,9 @@ class DesiredStore:
             ) from error
 
     def changed(self) -> list[str]:
-        """Models whose deployment is another file than at the last call; all that have one at the first.
+        """Models whose deployment file was replaced since the last call; at the first call all that have one.
 
-        One stat for each model: a file is never changed in place, so another inode, time or size is another deployment.
+        One stat per model: files are never changed in place, so a new inode, time or size means a new deployment.
         """
         found = {
             model: (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -161,8 +161,8 @@ def _to_message(desired: Desired) -> Deployment:
 def replace_file(path: Path, data: bytes) -> None:
     """Writes `data` to a temporary name beside `path`, fsyncs it and renames it over `path`.
 
-    The name is always the same, so that what a crash leaves behind is overwritten by the next write; the caller
-    holds the folder's lock.
+    The temporary name is fixed, so that the next write overwrites what a crash left; the caller holds the folder's
+    lock.
     """
     temporary = path.with_name(f".{path.name}.new")
     try:

@@ -1,7 +1,7 @@
-"""Whether the rows of a stranger's model are independent: only then may requests share a run (P1, P3).
+"""Tests whether the rows of a foreign model are independent: only then may requests share a run (P1, P3).
 
-Rows of several kinds run alone, then in batches that are drawn at random, so shuffled, split and repeated. Every bit of
-every output must be what the row gives alone. That can falsify independence and not prove it; packages of our own
+Rows of several kinds run alone and then in random batches, shuffled, split and repeated. Every output bit must equal
+that of the row alone. This can falsify independence but not prove it; packages of our own
 converters carry the proof (generator B of parity.json) and are not tested here.
 """
 
@@ -19,14 +19,14 @@ from onnxpress.server.serving.tensors import TensorSpec
 
 Feeds = dict[str, NDArray[Any]]
 Run = Callable[[Mapping[str, NDArray[Any]]], Sequence[NDArray[Any]]]
-# Batches that are tried, between them the sizes at which kernels and graphs are likely to change their way.
+# Batch sizes that are tried; they include those at which kernels and graphs are likely to change their algorithm.
 SIZES = (
     2, 3, 4, 7, 8, 9, 16, 17, 31, 32, 33, 64, 65, 100, 127, 128, 129, 255, 256, 257, 500, 511, 512, 513, 1000, 1024,
 )  # fmt: skip
 POOL_ROWS = 768
 BLOCK = POOL_ROWS // 6
 FEW_ROWS = 5  # that make whole batches of repetitions
-TAME_ROWS = 4 * BLOCK  # rows before it hold neither NaN nor infinity, which would hide what else a batch does
+TAME_ROWS = 4 * BLOCK  # the rows before it hold neither NaN nor infinity, which would mask other effects of a batch
 SECONDS_MAX = 3.0
 EXTREMES = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e30, -1e30, 1e-40)
 TEXTS = ("", "a", "b", "nan", "0", "unseen", "größe")
@@ -40,7 +40,7 @@ def sharing_of(
     rows_max: int,
     now: Callable[[], float] = monotonic,
 ) -> Sharing:
-    """Runs rows alone and in batches of up to `rows_max`; what does not fit into SECONDS_MAX is not shared.
+    """Runs rows alone and in batches of up to `rows_max`; sizes not tried within SECONDS_MAX are not shared.
 
     `run` takes arrays [rows, …] by input name and returns one array for each of `outputs`. `constants` are values that
     the graph may compare its inputs with, so that rows on both sides of a comparison are tried.
@@ -54,7 +54,7 @@ def sharing_of(
             answer = [np.array(array) for array in run(feeds)]
             again = run(feeds)
         except RunError:
-            continue  # a value that the model does not take: no request with it is answered
+            continue  # the model refuses this value, so no request with it is answered
         for name, once, twice in zip(outputs, answer, again, strict=True):
             if not _same(once, np.asarray(twice)):
                 return Sharing(1, f"output {name!r} differs between two runs of the same row: not deterministic")
@@ -97,7 +97,7 @@ def _in_batches(
 
 
 def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Equal to the bit; any NaN is NaN."""
+    """Bitwise equal, where any NaN equals any other."""
     if one.shape != other.shape:
         return False
     if one.dtype.kind != "f":
@@ -107,9 +107,9 @@ def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
 
 
 def _pool(inputs: Sequence[TensorSpec], constants: Constants, random: np.random.Generator) -> Feeds:
-    """Rows that are likely to meet every branch of a graph.
+    """Rows that are likely to take every branch of a graph.
 
-    A sixth each: normal, large and whole numbers; the graph's constants and what lies beside them; extremes; and all of
+    A sixth each: normal, large and whole numbers; the graph's constants and adjacent numbers; extremes; and all of
     these mixed cell by cell.
     """
     feeds: Feeds = {}
@@ -140,7 +140,7 @@ def _typed(values: NDArray[np.float64], spec: TensorSpec) -> NDArray[Any]:
         return values > 0
     if spec.dtype.kind in "iu":
         limits = np.iinfo(spec.dtype)
-        # float64 holds no int64 limit exactly: half of it is as good an extreme.
+        # float64 cannot represent the int64 limits exactly, so half of them are used.
         return np.clip(np.nan_to_num(values), limits.min / 2, limits.max / 2).astype(spec.dtype)
     with np.errstate(over="ignore"):
         return values.astype(spec.dtype)

@@ -1,15 +1,15 @@
-"""The states of a version and which changes between them are legal. Pure: no I/O, no clock."""
+"""The states of a version and the legal transitions. Pure: no I/O, no clock."""
 
 from enum import Enum
 
 
 class State(Enum):
-    """Published after it is true, withdrawn before it stops being so."""
+    """Published after the state is reached, withdrawn before it is left."""
 
     AVAILABLE = "available"  # on disk, not in memory
-    LOADING = "loading"  # being read, checked and warmed up; answers nothing yet
+    LOADING = "loading"  # being read, checked and warmed up; answers no request yet
     READY = "ready"  # answers requests that name it, and all others when live
-    DRAINING = "draining"  # takes no new request, finishes what it holds
+    DRAINING = "draining"  # takes no new request, finishes those it holds
     FAILED = "failed"  # could not be loaded; the reason is kept
 
 
@@ -23,10 +23,10 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 
 def check_transition(before: State, after: State) -> None:
-    """An illegal change of state is a bug of ours, not an input."""
+    """An illegal transition: a bug in the server, not bad input."""
     assert after in TRANSITIONS[before], f"illegal transition {before.name} -> {after.name}"
 
 
 def versions_to_unload(loaded: list[int], live: int, previous: int, pinned: frozenset[int]) -> list[int]:
-    """Loaded versions that nothing needs: neither live, nor warm for a rollback, nor loaded by explicit request."""
+    """Loaded versions that can be unloaded: not live, not kept warm for a rollback, not loaded by explicit request."""
     return [version for version in loaded if version not in {live, previous} | pinned]

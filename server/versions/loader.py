@@ -1,4 +1,4 @@
-"""From checked bytes to a lane that is known to answer as it must: session, golden rows, warm-up, cost curve."""
+"""From the bytes of a package to a verified lane: session, golden rows, warm-up, cost curve."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,9 +32,9 @@ class Loader:
     batch_rows_max: int
 
     def load(self, package: Package, curve: cost.Curve | None = None, sharing: cost.Sharing | None = None) -> Lane:
-        """The lane of a package that answers as it says; `curve` and `sharing` where they are known already.
+        """Returns the lane of a package after replaying its golden rows; measures `curve` and `sharing` unless given.
 
-        Raises RefusedPackageError: cannot be loaded, or does not answer as the package says.
+        Raises RefusedPackageError: it cannot be loaded, or its answers differ from the golden ones.
         """
         graph = ModelProto() if package.proved else check_graph(package.onnx)
         session = Session(package.onnx, scalars(graph))
@@ -65,10 +65,10 @@ class Loader:
 
 
 class Feeds:
-    """Inputs to warm up with: golden rows in turn, so that branches are as unpredictable as in life.
+    """Warm-up inputs: golden rows in turn, so that branches are as unpredictable as in production.
 
-    The same row again and again is three times cheaper than another each time (1,000 trees), which would make small
-    batches look as good as large ones.
+    Repeating one row is three times cheaper than a new row each time (1,000 trees), which would make small batches look
+    as efficient as large ones.
     """
 
     def __init__(self, signature: Signature, golden: Golden) -> None:
@@ -83,7 +83,7 @@ class Feeds:
 
 
 def refine_outputs(session: Session) -> Signature:
-    """The signature with the outputs' true widths, which many converters leave open; found by running it.
+    """The signature with the outputs' actual widths, which many converters leave open; found by running the model.
 
     A version whose outputs do not have one row per row of the input keeps its open shape, and so never shares runs.
     """
@@ -108,7 +108,7 @@ def refine_outputs(session: Session) -> Signature:
 
 
 def check_signature(signature: Signature, manifest: Manifest) -> None:
-    """The graph takes and gives what the manifest says."""
+    """Checks that the graph's inputs and outputs are those of the manifest. Raises RefusedPackageError."""
     for kind, specs, tensors in (
         ("input", signature.inputs, manifest.inputs),
         ("output", signature.outputs, manifest.outputs),

@@ -1,4 +1,4 @@
-"""What to do next so that a model is served as desired. Pure: no I/O, no clock; `now` is an argument."""
+"""Decides the next action that brings a model to its desired state. Pure: no I/O, no clock; `now` is an argument."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ RETRY_MAX_S = 300.0
 
 @dataclass(frozen=True)
 class Failure:
-    """A version that could not be loaded, how often in a row, and when to try again (seconds, monotonic)."""
+    """A version that failed to load: consecutive failures, and the time of the next attempt (monotonic seconds)."""
 
     reason: str
     attempts: int
@@ -19,7 +19,7 @@ class Failure:
 
     @staticmethod
     def after(former: "Failure | None", reason: str, now: float) -> "Failure":
-        """The next failure of a version: the wait doubles, up to RETRY_MAX_S."""
+        """The next failure of a version; the delay doubles, up to RETRY_MAX_S."""
         attempts = former.attempts + 1 if former else 1
         wait = min(RETRY_FIRST_S * 2.0 ** min(attempts - 1, 30), RETRY_MAX_S)
         return Failure(reason, attempts, now + wait)
@@ -27,7 +27,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What `next_action` needs to know of the desired state, and of what this server was asked for beside it."""
+    """The desired state, and explicit requests to this server, as `next_action` reads them."""
 
     version: int  # 0: nothing
     previous: int  # kept warm for a rollback; 0: nothing
@@ -40,7 +40,7 @@ class Wanted:
 class Observed:
     """One model as this process serves it."""
 
-    version: int  # that answers requests which name none; 0: none does
+    version: int  # the version that answers requests which name none; 0: none
     epoch: int  # of the route that is published
     states: Mapping[int, State] = field(default_factory=dict)
     failures: Mapping[int, Failure] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Publish:
-    """Make the desired version answer, and its epoch the one that is told."""
+    """Publish a route with the desired version and epoch."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ Action = Load | Publish | Unload | Rest
 
 
 def next_action(wanted: Wanted, observed: Observed, now: float) -> Action:
-    """First what callers wait for, then what nobody needs any more, then what a rollback may need.
+    """Priorities: what callers wait for, then unneeded versions, then the version kept warm for a rollback.
 
-    While the desired version cannot be loaded, what answers now goes on answering.
+    While the desired version cannot be loaded, the current one stays live.
     """
     ready = [version for version, state in observed.states.items() if state is State.READY]
     if wanted.suspended:
@@ -89,7 +89,7 @@ def next_action(wanted: Wanted, observed: Observed, now: float) -> Action:
 
 
 def _due(version: int, observed: Observed, now: float) -> bool:
-    """Whether a version is to be loaded now: not while it is, and not soon after it failed."""
+    """Whether a version is to be loaded now: it is neither loaded nor loading, and its next attempt is due."""
     if not version or observed.states.get(version) in (State.LOADING, State.READY, State.DRAINING):
         return False
     failure = observed.failures.get(version)

@@ -1,6 +1,6 @@
-"""The first load of a version, in a process of its own with limits: what hangs, explodes or dies there harms nobody.
+"""The first load of a version, in a child process with limits: a hang, a crash or exhausted memory affects no request.
 
-A 66-byte model can ask for unbounded memory, and loads of minutes have been seen.
+A 66-byte model can allocate without bound, and some models load for minutes.
 """
 
 import json
@@ -21,20 +21,20 @@ from onnxpress.server.serving.cost import Curve, Sharing
 from onnxpress.server.settings import MIB, Settings
 
 OK, REFUSED = 0, 3
-NICE = 10  # the preflight must not slow the requests that are being answered
+NICE = 10  # a preflight must not slow down requests
 
 
 @dataclass(frozen=True)
 class PreflightResult:
-    """What a preflight says of a version that passed: the bytes it tried, and what batches of it cost."""
+    """The result for a version that passed: the digest of the loaded bytes, and the measured cost of batches."""
 
     digest: str  # SHA-256 of model.onnx, hexadecimal
     curve: Curve
-    sharing: Sharing  # whether, and up to how many rows, requests may share runs
+    sharing: Sharing  # up to how many rows requests may share runs
 
 
 class Preflights:
-    """Loads versions in child processes; may be called from any thread. `_children` are those alive, under `_lock`."""
+    """Loads versions in child processes; may be called from any thread. Owns the live `_children`, under `_lock`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -43,13 +43,13 @@ class Preflights:
         self._stopped = False
 
     def load(self, folder: Path, model: str, version: int) -> PreflightResult:
-        """What was found out of the version in `folder`: it loads, answers its golden rows and stays in its limits.
+        """Loads the version in `folder` in a child process, replays its golden rows and measures it, within limits.
 
         Raises RefusedPackageError, and DrainingError once `stop` was called.
         """
         settings = self._settings
         order = {
-            "folder": str(folder.resolve()),  # the child works elsewhere
+            "folder": str(folder.resolve()),  # the child has another working directory
             "model": model,
             "version": version,
             "latency_target_ms": settings.latency_target_ms,
@@ -105,7 +105,7 @@ class Preflights:
             self._children.discard(child)
 
     def stop(self) -> None:
-        """Ends every preflight: nobody will need what it finds out."""
+        """Kills all preflights; from now on `load` raises DrainingError."""
         with self._lock:
             self._stopped = True
             for child in self._children:
@@ -113,14 +113,14 @@ class Preflights:
 
 
 def main() -> int:
-    """The child: one load, then the result as exit code, the reason on standard output."""
+    """The child process: loads one version; prints the result, or the reason of a refusal, and sets the exit code."""
     order = json.load(sys.stdin)
     os.nice(NICE)
     limit = order["load_mib_max"] * MIB
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    # Whatever happens to the parent, nothing runs on for long without it.
+    # Bounds the child's run time if the parent dies.
     resource.setrlimit(resource.RLIMIT_CPU, (order["load_seconds_max"], order["load_seconds_max"]))
-    # Imported under the limit: their memory counts too, and the parent must not pay for them when it imports us.
+    # Imported here so that their memory counts against the limit, and the parent does not import them.
     from onnxpress.packages.read import read_package  # noqa: PLC0415
     from onnxpress.server.versions.loader import Loader  # noqa: PLC0415
 

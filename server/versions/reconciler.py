@@ -1,4 +1,4 @@
-"""Makes what is served what is desired: at the start, after a change here, and when another replica made one."""
+"""Brings each model to its desired state: at the start, after a change here, and after one by another replica."""
 
 import logging
 import threading
@@ -14,9 +14,9 @@ from onnxpress.server.versions.model import Model
 from onnxpress.server.versions.next_action import Action, Load, Observed, Publish, Rest, Unload, Wanted, next_action
 from onnxpress.server.versions.status import ModelStatus, with_disk
 
-# How often deployments are looked at; a change by another replica is seen after this at most.
+# Seconds between polls of the deployments, and so the largest delay before another replica's change is seen.
 POLL_S = 0.5
-# Models that are caught up at the same time: each may try a version, which takes a core at low priority and may hang.
+# Models reconciled at the same time: each may run a preflight, which takes a core at low priority and may hang.
 WORKERS = 4
 THREAD_NAME = "control-reconciler"
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """Owns the models. Blocking methods for any thread; after `watch` a thread of its own looks at the deployments."""
+    """Owns the models. Methods block and may be called from any thread; `watch` starts a polling thread."""
 
     def __init__(self, source: Source, store: DesiredStore, actuator: Actuator) -> None:
         self._source = source
@@ -33,14 +33,14 @@ class Reconciler:
         self._models: dict[str, Model] = {}
         self._models_lock = threading.Lock()  # owns `_models` itself
         self._stop = threading.Event()
-        self._turns: list[Future[None]] = []  # written by whoever polls
+        self._turns: list[Future[None]] = []  # written by the polling thread
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix=THREAD_NAME)
         self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
 
     def announce(self) -> None:
-        """Takes note of every deployment, before the ports open: callers are told to wait until it is loaded.
+        """Publishes every deployment before the ports open, so that calls get UNAVAILABLE until it is loaded.
 
-        NOT_FOUND, which no client retries, is for what is not in the repository.
+        NOT_FOUND, which clients do not retry, is for models that are not in the repository.
         """
         for name in self._source.models():
             versions = self._source.versions(name)
@@ -53,32 +53,32 @@ class Reconciler:
             self._actuator.announce(self._adopt(desired), versions)
 
     def load_all(self) -> None:
-        """Loads what was announced. A model that cannot be loaded is failed; the others are served."""
+        """Loads what was announced. A model that cannot be loaded is marked failed; the others are served."""
         for model in self._known_models():
             with model.changing:
-                # What was deployed was tried then; a folder that just lies there never was.
+                # A deployed version passed its preflight when it was deployed; a folder without a deployment never did.
                 self.converge(model, preflight=not model.desired.epoch, load=True)
 
     def watch(self) -> None:
-        """From now on deployments are looked at, and what failed is tried again."""
+        """Starts to poll deployments and to retry failed loads."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Starts nothing any more; what runs is left to end."""
+        """Starts no further work; work in progress continues."""
         self._stop.set()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def await_workers(self) -> None:
-        """Returns when no model is being caught up with any more."""
+        """Waits until no model is being reconciled."""
         wait(self._turns)
 
     def names(self) -> list[str]:
-        """Names of what is served and of what has appeared in the source since."""
+        """Names of the served models and of those that have appeared in the source since."""
         with self._models_lock:
             return sorted({*self._models, *self._source.models()})
 
     def known(self, name: str) -> Model:
-        """A model that is served, or has appeared in the source: that is live by a deploy only.
+        """A model that is served or has appeared in the source; the latter goes live by a deploy only.
 
         Raises UnknownModelError.
         """
@@ -93,7 +93,7 @@ class Reconciler:
         return self._adopt(Desired(name, 0, 0))
 
     def refresh(self, model: Model) -> Desired:
-        """The desired state, from disk where another replica has gone ahead. Raises RefusedPackageError."""
+        """The desired state, read from disk if another replica changed it. Raises RefusedPackageError."""
         try:
             newest = self._store.read(model.name)
         except OnnxpressError as error:
@@ -108,14 +108,14 @@ class Reconciler:
             return model.desired
 
     def desire(self, model: Model, desired: Desired) -> None:
-        """Takes over a state that is durable."""
+        """Adopts a durable desired state."""
         with model.lock:
             self._desire(model, desired)
 
     def converge(self, model: Model, *, preflight: bool = True, load: bool = False) -> None:
-        """Acts until there is nothing to do now; without `load`, until only loads are left, for the thread of its own.
+        """Acts until nothing is to be done; without `load`, until only loads are left, which the polling thread starts.
 
-        With it, each version is tried once: what fails does not hold up the start. The caller holds `changing`.
+        With `load` each version is tried once, so that a failure does not delay the start. The caller holds `changing`.
         """
         tried: set[int] = set()
         while True:
@@ -139,7 +139,7 @@ class Reconciler:
             return ModelStatus(name, model.desired, observed.version, observed.epoch, trouble, versions)
 
     def troubles(self) -> list[str]:
-        """Models that are not served as desired, as of the last look, and why; one line each. Takes no model's lock."""
+        """A line for each model that is not served as desired, as of the last check. Takes no model's lock."""
         return [f"model {model.name!r}: {model.trouble}" for model in self._known_models() if model.trouble]
 
     def _trouble(self, model: Model, wanted: Wanted, observed: Observed, now: float) -> str:
@@ -160,11 +160,11 @@ class Reconciler:
             try:
                 self.poll()
             except Exception:
-                if not self._stop.is_set():  # else the workers are gone, as they must be
+                if not self._stop.is_set():  # otherwise the workers have been stopped
                     logger.exception("looking at the deployments")
 
     def poll(self) -> None:
-        """Takes note of deployments that changed, and lets workers catch up where something is to be done."""
+        """Reads deployments that changed, and starts a worker for each model with something to do."""
         for name in self._store.changed():
             self._notice(name)
         turns = [turn for turn in self._turns if not turn.done()]
@@ -172,7 +172,7 @@ class Reconciler:
             action = self._next(model)
             if model.reconciling or isinstance(action, Rest) or self._stop.is_set():
                 continue
-            # A change that is being made here publishes and unloads itself; what fails to load must not wait for it.
+            # A change in progress here publishes and unloads by itself; a failing load must not wait for it.
             if isinstance(action, Load) or not model.changing.locked():
                 model.reconciling = True
                 turns.append(self._workers.submit(self._catch_up, model))
@@ -185,14 +185,14 @@ class Reconciler:
             logger.error("model %r: %s", name, error)  # noqa: TRY400 -- the reason says it all
 
     def _catch_up(self, model: Model) -> None:
-        """One worker's turn: everything that can be done now. A change that is being made here goes first."""
+        """One worker's turn: does everything that is due. A change in progress here goes first."""
         try:
             while not self._stop.is_set():
                 action = self._next(model)
                 if isinstance(action, Load):
                     # Without `changing`: a rollback must not wait for the preflight of a version that hangs.
                     if not self._act(model, action, preflight=True):
-                        return  # others come first; this one is due again at its time
+                        return  # other models come first; this one is retried when due
                 elif isinstance(action, Rest) or not model.changing.acquire(blocking=False):
                     return
                 else:
@@ -207,14 +207,14 @@ class Reconciler:
             model.reconciling = False
 
     def _next(self, model: Model) -> Action:
-        """What to do now; on the way it is noted whether the model is served as desired."""
+        """The next action; also updates whether the model is served as desired."""
         with model.lock:
             observed, wanted, now = self._actuator.observe(model), model.wanted(), monotonic()
             model.trouble = self._trouble(model, wanted, observed, now)
             return next_action(wanted, observed, now)
 
     def _act(self, model: Model, action: Action, *, preflight: bool) -> bool:
-        """Whether it could be done; only loads can fail."""
+        """Carries out an action. Returns whether it succeeded; only loads can fail."""
         match action:
             case Load(version):
                 try:

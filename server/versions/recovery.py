@@ -1,4 +1,4 @@
-"""What became of changes whose server ended before it could say so."""
+"""The outcome of changes whose server ended before it recorded one."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,9 +9,9 @@ FORGOTTEN = "the server ended in the middle, and the deployment has changed too 
 
 
 def outcome(intent: Intent, epoch: int, changes: Sequence[str]) -> tuple[AuditState, str]:
-    """State and result of a change nobody is making any more; `epoch` and `changes` are those of the deployment.
+    """State and result of an abandoned change; `epoch` and `changes` are those of the deployment.
 
-    Loads and unloads live in memory, so they are over when their server is.
+    Loads and unloads have no durable effect, so they end with their server.
     """
     if intent.fact.action not in ("deploy", "rollback") or epoch < intent.fact.epoch:
         return AuditState.ABORTED, ENDED
@@ -26,9 +26,9 @@ def outcome(intent: Intent, epoch: int, changes: Sequence[str]) -> tuple[AuditSt
 def settle(
     audit: FileAuditLog, alive: Callable[[str], bool], server: str, model: str, epoch: int, changes: Sequence[str]
 ) -> None:
-    """Gives every unfinished change of `model` its outcome, except those that other servers are making now.
+    """Records the outcome of every unfinished change of `model`, except those of other servers that still run.
 
-    The caller makes no change of `model` meanwhile, so those of `server`, its own, were left by a disk that was full.
+    The caller makes no change of `model` meanwhile, so its own open intents (`server`) were left by a full disk.
     Raises StateWriteError.
     """
     for intent in audit.unfinished():

@@ -1,4 +1,4 @@
-"""Which servers use a state folder now: each holds a lock on a file of its own for as long as its process lives."""
+"""Tracks the servers that use a state folder: each locks a file of its own while its process runs."""
 
 import fcntl
 import json
@@ -13,7 +13,7 @@ FOLDER = "servers"
 
 
 class StateFolder:
-    """The place of this server in a state folder; the lock goes with the process, however that ends.
+    """The lock file of this server in a state folder; the kernel releases the lock when the process ends.
 
     Servers of one repository may share a state folder. `_file` is held from construction to `close`.
     """
@@ -29,11 +29,11 @@ class StateFolder:
             told = {"host": host, "pid": pid, "device": place.st_dev, "inode": place.st_ino}
             directory = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                fcntl.flock(directory, fcntl.LOCK_EX)  # held for a moment by whoever comes or tidies up
+                fcntl.flock(directory, fcntl.LOCK_EX)  # held briefly by a server that registers or cleans up
                 self._refuse_strangers(told)
                 self._file = os.open(self._folder / self.server, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
                 fcntl.flock(self._file, fcntl.LOCK_EX)
-                with suppress(OSError):  # a full disk must not keep a server from serving; the lock is what counts
+                with suppress(OSError):  # a full disk must not prevent serving; only the lock matters
                     os.write(self._file, json.dumps(told).encode())
             finally:
                 os.close(directory)
@@ -52,9 +52,9 @@ class StateFolder:
         os.close(self._file)
 
     def _refuse_strangers(self, own: dict[str, object]) -> None:
-        """Removes what servers that were killed left behind. The same names would mean other models in one audit log.
+        """Removes the files of killed servers. Raises StateWriteError if a server of another repository runs.
 
-        Inodes of another host say nothing here, so servers there are not judged.
+        Model names would be ambiguous in the shared audit log. Inodes of another host are not comparable, so servers on other hosts are not checked.
         """
         for path in list(self._folder.iterdir()):
             if not _locked(path):

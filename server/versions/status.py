@@ -1,4 +1,4 @@
-"""What is known of a model's versions, and what a change of its deployment did."""
+"""The status of a model and its versions, and the result of a change."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ MISSING = "package missing"
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """What is known of a version now."""
+    """The status of a version."""
 
     version: int
     state: State
@@ -26,15 +26,15 @@ class ModelStatus:
 
     model: str
     desired: Desired
-    served_version: int  # that answers here; 0: none does
+    served_version: int  # the version that answers here; 0: none
     served_epoch: int
-    trouble: str  # why it is not the desired one; empty: it is
+    trouble: str  # why it is not the desired version; empty if it is
     versions: tuple[VersionStatus, ...]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a deploy or rollback did."""
+    """The result of a deploy or rollback."""
 
     model: str
     version: int
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def with_disk(versions: Mapping[int, VersionStatus], on_disk: Iterable[int]) -> tuple[VersionStatus, ...]:
-    """What this process knows of versions, and those that lie on disk besides, in order of number."""
+    """The versions known to this process and those found on disk, in order of number."""
     told = {version: VersionStatus(version, State.AVAILABLE) for version in on_disk}
     for version, status in versions.items():
         lost = status.state is State.READY and version not in told

@@ -43,7 +43,7 @@ def add(root: Path, model: str, *versions: int) -> None:
 
 
 class ControlPlane:
-    """One replica. `broken` are versions whose preflight refuses them here; `hanging` those whose preflight waits for `go`."""
+    """One replica. The preflight refuses the versions `broken` here, and waits for `go` for those in `hanging`."""
 
     def __init__(self, root: Path, state: Path | None = None, source: FolderSource | None = None) -> None:
         self.source = source or FolderSource(root)
