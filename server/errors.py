@@ -1,14 +1,14 @@
-"""Everything that can go wrong in the domain's own words; no transport in sight.
+"""The errors of the domain, independent of any transport.
 
-`wire/status.py` says what each becomes on the network, and a test demands a row there for every class here.
-Messages name field, expected and got, and never a path of the server's disk.
+`wire/status.py` maps each class to a gRPC status; a test requires a row for each. Messages name the field, the expected
+and the actual value, never a path on the server's disk.
 """
 
 from onnxpress.packages.errors import OnnxpressError
 
 
 class UsageError(OnnxpressError):
-    """A command or a setting is not as it must be."""
+    """A command or a setting is invalid."""
 
 
 class UnknownModelError(OnnxpressError):
@@ -20,7 +20,7 @@ class UnknownVersionError(OnnxpressError):
 
 
 class NotReadyError(OnnxpressError):
-    """The version exists but does not answer now."""
+    """The version exists but is not ready."""
 
 
 class InvalidRequestError(OnnxpressError):
@@ -28,9 +28,9 @@ class InvalidRequestError(OnnxpressError):
 
 
 class OverloadedError(OnnxpressError):
-    """Refused because it would wait too long.
+    """The request was refused because it would wait too long.
 
-    retry_ms: when trying again has a chance, in milliseconds.
+    retry_ms: the delay after which a retry may succeed, in milliseconds.
     """
 
     def __init__(self, message: str, retry_ms: int) -> None:
@@ -47,18 +47,18 @@ class ExpiredError(OnnxpressError):
 
 
 class DrainingError(OnnxpressError):
-    """The server is going away and takes no new work."""
+    """The server is stopping and takes no new requests."""
 
     def __init__(self, message: str = "the server is draining") -> None:
         super().__init__(message)
 
 
 class BrokenServerError(OnnxpressError):
-    """The server cannot go on and has stopped; another process may."""
+    """The server stopped because of an error that only a new process can fix."""
 
 
 class EpochConflictError(OnnxpressError):
-    """Somebody else changed the deployment first."""
+    """The deployment was changed concurrently."""
 
 
 class NothingToRollBackError(OnnxpressError):
@@ -78,4 +78,4 @@ class PermissionDeniedError(OnnxpressError):
 
 
 class UnsupportedError(OnnxpressError):
-    """A part of the protocol that this server does not do."""
+    """A part of the protocol that this server does not support."""

@@ -1,4 +1,4 @@
-"""What the data plane reports to its observers: once per run, never per request. Observers are told, never asked."""
+"""What the data plane reports to its observers: once per run, never per request."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,15 +37,15 @@ class RunCalls(Protocol):
         ...
 
     def columns(self) -> Columns:
-        """Made when it is asked for, from everything that the calls hold: not in the pump's thread."""
+        """Builds the columns from the calls; not to be called in the pump's thread."""
         ...
 
 
 class BatchRun(NamedTuple):
     """One run of a version whose answers are with the front. Times are in monotonic nanoseconds.
 
-    Everything is a reference to what the pump had anyway, payloads included: an observer keeps what it needs, no longer
-    than it needs it. A tuple, because making one is on the hot path.
+    All fields are references, payloads included: an observer keeps what it needs, no longer than it needs it. A tuple,
+    because making one is on the hot path.
     """
 
     lane: LaneId
@@ -71,9 +71,9 @@ class Refusal(NamedTuple):
 
 
 class Observer(Protocol):
-    """Told by the pumps, in their threads, so it must return in microseconds.
+    """Called in the threads of the pumps, so it must return in microseconds.
 
-    It keeps what it is told in a bounded buffer, says what happens when that is full, and works in a thread of its own.
+    It keeps reports in a bounded buffer with a documented overflow policy, and processes them in a thread of its own.
     """
 
     def run_done(self, run: BatchRun) -> None: ...
@@ -83,7 +83,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class AdminFact:
-    """One change of a deployment that somebody asked for, as the audit log keeps it."""
+    """A requested change of a deployment, as the audit log records it."""
 
     actor: str
     action: str  # deploy, rollback, load, unload

@@ -1,7 +1,7 @@
 """The log on standard error: text for people, or one JSON object a line for machines.
 
-The standard library's logging with one formatter: what a package for JSON logs would add, names of fields and times in
-UTC with microseconds, is what would have to be configured.
+The standard library's logging with one formatter; a package for JSON logs would need as much configuration for the
+field names and UTC times.
 """
 
 import json
@@ -15,7 +15,7 @@ from types import TracebackType
 from onnxpress.server.settings import Settings, options, shown
 
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-# What every record has; anything beyond it was given as `extra`.
+# The attributes of every record; others were passed as `extra`.
 USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class JsonFormatter(logging.Formatter):
     """ts (ISO 8601, UTC, microseconds), level, logger, message; extras under their names; exception as text."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, whatever the message holds."""
+        """Formats a record as one line, whatever its message contains."""
         told = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname,
@@ -39,7 +39,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(settings: Settings, handler: logging.Handler | None = None) -> None:
-    """The root logger, which gets warnings and what no thread caught too; `handler` instead of standard error."""
+    """Configures the root logger, also for warnings and uncaught exceptions; `handler` replaces standard error."""
     handler = handler or logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
@@ -50,7 +50,7 @@ def configure(settings: Settings, handler: logging.Handler | None = None) -> Non
 
 
 def tell_settings(settings: Settings) -> None:
-    """The effective settings, and where those come from that are not defaults. No setting holds a secret itself."""
+    """Logs the effective settings, and the origins of those that are not defaults. No setting is itself a secret."""
     tree: dict[str, dict[str, object]] = {}
     words: list[str] = []
     for one in options():
@@ -77,7 +77,7 @@ def _uncaught_in_thread(what: threading.ExceptHookArgs) -> None:
 
 
 def _unraisable(what: "sys.UnraisableHookArgs") -> None:
-    """An error where nobody can catch one: in a finalizer, or in a callback from C."""
+    """Logs an error that cannot be raised: in a finalizer, or in a callback from C."""
     error = what.exc_value or what.exc_type()
     message = what.err_msg or "exception ignored in"
     logger.error("%s: %r", message, what.object, exc_info=(what.exc_type, error, what.exc_traceback))

@@ -1,7 +1,7 @@
-"""Every number that a person may want to change, once: flag > environment > file (TOML) > default.
+"""All settings in one list. Precedence: flag, environment, file (TOML), default.
 
 A setting `drain_wait_s` of section `drain` is the flag `--drain-wait-s`, the variable `ONNXPRESS_DRAIN_WAIT_S`, and in
-the file the key `wait_s` under `[drain]`: the section says what a key that begins with its name need not repeat. So
+the file the key `wait_s` under `[drain]`: a key in the file omits the name of its section if it begins with it.
 `grpc_port` of section `data` is `grpc_port` under `[data]`.
 """
 
@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from onnxpress.server.errors import UsageError
 
 ENVIRONMENT_PREFIX = "ONNXPRESS_"
-# What Kubernetes tells every container about a Service that is named onnxpress: not meant for us.
+# Variables that Kubernetes sets in every container for a Service named onnxpress; they are no settings.
 SERVICE_LINKS = re.compile(
     r"service_host=.*|service_port(_\w+)?=\d+|port=\w+://.*|port_\d+_(tcp|udp|sctp)(_(proto|port|addr))?=.*"
 )
@@ -29,7 +29,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KIB = 1024
 MIB = 1024 * KIB
 PORT_MAX = 65535
-# Section of the file -> what it is about; also the order of docs/settings.md.
+# Section of the file -> its description; also the order of docs/settings.md.
 SECTIONS = {
     "storage": "what is served, and where the server keeps its own files",
     "data": "the data port and its connections",
@@ -41,7 +41,7 @@ SECTIONS = {
     "log": "the log, on standard error",
 }
 Names = tuple[str, ...]  # a list: an array in the file, separated by commas in a flag or variable
-# What a value of each type may be in a file, which has types of its own; `true` is no number.
+# The TOML types accepted for each type of setting; `true` is not a number.
 FILE_TYPES: dict[Any, tuple[type, ...]] = {
     int: (int,), float: (int, float), str: (str,), Path: (str,), bool: (bool,), Names: (list,),
 }  # fmt: skip
@@ -56,7 +56,7 @@ def option(section: str, default: Any, text: str, *, choices: Sequence[str] | No
 
 @dataclass(frozen=True)
 class Settings:
-    """One immutable tree; whoever needs a number is handed it, nobody reads the environment twice."""
+    """The effective settings, immutable. Components get values from it; the environment is read once."""
 
     # Setting -> "flag", "environment" or "file", where it is not the default; set by `resolve`.
     origins: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -137,7 +137,7 @@ class Settings:
         self._check_tls()
         for setting in fields(self):
             value, least = getattr(self, setting.name), setting.metadata["least"]
-            # Written so that NaN, which is neither less nor more, is refused too.
+            # Written so that NaN is refused too.
             if isinstance(value, int | float) and not least <= value < math.inf:
                 raise UsageError(
                     f"{setting.name} must be {f'at least {least}' if least else 'not negative'}, got {value}"
@@ -179,18 +179,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Option:
-    """One setting as whoever offers it sees it: the command line, the file, the environment, the docs."""
+    """One setting, for the command line, the file, the environment and the docs."""
 
     name: str  # of the attribute of Settings
     section: str
     kind: Any  # int, float, str, bool, Path or Names
-    default: Any  # MISSING where a value must be given
+    default: Any  # MISSING if a value is required
     help: str
     choices: Sequence[str] | None
 
     @property
     def key(self) -> str:
-        """Its key in the file, below its section."""
+        """Its key within its section of the file."""
         return self.name.removeprefix(f"{self.section}_")
 
     @property
@@ -207,11 +207,11 @@ class Option:
 
     @property
     def shown_default(self) -> str:
-        """As a person would write it; empty where there is none."""
+        """The default as text; empty if there is none."""
         return "" if self.default in (MISSING, Path(), "", ()) else shown(self.default)
 
     def convert(self, raw: Any, source: str) -> Any:
-        """The value of what `source` says. Raises UsageError."""
+        """Parses a value from `source`. Raises UsageError."""
         if self.choices and raw not in self.choices:
             raise UsageError(f"{self.name} must be one of {', '.join(self.choices)}, got {raw!r} in the {source}")
         try:
@@ -234,7 +234,7 @@ def options() -> tuple[Option, ...]:
 
 
 def shown(value: Any) -> str:
-    """A value as a person would write it in a flag."""
+    """A value as it is written in a flag."""
     if isinstance(value, bool):
         return str(value).lower()
     if value == Path():
@@ -257,7 +257,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def resolve(flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings tree. Raises UsageError naming the key and where it came from."""
+    """Resolves the settings. Raises UsageError naming the key and its origin."""
     known = {one.name: one for one in options()}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -280,7 +280,7 @@ def resolve(flags: Mapping[str, Any], environment: Mapping[str, str] = os.enviro
 
 
 def _parse(kind: Any, raw: Any) -> Any:
-    """Raises KeyError, TypeError, ValueError for what is no `kind`."""
+    """Raises KeyError, TypeError or ValueError if the value is no `kind`."""
     if kind is bool:
         return raw if isinstance(raw, bool) else BOOLEANS[raw.lower()]
     if kind == Names:
@@ -292,7 +292,7 @@ def _parse(kind: Any, raw: Any) -> Any:
 
 
 def _read_file(path: Path | None) -> dict[str, Any]:
-    """Setting -> value as the file has it."""
+    """Setting -> value in the file."""
     if path is None:
         return {}
     try:
@@ -314,7 +314,7 @@ def _read_file(path: Path | None) -> dict[str, Any]:
 
 
 def _unknown_key(key: str, section: str) -> UsageError:
-    """Where a key of the file belongs that is not where it stands: all were without sections once."""
+    """A hint for a misplaced key of the file; earlier files had no sections."""
     homes = " or ".join(one.place for one in options() if key in (one.name, one.key))
     if homes:
         return UsageError(f"{key} {f'is not in [{section}]' if section else 'moved'}: write it as {homes}")
@@ -325,7 +325,7 @@ def _unknown_key(key: str, section: str) -> UsageError:
 
 
 def _meant(wrong: str, known: Iterable[str], there: Iterable[str], written: Mapping[str, str] | None = None) -> str:
-    """The end of a message: what was probably meant, else what there is."""
+    """The end of an error message: the closest name, else all valid ones."""
     close = difflib.get_close_matches(wrong, list(known), n=1)
     if close:
         return f"; did you mean {(written or {}).get(close[0], close[0])}?"

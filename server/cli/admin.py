@@ -1,4 +1,4 @@
-"""`onnxpress deploy`, `rollback`, `status` and `history`: what the engineer on call types."""
+"""The commands `onnxpress deploy`, `rollback`, `status` and `history`."""
 
 import sys
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import click
 from onnxpress.cli.options import output_option, version_number
 from onnxpress.cli.output import STATE_STYLES, facts_of, print_json, print_table, printable, terminal
 
-# gRPC is imported by the command that runs: --help and completion do without.
+# gRPC is imported when a command runs: --help and completion do not need it.
 if TYPE_CHECKING:
     from onnxpress.protos import admin_pb2 as pb
     from onnxpress.server.cli.admin_client import AdminClient
@@ -37,7 +37,7 @@ epoch_expected = click.option(
 
 
 def asks_server(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds what every command here takes: which server to ask, how to prove who asks, and what to print."""
+    """Adds the options of every command here: the server's address, credentials and the output format."""
     command = output_option(command)
     for flag, text in FILES.items():
         command = click.option(flag, type=click.Path(path_type=Path), metavar="FILE", help=text)(command)
@@ -72,7 +72,7 @@ def deploy(model: str, version: int, reason: str, expected_epoch: int | None, **
 @click.option("--dry-run", is_flag=True, help="only tell where a rollback would go, and why")
 @asks_server
 def rollback(model: str, reason: str, expected_epoch: int | None, dry_run: bool, **asked: Any) -> None:
-    """Goes back to the version that was live before and was not itself rolled back from."""
+    """Makes the newest version live that was live before and was not rolled back from."""
     from onnxpress.protos import admin_pb2 as pb
 
     request = pb.RollbackRequest(model=model, expected_epoch=expected_epoch, reason=reason, dry_run=dry_run)
@@ -135,7 +135,7 @@ def history(model: str, limit: int, **asked: Any) -> None:
 
 
 def _client(asked: dict[str, Any]) -> "AdminClient":
-    """A client of the server that was asked for."""
+    """A client of the server that the options name."""
     from onnxpress.server.cli.admin_client import AdminClient, TlsFiles
 
     if (asked["tls_cert_file"] is None) != (asked["tls_key_file"] is None):

@@ -1,4 +1,4 @@
-"""What `onnxpress serve` shows on a terminal while versions load: the log, and under it the line that moves."""
+"""What `onnxpress serve` shows on a terminal while versions load: the log, and a live line below it."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class LoadingDisplay(logging.Handler):
     """A log handler, so that log lines and the live line share the terminal, and `logging.shutdown` frees it.
 
-    Owns which versions are being loaded, under its lock; any thread may call.
+    Owns the set of versions being loaded, under its lock; may be called from any thread.
     """
 
     def __init__(self, line: LiveLine) -> None:
@@ -24,7 +24,7 @@ class LoadingDisplay(logging.Handler):
 
     @property
     def alive(self) -> bool:
-        """Whether there is a terminal to show anything on."""
+        """Whether standard error is a terminal."""
         return self._line.alive
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -34,7 +34,7 @@ class LoadingDisplay(logging.Handler):
             self.handleError(record)
 
     def watch(self, model: "ModelStatus") -> None:
-        """Takes note of a model whose versions changed their states."""
+        """Updates the live line for a model whose versions changed state."""
         with self._changes:
             self._loading[model.model] = [one.version for one in model.versions if one.state.value == "loading"]
             names = [f"{name} version {version}" for name, versions in self._loading.items() for version in versions]

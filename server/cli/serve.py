@@ -64,7 +64,7 @@ def _run(settings: Settings) -> None:
     if not settings.repository.is_dir():
         raise UsageError(f"repository {str(settings.repository)!r} is not a folder")
     if settings.log_format == "json":
-        # gRPC's C core writes text of its own to standard error, at a level that it reads when it is imported.
+        # gRPC's C core writes its own log to standard error, at a level that it reads when it is imported.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Imported late: --help and a wrong flag need no ONNX Runtime.
     from onnxpress.server.wiring import serve as run

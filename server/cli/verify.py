@@ -14,9 +14,9 @@ from onnxpress.cli.output import print_fields, print_json
 def verify(package: Path, output: str) -> None:
     """Verifies file digests and replays the golden rows on the local ONNX Runtime.
 
-    PACKAGE is a version's folder, such as models/churn/1. What does not hold is refused (exit 3).
+    PACKAGE is a version's folder, such as models/churn/1. Exit code 3 if a check fails.
     """
-    # ONNX Runtime is needed by a package that is there, not by --help.
+    # ONNX Runtime is imported late: --help does not need it.
     from onnxpress.packages.errors import OnnxpressError
     from onnxpress.packages.names import VERSION_RULE, is_version
     from onnxpress.packages.package import MODEL_FILE

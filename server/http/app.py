@@ -1,4 +1,4 @@
-"""What the HTTP port answers: one ASGI app, one module for each concern."""
+"""The ASGI app of the HTTP port; each module of this room adds its routes."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -14,7 +14,7 @@ from onnxpress.server.http import metrics, probes
 def build_app(
     registry: CollectorRegistry, ready: Callable[[], bool], troubles: Callable[[], Sequence[str]] = tuple
 ) -> Starlette:
-    """`ready` and `troubles` are asked on the control loop."""
+    """`ready` and `troubles` are called on the control loop."""
     routes = [metrics.route(registry), *probes.routes(ready, troubles)]
     app = Starlette(routes=routes, exception_handlers={404: _not_found(routes)})
     app.router.redirect_slashes = False

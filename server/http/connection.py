@@ -1,7 +1,7 @@
-"""One client of the HTTP port, and how long and how many of them are put up with.
+"""A connection of the HTTP port, with limits on its duration and number.
 
-uvicorn limits neither how long a client may take over its headers, nor over reading the answer, nor how many may be
-connected without asking anything.
+uvicorn limits neither the time a client takes for its headers or for reading the answer, nor the number of idle
+connections.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ class Limits:
     """Of the HTTP port."""
 
     connections_max: int = 64
-    request_s: float = 10.0  # from a request's first byte to the last of its answer, and between two requests
+    request_s: float = 10.0  # seconds from a request's first byte to the last of its answer, and between two requests
     header_bytes_max: int = 16 * 1024
 
 
 class Connection(H11Protocol):
-    """Owned by the control loop, as are all of uvicorn's."""
+    """Owned by the control loop, like uvicorn's own protocols."""
 
     def __init__(self, limits: Limits, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
@@ -42,7 +42,7 @@ class Connection(H11Protocol):
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        # Before what uvicorn does, which may start the next request when that has come already.
+        # Before uvicorn's own code, which may start the next request if it has arrived.
         self._asking = False
         self._give_time()
         super().on_response_complete()
@@ -58,7 +58,7 @@ class Connection(H11Protocol):
         self._deadline = self.loop.call_later(self._limits.request_s, self.transport.abort)
 
     def _make_room(self) -> None:
-        """Cuts off the client that has kept us waiting longest; this one when all others are being answered."""
+        """Closes the connection that has been idle longest; this one if all others are being answered."""
         others = self.connections - {self}
         waiting = [one for one in others if isinstance(one, Connection) and not one.answering]
         min(waiting, key=Connection.time_left, default=self).transport.abort()

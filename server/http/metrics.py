@@ -1,4 +1,4 @@
-"""`/metrics`: what a Prometheus scraper reads, as its text format or as OpenMetrics."""
+"""`/metrics` for Prometheus, in its text format or as OpenMetrics."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 
 def route(registry: CollectorRegistry) -> Route:
-    """Pages are rendered one at a time in a thread of their own: the control loop goes on, and a crowd must queue."""
+    """Pages are rendered one at a time in a thread of their own, so that scrapers do not block the control loop."""
     renderer = ThreadPoolExecutor(1, "metrics")
 
     async def page(request: Request) -> Response:

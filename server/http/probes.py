@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: what an orchestrator asks."""
+"""`/healthz` and `/readyz`, for orchestrators."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from starlette.routing import Route
 def routes(ready: Callable[[], bool], troubles: Callable[[], Sequence[str]]) -> list[Route]:
     """Alive: the control loop answers. Ready: `ready` says that requests may be sent.
 
-    `troubles` are lines for people, below the first: what is wrong although requests are answered.
+    `troubles` are lines below the first: problems although requests are answered.
     """
 
     async def healthz(_request: Request) -> PlainTextResponse:

@@ -23,7 +23,7 @@ class HttpServer:
     """Owns the listening socket and the task that serves it."""
 
     def __init__(self, host: str, port: int, app: Starlette, limits: Limits | None = None) -> None:
-        """Binds the port; who connects waits until `start`. Raises UsageError when it is taken."""
+        """Binds the port; connections wait until `start`. Raises UsageError if it is in use."""
         limits = limits or Limits()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -34,12 +34,12 @@ class HttpServer:
         protocol: Any = partial(Connection, limits)
         config = uvicorn.Config(
             app, http=protocol, ws="none", lifespan="off", interface="asgi3",
-            log_config=None, log_level=logging.ERROR,  # what a client does wrong must not fill our log
+            log_config=None, log_level=logging.ERROR,  # errors of clients must not fill the log
             access_log=False, proxy_headers=False, server_header=False,
             timeout_keep_alive=math.ceil(limits.request_s), timeout_graceful_shutdown=STOP_S,
             h11_max_incomplete_event_size=limits.header_bytes_max,
         )  # fmt: skip
-        # Now, because nothing may be imported while it serves.
+        # Imported now, so that no request waits for an import.
         config.load()
         self._server = _Server(config)
         self._serving: asyncio.Task[None] | None = None
@@ -49,7 +49,7 @@ class HttpServer:
         self._serving = asyncio.create_task(self._server.serve([self._socket]))
 
     async def close(self) -> None:
-        """Answers what was asked, for at most STOP_S seconds."""
+        """Finishes open requests, for at most STOP_S seconds."""
         self._server.should_exit = True
         if self._serving:
             await self._serving
@@ -58,5 +58,5 @@ class HttpServer:
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Uvicorn would take SIGTERM for itself; the composition root decides what it means."""
+        """Keeps uvicorn from handling SIGTERM, which the composition root handles."""
         yield

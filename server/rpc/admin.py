@@ -66,7 +66,7 @@ class Admin:
         ]
 
     def _unary(self, method: Callable[[Any, str], Any], request: Any) -> "grpc.RpcMethodHandler[Any, Any]":
-        """`method` blocks, so it runs in the pool; it is given the request and who calls."""
+        """Runs the blocking `method` in the pool, with the request and the caller's identity."""
 
         async def call(message: Any, context: Context) -> Any:
             actor = self._gate.check(context)
@@ -108,7 +108,7 @@ class Admin:
     async def watch_deployments(
         self, request: pb.WatchDeploymentsRequest, context: Context
     ) -> AsyncIterator[pb.GetDeploymentResponse]:
-        """The state now, then every change; a slow reader sees the newest state, not every one between."""
+        """Sends the current state, then every change; a slow reader gets the newest state, not all in between."""
         loop = asyncio.get_running_loop()
         try:
             self._gate.check(context)
@@ -156,7 +156,7 @@ class Admin:
     def repository_load(
         self, request: inference_pb2.RepositoryModelLoadRequest, actor: str
     ) -> inference_pb2.RepositoryModelLoadResponse:
-        """Parameter `version` (int64): that one beside what is live; without it what the deployment says."""
+        """Parameter `version` (int64): load that version beside the live one; without it the deployed one."""
         unknown = set(request.parameters) - {"version"}
         if unknown:
             raise InvalidRequestError(f"parameter {min(unknown)!r} is not supported: there is `version` (int64)")

@@ -1,4 +1,4 @@
-"""Who may call the admin port, and who that is for the audit log."""
+"""Authentication and authorization on the admin port, and the caller's name for the audit log."""
 
 import hmac
 from collections.abc import Iterator
@@ -8,24 +8,24 @@ from onnxpress.server.errors import PermissionDeniedError, UnauthenticatedError,
 from onnxpress.server.rpc.inference import Context
 from onnxpress.server.settings import Settings
 
-# The name of a token that its file gives none.
+# The name of a token without a name in its file.
 UNNAMED = "token"
 DECLARED_MAX = 128
-# Where grpc tells what the client's verified certificate says, in the order in which a name is taken from it.
+# Fields of the client's verified certificate as gRPC reports them, in the order in which the name is taken.
 CERTIFICATE_NAMES = ("x509_common_name", "x509_subject_alternative_name")
 
 
 class Gate:
-    """Lets everybody in without tokens and mTLS, which settings allow on loopback only; else who proves an identity."""
+    """Admits callers that prove an identity. Without tokens and mTLS, allowed on loopback only, it admits all."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises UsageError when the token file cannot be read or holds no token."""
+        """Raises UsageError if the token file cannot be read or holds no token."""
         self._tokens = _read_tokens(settings.admin_token_file) if settings.admin_token_file != Path() else []
         self._certificates = settings.admin_tls_client_ca_file != Path()
         self._names = frozenset(settings.admin_names)
 
     def check(self, context: Context) -> str:
-        """Who calls, for the audit log: the authenticated identity, then on whose behalf the caller says it acts.
+        """The caller for the audit log: the authenticated identity, then the actor that it declares.
 
         Raises UnauthenticatedError, PermissionDeniedError.
         """
@@ -40,7 +40,7 @@ class Gate:
         return f"{admitted[0]} on behalf of {declared}" if declared else admitted[0]
 
     def _certificate_names(self, context: Context) -> Iterator[str]:
-        """Only certificates that the authority in admin_tls_client_ca_file has signed come this far."""
+        """Certificates were verified against admin_tls_client_ca_file before."""
         if self._certificates:
             told = context.auth_context()
             names = [name.decode(errors="replace") for key in CERTIFICATE_NAMES for name in told.get(key, ())]

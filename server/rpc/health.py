@@ -24,13 +24,13 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
         self._changed = asyncio.Condition()
 
     async def set(self, *, serving: bool) -> None:
-        """Tells every watcher."""
+        """Sets the status and sends it to every watcher."""
         async with self._changed:
             self._serving = serving
             self._changed.notify_all()
 
     async def close(self) -> None:
-        """Ends every watch, so that none holds up the stop."""
+        """Ends every watch, so that none delays the stop."""
         async with self._changed:
             self._closed = True
             self._changed.notify_all()

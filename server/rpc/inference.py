@@ -25,7 +25,7 @@ from onnxpress.server.wire.status import status_of
 SERVICE = "inference.GRPCInferenceService"
 EXTENSIONS = ["model_configuration", "statistics"]
 PLATFORM = "onnxruntime_onnx"
-# Requests of one stream that may be on their way at once; answers keep their order.
+# Requests of one stream that may be in flight; answers keep their order.
 STREAM_AHEAD = 64
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -44,7 +44,7 @@ class Inference:
         health: Health,
         calls: Calls,
     ) -> None:
-        """`rows_max`: of one request; `calls` answers streamed requests, and ModelInfer where the front leaves it."""
+        """`rows_max`: the limit of one request; `calls` answers streams, and ModelInfer of the front `grpcio`."""
         self._version = version
         self._rows_max = rows_max
         self._scheduler = scheduler
@@ -53,7 +53,7 @@ class Inference:
         self._calls = calls
 
     def handlers(self, *, infer: bool) -> "grpc.GenericRpcHandler[Any, Any]":
-        """`infer`: also ModelInfer, for a front that leaves it to grpc.aio. Bytes in and out there."""
+        """`infer`: also ModelInfer, with serialized messages, for the front `grpcio`."""
         unary: dict[str, tuple[Unary, Any]] = {
             "ServerLive": (self.server_live, pb.ServerLiveRequest),
             "ServerReady": (self.server_ready, pb.ServerReadyRequest),
@@ -123,11 +123,11 @@ class Inference:
                 f"no: {lane.signature.alone}" if lane.signature.alone else "yes"
             )
         if lane.contract.features:
-            # Together in one message: which version has which order cannot come apart in a swap.
+            # In one message, so that version and order of the columns match during a swap.
             config.parameters["features"].string_value = json.dumps(lane.contract.features, ensure_ascii=False)
             config.parameters["version"].string_value = lane.version
         if batchable:
-            # What waits goes together at once: Triton's dynamic batching without a delay.
+            # Waiting requests run together at once: Triton's dynamic batching without a delay.
             config.dynamic_batching.max_queue_delay_microseconds = 0
             config.dynamic_batching.preferred_batch_size.append(min(lane.cost.batch_rows, rows_max))
         return pb.ModelConfigResponse(config=config)
@@ -159,7 +159,7 @@ class Inference:
         return await self._calls.ask(payload, metadata, context.time_remaining(), context.peer())
 
     async def model_stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        """Answers in the order of the requests; an error is told in its place and the stream goes on."""
+        """Answers in the order of the requests; an error is sent as an answer and the stream continues."""
         answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(STREAM_AHEAD)
 
         async def read() -> None:
@@ -200,7 +200,7 @@ class Inference:
 
 
 def translating(method: Unary) -> Unary:
-    """Turns domain errors into the status that the table gives them."""
+    """Translates domain errors to their gRPC status."""
 
     async def call(request: Any, context: Context) -> Any:
         try:

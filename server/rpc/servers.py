@@ -17,9 +17,9 @@ from onnxpress.server.rpc.inference import SERVICE as INFERENCE_SERVICE
 from onnxpress.server.rpc.inference import Inference
 from onnxpress.server.settings import MIB, Settings
 
-# grpc.aio's stop hands CANCELLED to calls that outlive its grace: watches and streams get this long to end.
+# Seconds that watches and streams get to end; grpc.aio's stop cancels the calls that are open after that.
 GRACE_S = 1.0
-# What the native front can read, so that a client's choice does not depend on the front or the method: not deflate.
+# What the native front can decompress, so that fronts and methods agree: not deflate.
 COMPRESSION = 1 << grpc.Compression.NoCompression.value | 1 << grpc.Compression.Gzip.value
 
 
@@ -52,7 +52,7 @@ class AdminServer:
     """The admin port."""
 
     def __init__(self, settings: Settings, admin: Admin) -> None:
-        """Raises UsageError when the port is taken."""
+        """Raises UsageError if the port is in use."""
         self._server = _server(settings)
         self._server.add_generic_rpc_handlers(tuple(admin.handlers()))
         if settings.reflection:
@@ -78,7 +78,7 @@ def _server(settings: Settings, more: Sequence[tuple[str, int]] = ()) -> Any:
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", settings.keepalive_s * 1000),
         ("grpc.keepalive_timeout_ms", settings.keepalive_timeout_s * 1000),
-        # Clients may ping as often as the server does.
+        # Clients may send keepalive pings as often as the server.
         ("grpc.http2.min_ping_interval_without_data_ms", settings.keepalive_s * 1000),
     ]
     if settings.connection_age_s:

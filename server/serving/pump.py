@@ -1,4 +1,4 @@
-"""The data plane's threads: receive what waits, bind it, run a batch, answer, again."""
+"""The loop of the data plane's threads: receive waiting calls, bind them, run a batch, answer."""
 
 import logging
 from collections import deque
@@ -21,7 +21,7 @@ from onnxpress.server.serving.scheduler import Batch, Scheduler, StaleRoutesErro
 from onnxpress.server.serving.tensors import Flat
 
 RECEIVE_MAX = 256
-# Runs an iterator for what it does.
+# Consumes an iterator for its side effects.
 exhaust: Callable[[Iterable[Any]], None] = deque[Any](maxlen=0).extend
 # Inputs, outputs, their shapes; monotonic ns when the inputs were begun, when they were assembled, when the run ended.
 Executed = tuple[Feeds, Sequence[Flat], Sequence[Sequence[int]], int, int, int]
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Encoder(Protocol):
-    """How answers are written; see wire/codec.py."""
+    """Encodes answers; see wire/codec.py."""
 
     def encode(self, lane: Lane, requests: Sequence[Request], outputs: Sequence[Flat]) -> Iterable[bytes]:
         """The answers of requests whose rows follow each other in the flat outputs of one batch."""
@@ -43,7 +43,7 @@ class Encoder(Protocol):
     def encode_shaped(
         self, lane: Lane, request: Request, outputs: Sequence[Flat], shapes: Sequence[Sequence[int]]
     ) -> bytes:
-        """The answer of a version that is not batchable: whole outputs in the shapes that they have."""
+        """The answer of a version that is not batchable: whole outputs in their own shapes."""
         ...
 
 
@@ -52,7 +52,7 @@ class Codec(Decoder, Encoder, Protocol):
 
 
 class Pump:
-    """Turns events of a front into answers. Holds no state of its own: every thread may call every method."""
+    """Turns events of a front into answers. Stateless: any thread may call any method."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Pump:
         admission: Admission,
         draw: Callable[[], float] = random,
     ) -> None:
-        """`draw`: 0 up to 1 at random, for calls without a route key where several versions share the calls."""
+        """`draw` returns a random number in [0, 1), for calls without a route key if versions share calls."""
         self._codec: Encoder = codec
         self._binder = Binder(codec, draw)
         self._scheduler = scheduler
@@ -70,9 +70,9 @@ class Pump:
         self._admission = admission
 
     def serve(self, front: Front) -> None:
-        """Until the front closes. Run by one thread more than there are run slots; see PumpThreads.
+        """Serves until the front closes. One thread more than there are run slots runs this; see PumpThreads.
 
-        What raises here is an error of the front or of the scheduler. Nothing is left in this pump's hands.
+        Raises errors of the front or of the scheduler only; no received call is lost then.
         """
         held = False
         while True:
@@ -89,26 +89,26 @@ class Pump:
             if events is None:
                 self._scheduler.close()
                 return
-            # After `end_turn`: whoever reads False here is waited for by the drain that sets it.
+            # After `end_turn`: a drain that sets `refuses` waits for pumps that read False here.
             self._handle_or_refuse(front, self._refuse_calls(front, events) if front.refuses else events)
 
     def _handle_or_refuse(self, front: Front, events: list[Event]) -> None:
-        """Never raises: a bug of ours must not take a pump with it, and no caller waits for nothing."""
+        """Never raises: on a bug, all callers get an error and the pump goes on."""
         try:
             self.handle(front, events)
         except BaseException as error:
-            logger.exception("a pump survived an error")
+            logger.exception("handling %d events failed", len(events))
             for event in events:
                 if event[0] == CALL:
                     self._refuse(front, event[1], error)
 
     def handle(self, front: Front, events: list[Event]) -> None:
-        """Binds and queues `events`, then runs batches for as long as this thread gets one."""
+        """Binds and queues `events`, then runs batches while the scheduler gives this thread one."""
         draws: list[float] = []
         self._run(self._fast_path(front, events, draws) or self._admit(front, events, draws))
 
     def _refuse_calls(self, front: Front, events: list[Event]) -> list[Event]:
-        """Refuses the calls among `events`; the rest are cancellations, which still count."""
+        """Refuses the calls among `events` and returns the cancellations."""
         for event in events:
             if event[0] == CALL:
                 self._refuse(front, event[1], DrainingError())
@@ -123,7 +123,7 @@ class Pump:
             batch = self._scheduler.finish(batch, monotonic_ns())
 
     def _fast_path(self, front: Front, events: list[Event], draws: list[float]) -> Batch | None:
-        """The usual case: calls that are alike and none of which has to wait. None, and nothing is done, otherwise."""
+        """The usual case: uniform calls that need not wait. Otherwise returns None and changes nothing."""
         routes, now = self._scheduler.routes, monotonic_ns()
         together = self._binder.together(front, events, routes, now, draws)
         if together is None:
@@ -131,15 +131,15 @@ class Pump:
         lane, uniform, others = together
         left_s = [details[2] for details in uniform.details if details is not None and details[2] is not None]
         if left_s and min(left_s) * 1e6 <= lane.cost.backlog_us(uniform.rows * len(uniform.calls)):
-            return None  # somebody may have no time for that
+            return None  # a deadline may pass before
         batch = self._scheduler.start(lane, uniform, routes, now)
         if batch is not None and others:
-            # Queued before the first group runs: there they may be cancelled, and other pumps may take them.
+            # Queued before the first group runs, so that they can be cancelled and other pumps can take them.
             self._queue(front, [events[n] for n in others], [draws[n] for n in others])
         return batch
 
     def _queue(self, front: Front, events: list[Event], draws: list[float]) -> None:
-        """Never raises: the caller has a batch in its hands."""
+        """Never raises, since the caller has a batch to run."""
         try:
             self._admit(front, events, draws, claim=False)
         except Exception as error:
@@ -165,7 +165,7 @@ class Pump:
             return batch
 
     def _turn_away(self, bound: dict[Lane, list[Request]], now: int) -> Sequence[tuple[Lane, Request, OverloadedError]]:
-        """Takes the requests that would wait too long, or that there is no room for, out of `bound`."""
+        """Removes the requests from `bound` that would wait too long or exceed a limit."""
         turned_away: list[tuple[Lane, Request, OverloadedError]] = []
         waiting, admitted_bytes = self._scheduler.waiting(), 0
         for lane, requests in bound.items():
@@ -199,7 +199,7 @@ class Pump:
         self._deliver(lane, taken, executed)
 
     def _deliver(self, lane: Lane, taken: Taken, executed: Executed) -> None:
-        """Answers the callers, then tells the observers."""
+        """Answers the callers, then reports the run to the observers."""
         feeds, outputs, shapes, started, ready, finished = executed
         uniform = taken.uniform
         if uniform:
@@ -222,7 +222,7 @@ class Pump:
             self._answer_part(lane, taken.part, outputs, taken.rows)
 
     def _answer_part(self, lane: Lane, part: Part, outputs: Sequence[Flat], rows: int) -> None:
-        """Keeps the outputs of a part, which are the batch's last rows; answers when the request is complete."""
+        """Keeps the outputs of a part, which are the batch's last rows; answers once the request is complete."""
         request, size = part.request, part.stop - part.start
         strides = [spec.stride for spec in lane.signature.outputs]
         request.parts.append([flat[(rows - size) * n : rows * n] for flat, n in zip(outputs, strides, strict=True)])
@@ -230,7 +230,7 @@ class Pump:
             request.front.answer(request.call, next(iter(self._codec.encode(lane, [request], request.joined()))))
 
     def _isolate(self, batch: Batch) -> None:
-        """P3: when a run fails, only the request that made it fail pays."""
+        """Runs each request by itself after a failed run, so that only the one at fault fails (P3)."""
         lane, taken = batch.lane, batch.taken
         for request in taken.uniform.requests() if taken.uniform else taken.requests:
             try:
@@ -255,7 +255,7 @@ class Pump:
             self._fail(batch.lane, taken.part.request, error)
 
     def _fail(self, lane: Lane, request: Request, error: BaseException) -> None:
-        # Logged once, where the caller is told an id for it; the note says there which version it was.
+        # Logged once, where the caller's error id is created; the note adds the version to that record.
         if not isinstance(error, OnnxpressError):
             note = f"in a request to model {lane.model!r} version {lane.version}"
             if note not in getattr(error, "__notes__", ()):
@@ -270,7 +270,7 @@ class Pump:
         lane: Lane | None = None,
         request: Request | None = None,
     ) -> None:
-        """Tells the caller. Never raises: the slot and the batch in our hands must not be lost for one call."""
+        """Sends the error to the caller. Never raises, so that slot and batch are not lost."""
         try:
             self._tell_refused(lane, request, front.fail(call, error))
         except Exception:

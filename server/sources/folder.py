@@ -1,4 +1,4 @@
-"""The folder of all models. The only place that knows where in it anything lies; reads the disk each time."""
+"""The repository folder. The only module that builds paths in it; reads the disk at each call."""
 
 import os
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class FolderSource:
         )
 
     def fetch(self, model: str, version: int) -> Path:
-        """A local folder with the package of a version, absolute; nobody changes what is in it.
+        """An absolute path of a local folder with the package of a version; its contents never change.
 
         Raises UnknownModelError, UnknownVersionError.
         """
@@ -40,11 +40,11 @@ class FolderSource:
         return (self.root / model / str(version)).absolute()
 
     def model_file(self, model: str, name: str) -> Path | None:
-        """Where a file of the model itself lies; None for what cannot be a model's name (a path, a hidden folder)."""
+        """The path of a file of the model itself; None for an invalid name (a path, a hidden folder)."""
         return self.root / model / name if is_model_name(model) else None
 
     def model_files(self, name: str) -> dict[str, os.stat_result]:
-        """Model -> the state of its file `name`, where there is one; one stat for each folder."""
+        """Model -> stat of its file `name`, if there is one; one system call per folder."""
         found = {}
         for model in self._names():
             try:
@@ -54,7 +54,7 @@ class FolderSource:
         return found
 
     def _names(self) -> list[str]:
-        """Names of folders that may be models."""
+        """Folders with a valid model name."""
         try:
             return [name for name in os.listdir(self.root) if is_model_name(name)]  # noqa: PTH208 -- names only
         except OSError:

@@ -1,11 +1,11 @@
-"""What the control plane asks of wherever packages come from."""
+"""The interface between the control plane and the sources of packages."""
 
 from pathlib import Path
 from typing import Protocol
 
 
 class Source(Protocol):
-    """Every method blocks, may be called from any thread, and tells what is there now."""
+    """Every method blocks, may be called from any thread, and returns the current state."""
 
     def models(self) -> list[str]:
         """Names with at least one version, ascending."""
@@ -16,7 +16,7 @@ class Source(Protocol):
         ...
 
     def fetch(self, model: str, version: int) -> Path:
-        """A local folder with the package of a version, absolute; nobody changes what is in it.
+        """An absolute path of a local folder with the package of a version; its contents never change.
 
         Raises UnknownModelError, UnknownVersionError.
         """

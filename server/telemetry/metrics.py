@@ -1,6 +1,6 @@
-"""Counts and histograms of the data plane: told per batch, folded later, shown to Prometheus and ModelStatistics.
+"""Counts and histograms of the data plane: reported per run, folded later, read by Prometheus and ModelStatistics.
 
-A run costs the pump one append. Folding is vectorised and happens when somebody looks, and a few times a second.
+A run costs the pump one append. Folding is vectorised; it happens every 50 ms and when the counts are read.
 """
 
 import threading
@@ -17,14 +17,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from onnxpress.server.facts import BatchRun, Refusal
 
-# Upper bounds in seconds: 50 us to 10 s, about three per octave where requests live.
+# Upper bounds in seconds: 50 us to 10 s, closest where most requests are.
 SECONDS = (
     50e-6, 100e-6, 150e-6, 200e-6, 300e-6, 400e-6, 600e-6, 800e-6, 1e-3, 1.5e-3, 2e-3, 3e-3, 4e-3, 6e-3, 8e-3, 10e-3,
     15e-3, 20e-3, 30e-3, 40e-3, 60e-3, 80e-3, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0,
 )  # fmt: skip
 ROWS = tuple(2.0**n for n in range(14))
-# What may wait to be folded, runs or refusals. Overflow policy: the pump that brings one more folds all of them itself,
-# because a count that misses requests is worse than a pump that is late once.
+# Runs, and refusals, that may wait to be folded. Overflow policy: the pump that adds one more folds them, since a
+# count that misses requests is worse than one late batch.
 BUFFER_MAX = 50_000
 NS = 1e-9
 
@@ -32,7 +32,7 @@ Key = tuple[str, str]  # model, version
 
 
 class Times(NamedTuple):
-    """What is kept of a run until it is folded: no payload, whatever the run had."""
+    """What is kept of a run until it is folded; no payload."""
 
     rows: int
     taken: int
@@ -93,7 +93,7 @@ class Metrics:
         self._runs: deque[tuple[Key, Times]] = deque()
         self._refusals: deque[Refusal] = deque()
         self._counts: dict[Key, VersionCounts] = defaultdict(VersionCounts)
-        self._refused: Counter[str] = Counter()  # by code, of requests that never reached a version
+        self._refused: Counter[str] = Counter()  # by code, of requests that were not bound to a version
         self._pump_deaths: Counter[str] = Counter()  # by front
         self._lock = threading.Lock()
         self._started = time.time()
@@ -121,7 +121,7 @@ class Metrics:
             self._pump_deaths[front] += 1
 
     def fold(self) -> None:
-        """Works off what pumps have told since the last time."""
+        """Folds the runs and refusals that pumps have added."""
         with self._lock:
             for _ in range(len(self._refusals)):
                 model, version, _, _, code, calls = self._refusals.popleft()
@@ -135,13 +135,13 @@ class Metrics:
                 _fold(self._counts[key], runs, now_ms)
 
     def forget(self, model: str, version: str) -> None:
-        """Series of an unloaded version disappear."""
+        """Drops the series of an unloaded version."""
         self.fold()
         with self._lock:
             self._counts.pop((model, version), None)
 
     def versions(self) -> dict[Key, VersionCounts]:
-        """The counts now, by model and version. The objects are live: read them, do not keep them."""
+        """The current counts by model and version. The objects are live: read them, do not keep them."""
         self.fold()
         with self._lock:
             return dict(self._counts)

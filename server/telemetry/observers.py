@@ -1,4 +1,4 @@
-"""What observers share: how they are told, and the thread in which one works."""
+"""What observers share: the fan-out of reports, and the thread in which each works."""
 
 import logging
 import threading
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from onnxpress.server.facts import BatchRun, Observer, Refusal
 
-# An observer that fails does so for every batch: its error is logged this often, with a count of the others.
+# Seconds between logged errors of one observer: one that fails usually does so for every batch.
 LOG_EVERY_S: Final = 60.0
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Failures:
 
 
 class Observers:
-    """Several observers as one. An observer that raises costs no caller an answer, and the others are still told."""
+    """Several observers as one. If one raises, callers still get their answers and the others their reports."""
 
     def __init__(self, observers: Sequence[Observer], clock: Callable[[], float] = monotonic) -> None:
         self._observers = [(one, Failures(f"observer {type(one).__name__}", clock)) for one in observers]

@@ -54,7 +54,8 @@ class StateFolder:
     def _refuse_strangers(self, own: dict[str, object]) -> None:
         """Removes the files of killed servers. Raises StateWriteError if a server of another repository runs.
 
-        Model names would be ambiguous in the shared audit log. Inodes of another host are not comparable, so servers on other hosts are not checked.
+        Model names would be ambiguous in the shared audit log. Servers on other hosts are not checked, since inodes of
+        other hosts are not comparable.
         """
         for path in list(self._folder.iterdir()):
             if not _locked(path):

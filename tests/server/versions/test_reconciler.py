@@ -263,7 +263,7 @@ def test_the_watch_polls_by_itself_until_it_is_stopped(root: Path, monkeypatch: 
         two.reconciler.watch()
         one.deployer.deploy("churn", 1, None, "", "ada")
         two.until(lambda: two.live() == (1, 1))
-        two.reconciler.stop()
         thread = next(t for t in threading.enumerate() if t.name == reconciler.THREAD_NAME)
+        two.reconciler.stop()
         thread.join(30)
         assert not thread.is_alive()
