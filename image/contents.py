@@ -1,4 +1,4 @@
-"""What the image must and must not hold."""
+"""Checks of the image's configuration and contents."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from image.engine import Engine, call
 
 SITE = Path("opt/onnxpress/lib/python3.11/site-packages")
 OURS = SITE / "onnxpress"
-# Whatever trains, converts, tests, installs, or runs code out of a model file.
+# Packages that train, convert, test, install, or run code from a model file.
 FORBIDDEN = (
     "cloudpickle", "onnxpress.converters", "dill", "joblib", "lightgbm", "onnxpress.loadtests", "locust", "onnx",
     "onnxmltools", "pandas", "pip", "pytest", "scipy", "setuptools", "skl2onnx", "sklearn", "skops", "xgboost",
@@ -32,14 +32,14 @@ for folder in ("/", "/tmp", "/var/tmp", "/run", "/opt/onnxpress", "/models"):
     sys.exit(folder + " is writable")
 tempfile.TemporaryFile(dir="/state")
 """
-# Calls that run whatever a file says.
+# Names of functions that run code from a file.
 PICKLE = (b"import pickle", b"from pickle", b"pickle.load", b"allow_pickle=True", b"marshal.load", b"shelve")
-# Where a user may write: what is mounted over, and the usual folders for temporary files.
+# Writable folders: mount points, and the usual folders for temporary files.
 OPEN_FOLDERS = {"dev", "models", "proc", "run/lock", "state", "sys", "tmp", "var/tmp"}
 
 
 def check_configuration(configuration: dict[str, Any]) -> None:
-    """Raises AssertionError naming what is not as the Dockerfile's users rely on it."""
+    """Raises AssertionError naming the first setting that differs from what users of the image rely on."""
     user, _, group = configuration["User"].partition(":")
     numbers = user.isdigit() and group.isdigit() and "0" not in (user, group)
     assert numbers, f"user and group must be numbers other than 0, got {configuration['User']!r}"
@@ -48,11 +48,11 @@ def check_configuration(configuration: dict[str, Any]) -> None:
     assert configuration["Healthcheck"]["Test"][0] == "CMD", "the health check must need no shell"
     assert set(configuration["ExposedPorts"]) == {"8001/tcp", "8002/tcp"}, "the admin port is loopback only"
     leaked = [variable for variable in configuration["Env"] if "://" in variable or variable.startswith("PIP_")]
-    assert not leaked, f"the machine that built it left its settings in the image: {leaked}"
+    assert not leaked, f"settings of the building machine are in the image: {leaked}"
 
 
 def check_contents(engine: Engine, container: str, root: Path, user: int) -> str:
-    """What was looked at, in words. Raises AssertionError naming what must not be there."""
+    """A summary of what was checked. Raises AssertionError naming what must not be there, or is missing."""
     said = call(engine.run_command(container, ["python", "-c", PROBE, *FORBIDDEN, *NEEDED]))
     found = set(json.loads(said))
     assert found.isdisjoint(FORBIDDEN), f"the image must not hold {', '.join(sorted(found & set(FORBIDDEN)))}"
@@ -70,7 +70,7 @@ def check_contents(engine: Engine, container: str, root: Path, user: int) -> str
 
 
 def _writable(root: Path, user: int) -> list[str]:
-    """What `user` could change by owner or by everybody's permission, links and open folders aside."""
+    """The files that `user` could change as owner or by permissions of all, without links and open folders."""
     found = []
     for folder, folders, files in os.walk(root):
         inside = Path(folder).relative_to(root)

@@ -1,4 +1,4 @@
-"""Builds and runs images without a Docker engine: buildah (Debian), its storage in a folder of the caller's."""
+"""Builds and runs images without a Docker engine: with buildah, whose storage is a folder of the caller."""
 
 import json
 import os
@@ -10,17 +10,17 @@ from typing import Any
 
 # Debian packages of the two programs that the check needs.
 PROGRAMS = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
-# vfs works on every file system and in every container, overlay is quicker where the kernel allows it.
+# vfs works on every file system and in every container; overlay is faster where the kernel supports it.
 STORAGE_DRIVER = os.environ.get("STORAGE_DRIVER", "vfs")
 Mount = tuple[Path, str, str]  # folder or file outside, path inside, "ro" or "rw"
 
 
 class EngineError(Exception):
-    """A program of the engine failed; the message ends with what it said."""
+    """A program of the engine failed; the message ends with its output."""
 
 
 def install_programs() -> None:
-    """Installs what is missing with apt-get. Raises EngineError where that is impossible."""
+    """Installs missing programs with apt-get. Raises EngineError where that is impossible."""
     missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
     if os.geteuid() != 0:
         raise EngineError("building without a Docker engine needs root (chroot and bind mounts): run it with sudo")
@@ -33,9 +33,9 @@ def install_programs() -> None:
 
 
 def call(command: Sequence[str], *, log: Path | None = None) -> str:
-    """Standard output of a command that must succeed; `log` is given everything it says.
+    """Runs a command and returns its standard output; all output is written to `log`.
 
-    Raises EngineError with its last lines.
+    Raises EngineError with its last lines when it fails.
     """
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -49,7 +49,7 @@ def call(command: Sequence[str], *, log: Path | None = None) -> str:
 
 
 class Engine:
-    """One storage of images and containers; chroot isolation, the machine's network, no registry ever asked."""
+    """One storage of images and containers, with chroot isolation, the host network and no image registry."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,24 +63,24 @@ class Engine:
         return done.returncode == 0
 
     def build(self, image: str, context: Path, dockerfile: Path, mounts: Sequence[Mount], log: Path) -> None:
-        """`mounts` are there while the build's commands run, and not in the image."""
+        """Builds `image`; `mounts` are available to the commands of the build and not part of the image."""
         command = self._command("bud", "--isolation", "chroot", "--pull-never", "--network", "host")
         # The OCI format has no health check.
         command += ["--format", "docker", "--tag", image, "--file", str(dockerfile), *_volumes(mounts), str(context)]
         call(command, log=log)
 
     def configuration(self, image: str) -> dict[str, Any]:
-        """What Docker calls the image's Config: User, Entrypoint, Cmd, Healthcheck, Labels, ..."""
+        """The image's Config in Docker's terms: User, Entrypoint, Cmd, Healthcheck, Labels, ..."""
         found = json.loads(call(self._command("inspect", "--type", "image", image)))
         configuration: dict[str, Any] = found["Docker"]["config"]
         return configuration
 
     def start_from(self, image: str) -> str:
-        """A container's name."""
+        """Creates a container and returns its name."""
         return call(self._command("from", "--pull-never", image)).strip()
 
     def root_of(self, container: str) -> Path:
-        """Where the container's files lie."""
+        """The folder of the container's files."""
         return Path(call(self._command("mount", container)).strip())
 
     def remove(self, container: str) -> None:
@@ -98,9 +98,9 @@ class Engine:
 def read_only_command(
     root: Path, user: str, command: Sequence[str], mounts: Sequence[Mount], environment: Mapping[str, str]
 ) -> list[str]:
-    """The command line that runs `command` on `root` mounted read-only, which buildah's chroot isolation cannot.
+    """The command line that runs `command` on `root` mounted read-only, which buildah's chroot isolation cannot do.
 
-    A mount namespace of its own, so nothing is left behind; the process that is started becomes the command.
+    It uses its own mount namespace, so no mounts remain, and the started process is replaced by the command.
     """
     script = ["set -eu", 'root="$1"; shift', 'mount --bind "$root" "$root"', 'mount -t proc -o ro proc "$root/proc"']
     script += ['mount --bind /dev "$root/dev"']

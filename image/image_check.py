@@ -1,8 +1,8 @@
-"""`make image-check`: builds the image as the Dockerfile says, runs it, and checks what it promises.
+"""`make image-check`: builds the image from the Dockerfile, runs it, and checks it.
 
-No Docker engine and no image registry: buildah on a stand-in for the base image (stand_in.py). It therefore cannot
-check the official base image itself, that an engine calls the health check on time and acts on it, limits of cgroups
-and seccomp, published ports (the machine's network is used), and other processors than this machine's.
+It needs no Docker engine and no image registry: it runs buildah on a stand-in for the base image (stand_in.py).
+Therefore it does not check the official base image, how an engine calls the health check, limits of cgroups and
+seccomp, published ports (the host network is used), or other processors.
 """
 
 import fcntl
@@ -41,7 +41,7 @@ def main() -> int:
     except (EngineError, AssertionError) as error:
         print(f"image-check: {error}", file=sys.stderr)
         return 1
-    print(f"image-check: held, {time.monotonic() - started:.0f} s")
+    print(f"image-check: passed, {time.monotonic() - started:.0f} s")
     return 0
 
 
@@ -69,7 +69,7 @@ def _check(folder: Path) -> None:
 
 
 def _writable_run(engine: Engine, container: str, configuration: dict[str, Any], folder: Path) -> None:
-    """As a person starts it first: the image's own command, /models writable, a deploy typed inside."""
+    """The image's own command with a writable /models, and a deploy from inside the container."""
     ports = free_ports()
     models = folder / "models"
     make_package(models, MODEL, 1)
@@ -96,7 +96,7 @@ def _writable_run(engine: Engine, container: str, configuration: dict[str, Any],
 
 
 def _read_only_run(root: Path, configuration: dict[str, Any], folder: Path) -> None:
-    """As production runs it: nothing writable but the state folder; a deploy is refused in one clear line."""
+    """As in production: only the state folder is writable, and a deploy is refused in one line."""
     ports = free_ports()
     state = folder / "state"
     state.mkdir()
@@ -128,7 +128,7 @@ def _read_only_run(root: Path, configuration: dict[str, Any], folder: Path) -> N
 
 
 def _give(folder: Path) -> None:
-    """The folder and all in it belong to the image's user, as `docker run -v` needs it."""
+    """Makes the image's user the owner of the folder and its content, which `docker run -v` needs."""
     folder.parent.chmod(0o755)
     for path in (folder, *folder.rglob("*")):
         shutil.chown(path, USER, USER)

@@ -1,4 +1,4 @@
-"""A server in the image, from the outside: its ports, when it is ready, who it is, how it stops."""
+"""A server in the image: its ports, readiness, user and exit."""
 
 import http.client
 import os
@@ -23,7 +23,7 @@ POLL_S = 0.1
 
 @dataclass(frozen=True)
 class Ports:
-    """The machine's network is used, so the usual ports may be taken."""
+    """Free ports, since the host network is used and the default ports may be taken."""
 
     grpc: int
     http: int
@@ -38,7 +38,7 @@ class Ports:
 
 
 def free_ports() -> Ports:
-    """Three that were free a moment ago."""
+    """Three ports that were free when this was called."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     numbers = [held.getsockname()[1] for held in sockets]
     for held in sockets:
@@ -68,7 +68,7 @@ class Running:
             error.add_note(self._tail())
 
     def wait_ready(self) -> float:
-        """Seconds from the start until /readyz says so."""
+        """Waits until /readyz is OK; the seconds since the start."""
         while time.monotonic() < self._started + READY_S:
             if not self._alive():
                 raise EngineError(f"the server ended with {self._process.returncode}:\n{self._tail()}")
@@ -78,11 +78,11 @@ class Running:
         raise EngineError(f"the server was not ready after {READY_S} s:\n{self._tail()}")
 
     def user(self) -> int:
-        """Numeric id of the user that the server runs as."""
+        """The numeric id of the server's user."""
         return int(self._server().uids().real)
 
     def stop(self) -> float:
-        """Seconds from SIGTERM to exit 0. Raises EngineError for any other end."""
+        """Stops the server; the seconds from SIGTERM to exit 0. Raises EngineError for any other end."""
         started = time.monotonic()
         os.kill(self._server().pid, signal.SIGTERM)
         try:
@@ -94,7 +94,7 @@ class Running:
         return time.monotonic() - started
 
     def _server(self) -> psutil.Process:
-        """The process whose program is Python and whose script is the console script."""
+        """The process that runs the console script with Python."""
         outer = psutil.Process(self._process.pid)
         for process in (outer, *outer.children(recursive=True)):
             program, script = (*process.cmdline(), "", "")[:2]

@@ -1,4 +1,4 @@
-"""Small versions of a model, converted as a person would, and a client that compares their served answers."""
+"""Small versions of a model, made by `onnxpress convert`, and a client that compares their served answers."""
 
 import sys
 import tempfile
@@ -19,7 +19,7 @@ TIMEOUT_S = 10
 
 
 def make_package(repository: Path, model: str, version: int) -> None:
-    """A version of `model` in `repository`, by `onnxpress convert`; each version answers differently."""
+    """Writes a version of `model` to `repository` by `onnxpress convert`; each version answers differently."""
     generator = np.random.default_rng(version)
     sample = generator.normal(size=(400, FEATURES)).astype(np.float32)
     booster = xgboost.XGBClassifier(n_estimators=20, max_depth=4, n_jobs=1)
@@ -34,7 +34,7 @@ def make_package(repository: Path, model: str, version: int) -> None:
 
 
 def same_answers(port: int, package: Path, model: str, version: str) -> int:
-    """How many rows were asked; every answer must be the package's own, bit for bit, and name the version.
+    """Compares served answers bit for bit with those of the package, and their version; the number of rows.
 
     Raises AssertionError, grpc.RpcError.
     """

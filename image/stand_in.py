@@ -1,7 +1,7 @@
-"""A stand-in for the Dockerfile's base image, made of Debian packages, for machines that reach no image registry.
+"""A stand-in for the Dockerfile's base image, made of Debian packages, for machines without an image registry.
 
-What is the same: Debian bookworm, glibc, CPython 3.11 named python3.11 on the PATH. What is not: the official image
-builds its own CPython under /usr/local and brings pip.
+Like the official image it is Debian bookworm with glibc and CPython 3.11, named python3.11 on the PATH. Unlike it, it
+has Debian's CPython instead of one under /usr/local, and no pip.
 """
 
 import ast
@@ -25,7 +25,7 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def make_base(engine: Engine, folder: Path, image: str) -> bool:
-    """Tags a stand-in as `image` unless the storage has one; False where it had. The archive is kept in `folder`."""
+    """Tags a stand-in as `image`; False where the storage has one already. The archive is kept in `folder`."""
     if engine.has(image):
         return False
     archive = folder / "base.tar"
@@ -42,9 +42,9 @@ def make_base(engine: Engine, folder: Path, image: str) -> bool:
 
 
 def pip_mounts(folder: Path) -> list[Mount]:
-    """What pip needs to work in the build as it does on this machine: its settings, and every file they name.
+    """The mounts with which pip works in the build as on this machine: its settings and every file they name.
 
-    They are mounted while the build runs and never become part of the image or of the project.
+    They are mounted during the build and are not part of the image.
     """
     listing = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
@@ -55,7 +55,7 @@ def pip_mounts(folder: Path) -> list[Mount]:
     for line in listing.splitlines():
         name, _, quoted = line.partition("=")
         value = " ".join(ast.literal_eval(quoted).split())
-        # `global.cert` from a file, `:env:.cert` from a variable, which wins and is listed first.
+        # `global.cert` is from a file; `:env:.cert` is from a variable, which has precedence and is listed first.
         key = name.rpartition(".")[2]
         if not settings.has_option("global", key):
             settings.set("global", key, value.replace(" ", "\n    "))
@@ -70,7 +70,7 @@ def pip_mounts(folder: Path) -> list[Mount]:
 
 
 def _paths(value: str) -> list[Path]:
-    """Existing files and folders that a setting names; of a package index its whole folder, files included."""
+    """Existing files and folders that a setting names; of a package index the folder above `simple`."""
     found = []
     for word in value.split():
         location = urllib.parse.urlparse(word)

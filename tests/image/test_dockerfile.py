@@ -27,7 +27,7 @@ def stages() -> tuple[tuple[Instruction, ...], ...]:
 
 
 def values(instruction: str) -> list[str]:
-    """What the last stage, which becomes the image, says for `instruction`."""
+    """The values of `instruction` in the last stage, which becomes the image."""
     return [value for name, value in stages()[-1] if name == instruction]
 
 
@@ -43,7 +43,7 @@ def test_one_stage_builds_and_another_ships():
 
 
 def test_the_base_has_a_name_and_a_version():
-    """`latest` would be another image every month."""
+    """The base image is pinned to a version, since `latest` changes."""
     (argument,) = re.findall(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     name, _, tag = argument.rpartition(":")
     assert name.endswith("library/python")
@@ -51,7 +51,7 @@ def test_the_base_has_a_name_and_a_version():
 
 
 def test_starts_without_a_shell():
-    """A shell in front would swallow SIGTERM, and held work would be killed with the container."""
+    """The entrypoint is not a shell, which would not pass SIGTERM on."""
     assert json.loads(values("ENTRYPOINT")[0]) == ["onnxpress"]
     assert json.loads(values("CMD")[0]) == ["serve", "--repository", "/models"]
     assert values("STOPSIGNAL") == ["SIGTERM"]
@@ -65,7 +65,7 @@ def test_user_is_a_number_and_not_root():
 
 
 def test_health_check_asks_readyz_with_what_the_image_holds():
-    """No curl in the image: its own Python asks, on the port that the settings name, without a proxy in between."""
+    """The health check runs the image's Python on the configured port, and ignores proxies."""
     options, command = values("HEALTHCHECK")[0].split("CMD", 1)
     program, flag, script = json.loads(command)
     assert (program, flag) == ("python", "-c")
@@ -119,7 +119,7 @@ def test_builder_is_sent_nothing_but_what_ships(room: str):
 
 
 def test_files_that_are_not_python_reach_the_wheel():
-    """A style sheet or a proto beside the modules is package data, or the image lacks it."""
+    """Every file beside the modules that is not Python is package data, so that the image has it."""
     data = PYPROJECT["tool"]["setuptools"].get("package-data", {})
     for room in ("server", "protos"):
         for path in (ROOT / room).rglob("*"):
