@@ -30,7 +30,7 @@ def container() -> Any:
 
 
 def settings() -> Settings:
-    """What the server makes of the container's arguments and variables."""
+    """The server's settings from the container's arguments and variables."""
     parser = argparse.ArgumentParser()
     add_flags(parser)
     assert container()["args"][0] == "serve"
@@ -39,19 +39,19 @@ def settings() -> Settings:
 
 
 def test_grace_period_covers_the_servers_own_budgets():
-    """Killed before it has finished held work, it would lose requests that it had accepted."""
+    """The grace period is long enough to drain, since a killed server loses accepted requests."""
     budgets = settings().drain_wait_s + settings().drain_finish_s + STOP_MARGIN_S
     assert pod()["terminationGracePeriodSeconds"] >= budgets + AIR_S
 
 
 def test_the_default_settings_fit_the_grace_period_too():
-    """Nobody who deletes the two variables should find out the hard way."""
+    """The grace period is also long enough for the default settings."""
     default = Settings(repository=Path("models"))
     assert pod()["terminationGracePeriodSeconds"] >= default.drain_wait_s + default.drain_finish_s + STOP_MARGIN_S
 
 
 def test_balancers_have_noticed_before_work_is_refused():
-    """The readiness probe must have failed as often as it needs while the server still takes new work."""
+    """The readiness probe fails as often as it must before the server refuses new work."""
     probe = container()["readinessProbe"]
     notice_s = probe["periodSeconds"] * probe["failureThreshold"] + probe.get("timeoutSeconds", 1)
     assert settings().drain_wait_s >= notice_s
@@ -61,7 +61,7 @@ def test_balancers_have_noticed_before_work_is_refused():
     ("probe", "path"), [("startupProbe", "/readyz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")]
 )
 def test_probes_ask_what_the_server_answers(probe: str, path: str):
-    """Liveness must not ask for readiness, or a draining or loading server is killed."""
+    """The liveness probe does not use readiness, which would kill a draining or loading server."""
     asked = container()[probe]["httpGet"]
     assert asked == {"path": path, "port": "http"}
 
