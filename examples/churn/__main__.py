@@ -1,4 +1,4 @@
-"""`python -m examples.churn` is the demo. Load clients import this file again: it imports nothing before it is run."""
+"""`python -m examples.churn` runs the demo. Load clients import this file again, so it imports nothing at the top."""
 
 if __name__ == "__main__":
     import sys

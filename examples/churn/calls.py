@@ -1,8 +1,8 @@
-"""A row of a table as a request, and what ONNX Runtime alone answers to it."""
+"""Rows of a table as requests, and the answers of ONNX Runtime without a server."""
 
 import os
 
-# Wheels of ONNX Runtime 1.32 carry a telemetry uploader; it reads this before anything else happens.
+# Wheels of ONNX Runtime 1.32 carry a telemetry uploader; the variable is read when it is imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import json
@@ -37,7 +37,7 @@ class Column:
 
 
 def infer_of(channel: grpc.Channel) -> Callable[..., bytes]:
-    """ModelInfer from bytes to bytes: what is measured is the server, not the client's protobuf."""
+    """ModelInfer from bytes to bytes, so that the client's protobuf is not measured."""
     return channel.unary_unary(METHOD, request_serializer=None, response_deserializer=None)
 
 
@@ -48,7 +48,7 @@ def columns_of(package: Path) -> list[Column]:
 
 
 def feeds(table: "pd.DataFrame", columns: list[Column]) -> list[Feed]:
-    """Each row alone, as ONNX Runtime takes it."""
+    """Each row by itself, as inputs of ONNX Runtime."""
     arrays: Feed = {}
     for column in columns:
         values = table[column.name]
@@ -58,7 +58,7 @@ def feeds(table: "pd.DataFrame", columns: list[Column]) -> list[Feed]:
 
 
 def request(model: str, rows: list[Feed], columns: list[Column]) -> bytes:
-    """One ModelInfer request for `rows` together; the deployment decides on the version."""
+    """One ModelInfer request for all `rows`, without a version."""
     message = ModelInferRequest(model_name=model)
     for column in columns:
         tensor = message.inputs.add(name=column.name, datatype=column.datatype)
@@ -75,8 +75,8 @@ def _raw(cells: "np.ndarray[Any, Any]") -> bytes:
 
 
 def offline(package: Path, rows: list[Feed]) -> list[Raw]:
-    """What the package's model says of each row alone: the bytes of every output."""
-    import onnxruntime  # here, since load clients do without it
+    """The answers of the package's model to each row by itself: the bytes of every output."""
+    import onnxruntime  # here, since load clients do not need it
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -87,5 +87,5 @@ def offline(package: Path, rows: list[Feed]) -> list[Raw]:
 
 
 def together(answers: list[Raw]) -> Raw:
-    """The answer to a request of several rows, from those to each alone."""
+    """The answer to a request of several rows, joined from the answers to each."""
     return tuple(b"".join(parts) for parts in zip(*answers, strict=True))

@@ -1,4 +1,4 @@
-"""What a client in C gets out of the server: h2load, where it is installed (Debian: nghttp2-client)."""
+"""The rate that a client in C reaches: h2load, where it is installed (Debian: nghttp2-client)."""
 
 import re
 import shutil
@@ -14,13 +14,13 @@ from examples.churn.server import Served
 CONNECTIONS, STREAMS = 8, 16
 FINISHED = re.compile(r"finished in [\d.]+\w+, ([\d.]+) req/s")
 DONE = re.compile(r"requests: \d+ total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed")
-# h2load sees HTTP statuses only, and gRPC's is 200 whatever happened: the server's own count tells.
+# h2load knows HTTP statuses only, which are 200 for gRPC errors too, so the server's metrics are compared.
 OK = re.compile(r'^onnxpress_requests_total\{code="OK".*\} ([\d.e+]+)$', re.MULTILINE)
 SLACK_S = 30.0
 
 
 def ceiling(server: Served, payload: bytes, seconds: float) -> float | None:
-    """Calls answered OK per second with one request over and over; None without h2load.
+    """Calls answered OK per second, all with the same request; None without h2load.
 
     Raises RuntimeError when h2load fails or the server did not answer OK to what h2load counts.
     """

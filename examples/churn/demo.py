@@ -1,6 +1,6 @@
-"""The whole way on real data: train, convert with proof, serve, call, measure, swap under load, roll back, stop.
+"""The demo on real data: train, convert with proof, serve, call, measure, swap under load, roll back, stop.
 
-`make demo`, or `python -m examples.churn`. Exit code 1 when a promise did not hold.
+`make demo`, or `python -m examples.churn`. Exit code 1 when a check failed.
 """
 
 import argparse
@@ -32,11 +32,11 @@ SHOWN = 4
 CALL_S = 10.0
 CHANGE_S = 120.0
 ACTOR = (("x-onnxpress-actor", "demo"),)  # whom the audit log names
-MARKER = "sample.csv"  # a folder that holds it is a demo's own
+MARKER = "sample.csv"  # a folder that holds it was written by a demo
 
 
 class Demo:
-    """One run; `figures` fills up as the story goes on."""
+    """One run of the demo, which collects `figures`."""
 
     def __init__(self, folder: Path, seconds: float, processes: int) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ class Demo:
         return self.figures
 
     def convert(self, version: int) -> None:
-        """Through the command, as its users do."""
+        """Runs `onnxpress convert`."""
         name = train.MODELS[version - 1]
         model, sample = self.folder / f"{name}.joblib", self.folder / "sample.csv"
         where = ("--name", MODEL, "--repository", str(self.repository), "--version", str(version))
@@ -98,14 +98,14 @@ class Demo:
         )
 
     def prepare(self) -> None:
-        """The holdout's rows as requests, and the offline answers to each row alone."""
+        """Prepares the holdout's rows, and the offline answer to each."""
         package = self.repository / MODEL / "1"
         self.columns = calls.columns_of(package)
         self.rows = calls.feeds(self.holdout, self.columns)
         self.answers = {1: calls.offline(package, self.rows)}
 
     def predict(self, server: Served) -> None:
-        """A person's look: what the original pipeline says of some customers, and what the server answers."""
+        """Compares the probabilities of the original pipeline with the served ones, and shows some customers."""
         original = pd.read_csv(self.folder / "answers.csv")[train.MODELS[0]].to_numpy()[:CUSTOMERS]
         with grpc.insecure_channel(server.grpc) as channel:
             payload = calls.infer_of(channel)(calls.request(MODEL, self.rows, self.columns), timeout=CALL_S)
@@ -129,7 +129,7 @@ class Demo:
         say(f"   largest difference over {len(served)} customers: {self.figures.served_worst:.1e}")
 
     def work(self, server: Served, rows: int) -> Work:
-        """Requests of `rows` rows each, with the answers of every version that is known by now."""
+        """Requests of `rows` rows each, with the offline answers of every version converted so far."""
         blocks = [slice(start, start + rows) for start in range(0, len(self.rows) - rows + 1, rows)]
         requests = [calls.request(MODEL, self.rows[block], self.columns) for block in blocks]
         answers = {
@@ -145,7 +145,7 @@ class Demo:
         say(report.speed_table(self.figures.speed))
         self.figures.ceiling = ceiling(server, calls.request(MODEL, self.rows[:1], self.columns), self.seconds)
         if self.figures.ceiling is None:
-            say("   (h2load is not installed: what a fast client would get is not measured)")
+            say("   (h2load is not installed: the rate of a fast client is not measured)")
         else:
             say(f"   a fast client (h2load, 8 connections x 16 streams, one row): {self.figures.ceiling:,.0f} calls/s")
 
@@ -158,7 +158,7 @@ class Demo:
         return report.measure(label, load.records, start, stop)
 
     def swap(self, server: Served) -> None:
-        """Deploy and roll back while the clients go on; every call belongs to the stretch in which it was sent."""
+        """Deploys and rolls back under load; every call belongs to the period in which it was sent."""
         say("\n6. Deploy version 2 under load, then roll back")
         with grpc.insecure_channel(server.admin) as channel, clients(self.work(server, 1), self.processes) as load:
             begin = monotonic_ns()
@@ -188,7 +188,7 @@ class Demo:
 
 
 def change(channel: grpc.Channel, label: str, before: int, after: int) -> Change:
-    """The real admin call, timed: a deploy of `after` when it is the higher one, else a rollback."""
+    """A timed admin call: a deploy of `after` if it is the higher version, else a rollback."""
     stub = AdminStub(channel)  # type: ignore[no-untyped-call]  # generated code
     deploy = admin_pb2.DeployRequest(model=MODEL, version=after, reason="better on the holdout")
     rollback = admin_pb2.RollbackRequest(model=MODEL, reason="to show it")
@@ -218,17 +218,18 @@ def say(text: str) -> None:
 
 
 def clean(folder: Path) -> None:
-    """An empty folder; raises ValueError when it holds what no demo wrote."""
+    """Empties the folder. Raises ValueError when it holds files that no demo wrote."""
     if folder.exists():
         if any(folder.iterdir()) and not (folder / MARKER).exists():
-            raise ValueError(f"{folder} holds something that is not this demo's: choose another --folder")
+            raise ValueError(f"{folder} holds files that are not from this demo: choose another --folder")
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="examples.churn", description="The whole way on real data; exit code 1 when a promise breaks."
+        prog="examples.churn",
+        description="Train, convert, serve, call, measure, swap and roll back; exit code 1 when a check fails.",
     )
     parser.add_argument("--folder", type=Path, default=Path("out/demo"), help="where everything is written")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement (default 4)")

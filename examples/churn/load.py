@@ -1,4 +1,4 @@
-"""Clients under load: processes of threads, one call at a time each, every answer compared with the offline one."""
+"""Clients under load: processes with threads that call one after the other and compare every answer."""
 
 import multiprocessing
 import threading
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from examples.churn.calls import Raw, infer_of
 from onnxpress.protos.inference_pb2 import ModelInferResponse
 
-FAILED = 0  # no version is called that
+FAILED = 0  # in the place of a version
 DEADLINE_S = 5.0
 START_S = 60.0
-# A server that is gone fails thousands of calls a second; nobody needs more of them than this.
+# Failures at which a client stops: a server that is gone fails thousands of calls a second.
 FAILURES_MAX = 1000
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every client does. Request i is answered rightly by version v with the bytes `answers[v][i]`."""
+    """The work of every client. The right answer of version v to request i is the bytes `answers[v][i]`."""
 
     target: str
     requests: list[bytes]
@@ -41,7 +41,7 @@ class Records:
 
     sent: NDArray[np.int64]
     done: NDArray[np.int64]
-    version: NDArray[np.int64]  # that answered, FAILED for none
+    version: NDArray[np.int64]  # the one that answered, or FAILED
     right: NDArray[np.bool_]  # bit for bit the offline answer of that version
     rows: int = 1
     errors: Counter[str] = field(default_factory=Counter)  # status and message -> how often
@@ -53,7 +53,7 @@ class Records:
 
 
 class Clients:
-    """Running clients; `records` is there once the `with` block of `clients` has ended."""
+    """Running clients; `records` is set when the `with` block of `clients` ends."""
 
     def __init__(self) -> None:
         self.records: Records
@@ -61,7 +61,7 @@ class Clients:
 
 @contextmanager
 def clients(work: Work, processes: int) -> Iterator[Clients]:
-    """Load for as long as the block runs; every client has been answered once before the block starts.
+    """Load during the block; every client has got one answer before the block begins.
 
     Raises RuntimeError when a client cannot start or does not report.
     """
@@ -91,7 +91,7 @@ def clients(work: Work, processes: int) -> Iterator[Clients]:
 
 def _expect(receiver: "Connection[Any, Any]") -> Any:
     if not receiver.poll(START_S):
-        raise RuntimeError(f"a load client said nothing for {START_S:.0f} s")
+        raise RuntimeError(f"a load client sent nothing for {START_S:.0f} s")
     return receiver.recv()
 
 
@@ -102,7 +102,7 @@ def _joined(parts: list[tuple[list[tuple[int, int, int, bool]], Counter[str]]], 
 
 
 def _client(work: Work, number: int, stop: Any, sender: "Connection[Any, Any]") -> None:
-    """One process: says that it is ready, calls until it is stopped, sends what it saw."""
+    """One process: reports that it is ready, calls until it is stopped, and sends its records."""
     with grpc.insecure_channel(work.target) as channel:
         infer = infer_of(channel)
         infer(work.requests[0], timeout=DEADLINE_S, wait_for_ready=True)

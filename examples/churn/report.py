@@ -1,4 +1,4 @@
-"""Figures as tables that people read, and what counts as failed."""
+"""Figures as tables, and the checks of the demo."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,13 +11,13 @@ from examples.churn.load import FAILED, Records
 MS = 1e-6  # nanoseconds
 S = 1e-9
 QUANTILES = (0.5, 0.95, 0.99)
-# Of a probability: its rounding to float32, and that of the trees that were summed for it.
+# Of a probability: rounding to float32 of itself and of the trees that were summed.
 SERVED_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Parity:
-    """What the conversion's gate found: parity.json in short."""
+    """The result of the conversion's gate, from parity.json."""
 
     version: int
     estimator: str
@@ -31,7 +31,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class Customer:
-    """One prediction that a person can judge: the churn probability, by the original and as served."""
+    """The churn probability of one customer, by the original and as served."""
 
     contract: str
     tenure: int
@@ -42,7 +42,7 @@ class Customer:
 
 @dataclass(frozen=True)
 class Measure:
-    """Calls of one kind or one stretch of time. Latency in milliseconds as the client saw it."""
+    """Calls of one kind or one period. Latency in milliseconds, measured by the client."""
 
     label: str
     calls: int
@@ -67,7 +67,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Barrier:
-    """What P4 promises of one change, counted."""
+    """The counts of one change that README's promise P4 is about."""
 
     label: str
     took_ms: float
@@ -78,7 +78,7 @@ class Barrier:
 
 @dataclass
 class Figures:
-    """Everything that the demo found out; asdict() of it is the JSON report."""
+    """All figures of the demo; as a dict they are the JSON report."""
 
     parity: list[Parity] = field(default_factory=list)
     customers: list[Customer] = field(default_factory=list)
@@ -137,7 +137,7 @@ def barriers(records: Records, changes: Sequence[Change]) -> list[Barrier]:
 
 
 def problems(figures: Figures) -> list[str]:
-    """What makes the demo fail, one sentence each; none when every promise held."""
+    """Why the demo fails, one sentence each; empty when every check passed."""
     answering = {version for part in figures.phases for version in part.versions}
     found = [
         f"version {parity.version}: {parity.outside} of {parity.rows} parity rows outside"
@@ -173,7 +173,7 @@ def _problems_of_calls(part: Measure) -> Iterator[str]:
 
 def _problems_of_barrier(barrier: Barrier) -> Iterator[str]:
     if not barrier.checked:
-        yield f"{barrier.label}: no call was sent after it returned, so nothing is proved"
+        yield f"{barrier.label}: no call was sent after it returned, so nothing was checked"
     if barrier.stale:
         yield f"{barrier.label}: {barrier.stale} calls sent after it returned got another version"
     if barrier.flips:
@@ -254,7 +254,7 @@ def _milliseconds(part: Measure) -> tuple[str, ...]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell: the first flush left, the others flush right; short rows end early."""
+    """Columns as wide as their widest cell: the first left-aligned, the others right-aligned; rows may be short."""
     lines = [head, *rows]
     widths = [max(len(line[place]) for line in lines if place < len(line)) for place in range(len(head))]
 

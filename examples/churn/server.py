@@ -19,7 +19,7 @@ LISTENING = re.compile(r"listening: grpc (\d+), http (\d+), admin (\d+)")
 
 @dataclass
 class Served:
-    """A running server; `stop` sends SIGTERM and tells the exit code."""
+    """A running server; `stop` sends SIGTERM and returns the exit code."""
 
     process: subprocess.Popen[bytes]
     grpc: str
@@ -46,7 +46,7 @@ def serving(repository: Path, log: Path) -> Iterator[Served]:
             time.sleep(POLL_S)
         ports = LISTENING.search(text)
         if ports is None:
-            raise RuntimeError(f"the server does not say where it listens; see {log}")
+            raise RuntimeError(f"the server has not logged its ports; see {log}")
         yield Served(process, *(f"127.0.0.1:{port}" for port in ports.groups()))
     finally:
         if process.poll() is None:

@@ -1,11 +1,11 @@
-"""Two churn models on the same columns: what a data scientist hands over, before onnxpress is involved.
+"""Two churn models on the same columns, trained without onnxpress.
 
 `python -m examples.churn.train FOLDER` writes both pipelines and the rows they were trained on.
 """
 
 import os
 
-# Small models: threads of OpenMP would spend the time waiting for each other. Read when the libraries are loaded.
+# For small models threads of OpenMP cost more than they save. Read when the libraries are loaded.
 os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
 
 import argparse
@@ -23,7 +23,7 @@ from xgboost import XGBClassifier
 
 DATA = Path(__file__).with_name("telco_churn.csv")
 TARGET = "Churn"
-IDENTIFIER = "customerID"  # one value per customer: a model that sees it learns the customers by heart
+IDENTIFIER = "customerID"  # unique for each customer, so it is not a feature
 HOLDOUT = 0.2
 SEED = 7
 # In the order of their versions.
@@ -31,9 +31,9 @@ MODELS = ("xgboost", "sklearn")
 
 
 def read() -> tuple[pd.DataFrame, "pd.Series[int]"]:
-    """The customers as a model sees them (19 columns), and whether they churned (1) or not (0)."""
+    """The customers' features (19 columns), and whether each churned (1) or not (0)."""
     table = pd.read_csv(DATA)
-    # Blank, not zero, for the 11 customers who have not had their first bill: missing is what it means.
+    # Blank for the 11 customers without a first bill: a missing value, not zero.
     table["TotalCharges"] = pd.to_numeric(table["TotalCharges"], errors="coerce")
     return table.drop(columns=[IDENTIFIER, TARGET]), (table[TARGET] == "Yes").astype(int)
 
@@ -57,8 +57,8 @@ def build(name: str, rows: pd.DataFrame) -> Pipeline:
 def train(folder: Path) -> dict[str, float]:
     """Trains both models and returns their AUC on the holdout, by name.
 
-    Writes `<name>.joblib` per model, `sample.csv` (the training rows), `holdout.csv`, and `answers.csv`: what each
-    original says of the holdout's rows, the churn probability.
+    Writes `<name>.joblib` per model, `sample.csv` (the training rows), `holdout.csv`, and `answers.csv`: the churn
+    probability of each holdout row by each original model.
     """
     rows, churned = read()
     train_rows, holdout_rows, train_churned, holdout_churned = train_test_split(

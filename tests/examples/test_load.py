@@ -1,4 +1,4 @@
-"""The demo's clients against a server that is made to misbehave: what they count can be other than zero."""
+"""The demo's clients against a server with planted faults, each of which must be counted."""
 
 import itertools
 import threading
@@ -94,12 +94,10 @@ def test_a_failed_call_is_counted_with_its_error() -> None:
     assert records.errors == {"NOT_FOUND: gone": 1}
 
 
-def test_the_demo_keeps_its_hands_off_a_folder_that_is_not_its_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demo_does_not_empty_a_folder_of_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder with anything else in it is refused with one line, and left as it was."""
     precious = tmp_path / "precious.txt"
     precious.write_text("mine")
     assert demo.main(["--folder", str(tmp_path)]) == 1
-    assert "is not this demo's" in capsys.readouterr().err
+    assert "not from this demo" in capsys.readouterr().err
     assert precious.read_text() == "mine"

@@ -1,4 +1,4 @@
-"""What the demo counts, on records made by hand."""
+"""What the demo counts, on hand-made records."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def good() -> Figures:
 
 
 def test_measure_counts_calls_by_when_they_were_sent() -> None:
-    """A call belongs to the stretch in which it was sent, however late it was answered."""
+    """A call belongs to the period in which it was sent, not to that of its answer."""
     seen = records((0, 1, 1), (1, 50, 1), (2, 3, FAILED), (3, 4, 2, False), (10, 11, 2), rows=100)
     part = measure("part", seen, 1 * MS, 10 * MS)
     assert (part.calls, part.failed, part.wrong, part.rows) == (3, 1, 1, 200)
@@ -88,7 +88,7 @@ BROKEN: dict[str, Callable[[Figures], Figures]] = {
     "3 answers are not those of ONNX Runtime": lambda f: replace(f, phases=[replace(f.phases[0], wrong=3)]),
     "no calls were made": lambda f: replace(f, speed=[replace(f.speed[0], calls=0)]),
     "version 2 answered nothing": lambda f: replace(f, phases=[replace(f.phases[0], versions={1: 10})]),
-    "nothing is proved": lambda f: replace(f, barriers=[replace(f.barriers[0], checked=0)]),
+    "nothing was checked": lambda f: replace(f, barriers=[replace(f.barriers[0], checked=0)]),
     "1 calls sent after it returned got another": lambda f: replace(f, barriers=[replace(f.barriers[0], stale=1)]),
     "answered by the old version after the new": lambda f: replace(f, barriers=[replace(f.barriers[0], flips=1)]),
     "1 times UNAVAILABLE": lambda f: replace(f, errors={"UNAVAILABLE: gone": 1}),

@@ -1,4 +1,4 @@
-"""The churn table's traps."""
+"""The irregularities of the churn table."""
 
 import pandas as pd
 
