@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures, prints the table and the promises, and writes them for the docs."""
+"""`python -m benchmarks`: measures, prints the table and the promises, and writes the page of the docs."""
 
 import argparse
 import json
@@ -23,10 +23,10 @@ DOCS = ROOT / "docs" / "benchmarks"
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: to see that it works, not to quote")
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that it works")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds side by side (default {FULL.rounds})")
-    parser.add_argument("--seconds", type=float, metavar="S", help=f"of one run (default {FULL.seconds})")
-    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--seconds", type=float, metavar="S", help=f"length of one run (default {FULL.seconds})")
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of {', '.join(PARTS)}")
     parser.add_argument(
         "--against", type=Path, metavar="COMMAND",
         help="only compare with another build: the `onnxpress` command of the environment that it is installed in",
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measured(name: str, part: Callable[[Bench], None], bench: Bench, seconds: float) -> bool:
-    """Runs a part; what fails is told and noted, and costs the other parts nothing."""
+    """Runs a part. A failure is printed and noted, and the other parts are still run."""
     say(f"{name}: {part.__doc__} [{seconds:.0f} s]")
     try:
         part(bench)
@@ -78,7 +78,7 @@ def measured(name: str, part: Callable[[Bench], None], bench: Bench, seconds: fl
 
 
 def publish(folder: Path, results: Results, lasted: str) -> None:
-    """Page, plot and figures."""
+    """Writes page, plot and figures."""
     folder.mkdir(parents=True, exist_ok=True)
     about = machine.describe(peers.versions())
     kept = promises(results.cells, results.figures)

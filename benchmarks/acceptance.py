@@ -1,4 +1,4 @@
-"""What was promised, next to what was measured. Pure."""
+"""The promises about speed, with what was measured for each. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

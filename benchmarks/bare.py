@@ -1,8 +1,8 @@
-"""ONNX Runtime in a loop with nothing around it: the least that a row can cost, at its best batch size."""
+"""ONNX Runtime in a bare loop: the lowest cost of a row, at the best batch size."""
 
 import os
 
-# Wheels of ONNX Runtime 1.32 carry a telemetry uploader; it reads this before anything else happens.
+# Wheels of ONNX Runtime 1.32 carry a telemetry uploader; the variable is read when it is imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ Feeds = Mapping[str, np.ndarray]
 
 
 class Bare:
-    """One session, with the options that the server uses, and the rows that the load generator sends."""
+    """One session with the server's options, and the rows that the load generator sends."""
 
     def __init__(self, onnx: Path, rows: Feeds) -> None:
         options = onnxruntime.SessionOptions()
@@ -44,6 +44,6 @@ class Bare:
         return (process_time() - cpu_s) / (done * size)
 
     def best_size(self) -> int:
-        """The batch size whose rows are cheapest."""
+        """The batch size with the lowest cost of a row."""
         costs = {size: self.cpu_s_per_row(size, SEARCH_S) for size in SIZES}
         return min(costs, key=costs.__getitem__)

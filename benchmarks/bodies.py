@@ -1,4 +1,4 @@
-"""What the load generator sends: framed ModelInfer requests, each with rows and, where asked for, an id of its own."""
+"""The requests of the load generator: framed ModelInfer messages, each with its own rows and optionally its own id."""
 
 import struct
 from collections import Counter
@@ -11,10 +11,10 @@ import numpy as np
 from onnxpress.protos.inference_pb2 import ModelInferRequest
 
 FEATURES = 30
-# Different bodies per kind of request, over and over. Enough that no branch predictor learns them by heart.
+# Different bodies for each kind of request, sent in turn; enough that branch predictors do not learn them.
 DIFFERENT = 1024
 DIFFERENT_IDS = 65_536
-# Bytes of one kind's file: requests of many rows have fewer different bodies.
+# Bytes of the file for one kind, so requests of many rows have fewer different bodies.
 FILE_BYTES_MAX = 64 << 20
 
 
@@ -28,17 +28,17 @@ class Bodies:
     all: Path
 
     def one(self) -> bytes:
-        """A request without its frame, for a client that frames by itself."""
+        """A request without its frame, for clients that add the frame."""
         return self.first.read_bytes()[5:]
 
 
 def frame(message: bytes) -> bytes:
-    """As gRPC sends it: uncompressed flag, length in four big-endian bytes, message."""
+    """A gRPC frame: uncompressed flag, length in four big-endian bytes, message."""
     return b"\0" + struct.pack(">I", len(message)) + message
 
 
 def rows_of(seed: int, count: int) -> np.ndarray:
-    """Rows as the numeric models were trained on: FP32 [count, FEATURES]."""
+    """Rows distributed like the numeric models' training rows: FP32 [count, FEATURES]."""
     return np.random.default_rng(seed).normal(size=(count, FEATURES)).astype(np.float32)
 
 
@@ -74,11 +74,11 @@ def numeric(folder: Path, model: str, rows: int, *, ids: bool = False) -> Bodies
 
 
 def repeated(folder: Path, name: str, bodies: Bodies) -> Bodies:
-    """One of `bodies` over and over, as most load generators send it: branch predictors learn it by heart."""
+    """The same body for every request, as most load generators send it; branch predictors learn it."""
     return write(folder, name, bodies.rows, [bodies.one()])
 
 
 def of_one_length(messages: Sequence[bytes]) -> list[bytes]:
-    """Those of the most frequent length: text makes requests differ, and one run has one length."""
+    """The messages of the most frequent length, since all bodies of a run have one length."""
     length = Counter(map(len, messages)).most_common(1)[0][0]
     return [message for message in messages if len(message) == length]

@@ -1,4 +1,4 @@
-"""Child processes: started with a log, waited for by what they log, measured with all their children, stopped by id."""
+"""Child processes: started with a log, awaited by a line of it, measured with their children, stopped by id."""
 
 import os
 import re
@@ -17,7 +17,7 @@ LOOK_S = 0.05
 
 
 class ChildError(RuntimeError):
-    """A child did not come up; the message ends with its log."""
+    """A child did not start; the message ends with its log."""
 
 
 class Child:
@@ -56,7 +56,7 @@ class Child:
         return total
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL for what of the tree is still there."""
+        """SIGTERM, then SIGKILL for what remains of the process tree."""
         try:
             family = self._tree.children(recursive=True)
         except psutil.NoSuchProcess:
@@ -75,7 +75,7 @@ class Child:
 
 
 def free_port() -> int:
-    """For servers that cannot choose one themselves; somebody else may take it before they do."""
+    """A free port for servers that cannot bind port 0; another process may take it first."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The limit: the server's own front, answering every request with itself. Run as a child; prints its port."""
+"""The upper limit: the native front alone, which answers every request with its own bytes. Prints its port."""
 
 import threading
 
@@ -20,7 +20,7 @@ def pump(front: NativeGrpcFront) -> None:
 
 
 def main() -> None:
-    # As the server sets it up: what differs between the two is the server's work, not the front's.
+    # The same settings as in the server, so that the difference between the two is the server's work.
     front = NativeGrpcFront(
         "127.0.0.1:0", [(METHOD, False)], call_details=True, max_concurrent_streams=STREAMS_MAX
     )  # fmt: skip

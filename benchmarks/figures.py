@@ -1,4 +1,4 @@
-"""Arithmetic on measurements, and nothing else: quantiles, medians, ratios of the same round."""
+"""Arithmetic on measurements: quantiles, medians, ratios of the same round. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ QUANTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p99_9": 99.9}
 class Run:
     """One target under load once. Latencies in microseconds; `cpu_s` of the target's whole process tree."""
 
-    answered: int  # with status OK, or with the one status that the target was expected to give
+    answered: int  # with OK, or with the status that is expected of the target
     refused: int  # answered with any other status
     seconds: float
     cpu_s: float
@@ -48,17 +48,17 @@ def middle(runs: Sequence[Run], name: str) -> float:
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """The median of the ratios of the same round: what disturbs a round disturbs both sides of its ratio."""
+    """The median of the ratios of each round, since a disturbance affects both sides of its round."""
     return median(a / b for a, b in zip(above, below, strict=True))
 
 
 def rate_ratio(cell: Mapping[str, Sequence[Run]], above: str, below: str) -> float:
-    """How many times the rate of `below` the target `above` has, in one cell."""
+    """The rate of the target `above` over that of `below`, in one cell."""
     return ratio([run.rate for run in cell[above]], [run.rate for run in cell[below]])
 
 
 def spread(runs: Sequence[Run]) -> float:
-    """The largest distance of a round's rate from the median, as a share of it: how noisy the machine was.
+    """The largest difference of a round's rate from the median, as a share of the median: the noise.
 
     NaN where nothing was answered.
     """
@@ -67,7 +67,7 @@ def spread(runs: Sequence[Run]) -> float:
 
 
 def as_json(cells: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, Any]:
-    """Plain values."""
+    """The runs as plain values."""
     return {
         cell: {target: [asdict(run) for run in runs] for target, runs in targets.items()}
         for cell, targets in cells.items()
@@ -75,7 +75,7 @@ def as_json(cells: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, Any]:
 
 
 def from_json(plain: Mapping[str, Any]) -> dict[str, dict[str, list[Run]]]:
-    """What `as_json` gave."""
+    """The runs that `as_json` converted."""
     return {
         cell: {target: [Run(**run) for run in runs] for target, runs in targets.items()}
         for cell, targets in plain.items()

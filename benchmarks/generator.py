@@ -1,4 +1,4 @@
-"""h2load, the load generator: a C program that offers more than a Python client could, with a log line per request."""
+"""h2load, the load generator: written in C, faster than a Python client, with a log line for each request."""
 
 import os
 import re
@@ -22,12 +22,12 @@ _UNIT_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 class GeneratorError(RuntimeError):
-    """The measurement is invalid: the generator is missing, failed, or its figures contradict each other."""
+    """The measurement is invalid: the generator is missing, has failed, or its figures are inconsistent."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How many calls are open at once. `per_connection_s` paces them; 0: the next as soon as one is answered."""
+    """Concurrent calls. `per_connection_s`: calls/s of each connection; 0: the next as soon as one is answered."""
 
     connections: int
     streams: int
@@ -40,7 +40,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Load:
-    """What the generator saw of one run; HTTP 200 is all it knows of success. Latencies in microseconds."""
+    """One run as the generator measured it; it takes HTTP 200 for success. Latencies in microseconds."""
 
     requests: int
     seconds: float
@@ -64,7 +64,7 @@ class Generator:
         return self.start(port, bodies, shape, seconds).finish()
 
     def start(self, port: int, bodies: Bodies, shape: Shape, seconds: float) -> "Running":
-        """The same, while the caller does something else. `finish` must be called."""
+        """The same in the background; the caller must call `finish`."""
         log = self._folder / f"h2load-{port}-{bodies.first.stem}.log"
         log.unlink(missing_ok=True)
         command = ["h2load", "-D", f"{round(seconds * 1000)}ms", f"-c{shape.connections}", f"-m{shape.streams}"]
@@ -80,7 +80,7 @@ class Generator:
 
 @dataclass(frozen=True)
 class Running:
-    """A generator at work."""
+    """A running generator."""
 
     process: "subprocess.Popen[str]"
     log: Path
@@ -104,14 +104,14 @@ class Running:
 
 
 def parse_output(output: str) -> tuple[int, float]:
-    """Requests answered with HTTP 200, and the seconds they took. Raises GeneratorError for anything but success."""
+    """Requests answered with HTTP 200, and the seconds they took. Raises GeneratorError for failed requests."""
     finished, requests = _FINISHED.search(output), _REQUESTS.search(output)
     if finished is None or requests is None:
         raise GeneratorError(f"h2load did not finish:\n{output}")
     _, _, succeeded, failed, _ = map(int, requests.groups())
     if failed or not succeeded:
         raise GeneratorError(f"{failed} requests failed, {succeeded} succeeded:\n{output}")
-    # The rate, not "finished in": that one includes connecting and is rounded to 10 ms.
+    # Computed from the rate, since "finished in" includes connecting and is rounded to 10 ms.
     return succeeded, succeeded / float(finished[3])
 
 
@@ -132,7 +132,7 @@ def _reaped_cpu_s() -> float:
 
 
 def compile_shim(folder: Path) -> Path:
-    """The library that gives every request its own body. Raises GeneratorError."""
+    """Compiles the library that gives every request its own body. Raises GeneratorError."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise GeneratorError("there is no C compiler (Debian: apt install gcc libc6-dev)")

@@ -1,4 +1,4 @@
-"""Where figures come from: without it they mean nothing."""
+"""The machine and the versions that figures depend on."""
 
 import os
 import platform
@@ -27,7 +27,7 @@ def describe(peers: dict[str, str]) -> dict[str, str]:
 
 
 def cpu_model(cpuinfo: str) -> str:
-    """From the text of /proc/cpuinfo, with family and model, as clouds hide the name."""
+    """The CPU from the text of /proc/cpuinfo, with family and model, since cloud machines may hide the name."""
     facts: dict[str, str] = {}
     for line in cpuinfo.splitlines():
         name, _, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""Who suffers from whom: a light model beside a saturated heavy one, single rows beside a request of 10,000."""
+"""Interference: a light model beside a saturated heavy one, single rows beside requests of 10,000 rows."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ CALL_S = 60.0
 
 @dataclass(frozen=True)
 class Disturbed:
-    """The same client alone and beside its neighbour, round by round."""
+    """Runs of the same client alone and beside a neighbour, by round."""
 
     alone: list[Run]
     beside: list[Run]
@@ -75,7 +75,7 @@ def _disturbed(
 
 
 def _run(generator: Generator, served: Target, bodies: Bodies, shape: Shape, seconds: float) -> Run:
-    """As `measure`, without its checks, which would wait for the neighbour; CPU is everybody's."""
+    """`measure` without its checks, which would wait for the neighbour; CPU includes the neighbour's."""
     before, cpu_s = served.answers(), served.child.cpu_s()
     load = generator.run(served.port, bodies, shape, seconds)
     share = share_answered(before, served.answers())

@@ -1,9 +1,9 @@
-/* A body of its own for every request of h2load, which has room for one file only.
+/* Gives every request of h2load its own body, although h2load takes one file only.
  *
- * Loaded into h2load with LD_PRELOAD. h2load reads its `-d` file anew for each request, with pread; this pread answers
- * with the next body of OWN_BODIES, a file that holds any number of bodies of OWN_BODY_SIZE bytes, over and over. So
- * each request has its own rows and its own id, and the generator costs what it costs anyway. A body that is asked
- * for in pieces (flow control) is the `-d` file's own, as a later piece does not say to which request it belongs.
+ * Loaded into h2load with LD_PRELOAD. h2load reads its `-d` file with pread for each request; this pread returns the
+ * next body of OWN_BODIES, a file of bodies of OWN_BODY_SIZE bytes each, in turn. So each request has its own rows and
+ * id at the same cost to the generator. A body that is read in pieces (flow control) is that of the `-d` file, since a
+ * later piece cannot be assigned to a request.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

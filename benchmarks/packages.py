@@ -1,4 +1,4 @@
-"""The models that are served: trained here, compiled by the product's own converter, kept for the next run."""
+"""The served models: trained here, compiled by onnxpress, and kept for the next run."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ class Packages:
 
 
 def build(folder: Path, tell: Callable[[str], None]) -> Packages:
-    """Trains and compiles what is missing in `folder`."""
+    """Trains and compiles the models that are missing in `folder`."""
     packages = Packages(folder / "repository", folder / "boosters")
     marker = folder / "made-with.json"
     made_with = json.dumps({name: version(name) for name in LIBRARIES} | {"sizes": SIZES}, sort_keys=True)

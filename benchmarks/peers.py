@@ -1,4 +1,4 @@
-"""The other servers, each in a virtual environment of its own (`make bench-peers`), with the same model."""
+"""The other servers, each in its own virtual environment (`make bench-peers`), with the same model."""
 
 import json
 import os
@@ -64,7 +64,7 @@ class Triton(Target):
 
 
 class TritonFront(Target):
-    """The same process asked for a model that it does not have: what its front costs without any inference."""
+    """The same process with requests for an unknown model, which measures its front without inference."""
 
     name = "triton front"
     expects = grpc.StatusCode.NOT_FOUND
@@ -73,12 +73,12 @@ class TritonFront(Target):
         super().__init__(triton.child, triton.port)
 
     def __exit__(self, *_: object) -> None:
-        """The process is Triton's to stop."""
+        """Does nothing: `Triton` stops the process."""
 
 
 @dataclass(frozen=True)
 class MLServerSettings:
-    """What its documentation offers to tune. workers 0: inference in the serving process."""
+    """The settings that its documentation recommends to tune. workers 0: inference in the serving process."""
 
     workers: int
     batch_rows: int  # 0: adaptive batching off
@@ -123,7 +123,7 @@ class MLServer(Target):
 
 
 def missing() -> list[str]:
-    """Peers whose environment is not there."""
+    """Peers whose environment is not installed."""
     homes = {
         "triton": TRITON_VENV / "lib" / "*" / "site-packages" / "pytriton",
         "mlserver": MLSERVER_VENV / "bin" / "mlserver",
@@ -150,7 +150,7 @@ def versions() -> dict[str, str]:
 def _site_packages(venv: Path) -> Path:
     sites = sorted((venv / "lib").glob("python3*/site-packages"))
     if not sites:
-        raise ChildError(f"{venv} is no virtual environment")
+        raise ChildError(f"{venv} is not a virtual environment")
     return sites[-1]
 
 

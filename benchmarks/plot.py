@@ -1,4 +1,4 @@
-"""The one picture: how many requests a second, and how long they take."""
+"""The plot of throughput and latency."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ LABELS = ["p50", "p95", "p99", "p99.9"]
 
 
 def draw(servers: Mapping[str, Sequence[Run]], title: str, path: Path) -> None:
-    """Writes an SVG of servers' runs at one load; the same figures give the same bytes."""
+    """Writes an SVG of servers' runs at one load; equal figures give equal bytes."""
     runs = {name: servers[name] for name in COLOURS if name in servers}
     mpl.rcParams.update({"svg.hashsalt": "onnxpress", "font.size": 10, "svg.fonttype": "none"})
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")

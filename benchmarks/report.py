@@ -1,4 +1,4 @@
-"""Results as people read them: one table, the promises, the machine. Pure."""
+"""The report: one table, the promises, the machine. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ def table(cells: Cells) -> list[tuple[str, ...]]:
 
 def _row(cell: str, target: str, runs: Sequence[Run]) -> tuple[str, ...]:
     times = (f"{middle(runs, name) / 1e3:.2f}" for name in ("p50", "p95", "p99", "p99_9"))
-    # Beside a neighbour the process works for both: its CPU says nothing about one.
+    # Beside a neighbour the CPU of the process is that of both.
     cpu = "" if target in DISTURBED else f"{middle(runs, 'cpu_s_per_1000'):.3f}"
     refused = sum(run.refused for run in runs)
     rate = f"{middle(runs, 'rate'):,.0f}"
@@ -35,7 +35,7 @@ def verdicts(promises: Sequence[Promise]) -> list[tuple[str, ...]]:
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    """For a terminal: the first two columns to the left, the others to the right."""
+    """Text columns: the first two left-aligned, the others right-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

@@ -1,4 +1,4 @@
-"""Side by side: every contender of a cell runs once per round, in turn, so that a disturbance meets them all."""
+"""Measurements side by side: every contender of a cell runs once in each round, so a disturbance affects all."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,22 +10,22 @@ from benchmarks.targets import Target, measure
 
 SHAPES = ALONE, _, USUAL, MOST = (Shape(1, 1), Shape(8, 1), Shape(8, 16), Shape(64, 16))
 OWN_IDS, ONE_BODY, BESIDE_BEFORE = "own ids", "one body repeated", "beside another build"
-# A client that does not saturate: its latency is what a neighbour can spoil.
+# A client that does not saturate the server, to measure how a neighbour affects its latency.
 PACED = Shape(4, 4, 100)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long everything takes. Seconds are those of one run."""
+    """Numbers of rounds and lengths of runs, in seconds."""
 
     rounds: int
     seconds: float
     warm_s: float
-    neighbour_s: float  # quantiles of a paced client need longer
-    brief: bool = False  # leave out cells of other servers that no promise hangs on
+    neighbour_s: float  # longer, since a paced client has few samples
+    brief: bool = False  # without the cells of other servers that no promise needs
 
     def half(self) -> "Plan":
-        """For cells that no promise hangs on."""
+        """Half the rounds, for cells that no promise needs."""
         return replace(self, rounds=max(1, (self.rounds + 1) // 2))
 
 
@@ -35,7 +35,7 @@ QUICK = Plan(rounds=1, seconds=1.0, warm_s=0.2, neighbour_s=2.0, brief=True)
 
 @dataclass(frozen=True)
 class Cell:
-    """One kind of request at one shape of load, for everybody who can answer it."""
+    """One kind of request at one shape of load, for all targets that can answer it."""
 
     model: str
     rows: int
@@ -50,7 +50,7 @@ class Cell:
 
 
 def cell_name(model: str, rows: int, shape: Shape, kind: str = "", *, peers: bool = False) -> str:
-    """The key of a cell's figures. Runs of other rounds have another key: ratios hold within a round only.
+    """The key of a cell's figures. Runs of other rounds have another key, since ratios are valid within a round only.
 
     `kind`: what is special about the requests or the contenders.
     """
@@ -64,7 +64,7 @@ def side_by_side(generator: Generator, cell: Cell, plan: Plan, tell: Callable[[s
         measure(generator, target, bodies, cell.shape, plan.warm_s)
     runs: dict[str, list[Run]] = {target.name: [] for target, _ in cell.contenders}
     for number in range(plan.rounds):
-        # Whoever goes first finds the caches of whoever went last: the order turns.
+        # The order rotates, because the first finds the caches of the last.
         turned = [*cell.contenders[number % len(cell.contenders) :], *cell.contenders[: number % len(cell.contenders)]]
         for target, bodies in turned:
             runs[target.name].append(measure(generator, target, bodies, cell.shape, plan.seconds))

@@ -1,4 +1,4 @@
-"""What is measured, part by part. Each part starts what it needs, fills in its figures and stops it."""
+"""The parts of a benchmark. Each starts the servers that it needs, adds its figures and stops them."""
 
 import shutil
 from collections.abc import Callable
@@ -39,7 +39,7 @@ ABSENT = "absent"
 
 @dataclass
 class Results:
-    """cells: runs by cell and target. figures: single numbers. notes: what a reader must know."""
+    """cells: runs by cell and target. figures: single numbers. notes: for the reader."""
 
     cells: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every part is handed."""
+    """The arguments of every part."""
 
     folder: Path
     packages: Packages
@@ -85,7 +85,7 @@ def limit(bench: Bench) -> None:
 
 
 def sizes(bench: Bench) -> None:
-    """More rows a request, more trees a row."""
+    """Requests of more rows, and a model of more trees."""
     with Echo(bench.folder) as echo, bench.served() as served:
         for rows in (8, 100):
             many = bench.numeric(LIGHT, rows)
@@ -96,7 +96,7 @@ def sizes(bench: Bench) -> None:
 
 
 def churn(bench: Bench) -> None:
-    """The 19-column pipeline with text, against what echo and its own ONNX Runtime time would allow together."""
+    """The 19-column pipeline with text, against the bound from the echo's time plus its ONNX Runtime time."""
     table, _ = train.read()
     _, holdout = train_test_split(table, test_size=0.3, random_state=1)
     columns = calls.columns_of(bench.packages.onnx(CHURN).parent)
@@ -145,7 +145,7 @@ def other_servers(bench: Bench) -> None:
 
 
 def _run_beside(bench: Bench, cell: Cell, plan: Plan) -> None:
-    """A server of others that gives up under a load costs that cell, which the notes then say."""
+    """Runs a cell; where another server fails under the load, the cell is left out and noted."""
     try:
         bench.run(cell, plan)
     except GeneratorError as error:
@@ -158,7 +158,7 @@ def _present(*contenders: tuple[Target | None, Bodies]) -> list[tuple[Target, Bo
 
 
 def _best_mlserver(bench: Bench) -> peers.MLServerSettings:
-    """Each of its settings for one run; the fastest stays."""
+    """Runs each of its settings once, and returns the fastest."""
     single, rates = bench.numeric(LIGHT, 1), {}
     for settings in peers.MLSERVER_TRIED[1:2] if bench.plan.brief else peers.MLSERVER_TRIED:
         with peers.MLServer(bench.folder, bench.packages, settings) as server:
@@ -199,7 +199,7 @@ def batching(bench: Bench) -> None:
 
 
 def together(bench: Bench) -> None:
-    """What a neighbour does to p99."""
+    """The effect of a neighbour on p99."""
     light, heavy = bench.numeric(LIGHT, 1), bench.numeric(HEAVY, 1)
     figures = bench.results.figures
     with bench.served() as served:
@@ -224,7 +224,7 @@ def _keep(bench: Bench, name: str, seen: neighbours.Disturbed) -> None:
 
 
 def watched(bench: Bench) -> None:
-    """What telling and folding costs, of what a request costs altogether."""
+    """The share of recording and aggregating metrics in the CPU of a request."""
     single = bench.numeric(LIGHT, 1)
     with bench.served() as served:
         for shape, size in ((ALONE, 1), (USUAL, 16)):
@@ -237,15 +237,15 @@ def watched(bench: Bench) -> None:
             bench.results.figures[f"metrics_share {shape}"] = share
             bench.tell(f"  metrics at {shape}: {cost * 1e6:.2f} µs a request, {share:.1%} of its CPU")
     bench.results.notes.append(
-        "metrics cannot be switched off; their cost is telling and folding, done alone in a process and timed, as a "
+        "metrics cannot be switched off; their cost is measured alone in a process, as a "
         "share of the server's CPU per request."
     )
 
 
 def against(bench: Bench) -> None:
-    """This tree's server beside the one of another build, in the same rounds."""
+    """The server of this tree beside that of another build, in the same rounds."""
     single = bench.numeric(LIGHT, 1)
-    # Its own repository: servers of one repository are replicas, and share their deployment's file.
+    # A second repository, since servers of one repository are replicas with the same deployment.
     repository = bench.folder / "before"
     shutil.rmtree(repository, ignore_errors=True)
     shutil.copytree(bench.packages.repository, repository)

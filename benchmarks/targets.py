@@ -1,4 +1,4 @@
-"""What is put under load: a process tree with a data port, that can be asked what it has answered so far."""
+"""Targets of a load: a process tree with a data port, and its count of answers where it has one."""
 
 import re
 import sys
@@ -17,12 +17,12 @@ from benchmarks.figures import Run, quantiles
 from benchmarks.generator import METHOD, Generator, GeneratorError, Load, Shape
 
 ASK_S = 30.0
-# The generator leaves in the middle of its last requests.
+# The generator closes its connections during its last requests.
 CUT_OFF = "CANCELLED"
 
 
 class Target:
-    """One server. `expects` is the status that a request must get: OK, or what a test of a bare front calls for."""
+    """One server. `expects` is the status that a request must get; it is not OK for a front without models."""
 
     name = ""
     expects = grpc.StatusCode.OK
@@ -44,7 +44,7 @@ class Target:
             raise GeneratorError(f"{self.name} answered {code.name} {text} where {self.expects.name} is expected")
 
     def answers(self) -> Mapping[str, int] | None:
-        """Requests answered so far by status, or None where the target does not tell."""
+        """Requests answered so far by status; None where the target has no such count."""
         return None
 
     def __enter__(self) -> Self:
@@ -67,7 +67,7 @@ class Echo(Target):
 
 
 class Served(Target):
-    """`onnxpress serve` as it is by default; of another environment where its `onnxpress` command is given."""
+    """`onnxpress serve` with default settings; `command` is the `onnxpress` of another environment."""
 
     name = "onnxpress"
 
@@ -112,9 +112,9 @@ def count_answers(exposition: str) -> dict[str, int]:
 
 
 def share_answered(before: Mapping[str, int] | None, after: Mapping[str, int] | None) -> float:
-    """What share of the requests between two looks got OK, 0 to 1; HTTP says 200 to errors too.
+    """The share of requests between two counts that got OK, 0 to 1; gRPC errors are HTTP 200 as well.
 
-    A share, because the server's counts include what was cut off at the generator's end, and the generator's do not.
+    It is a share because the server counts requests that the generator cut off at its end.
     """
     if before is None or after is None:
         return 1.0
@@ -123,7 +123,7 @@ def share_answered(before: Mapping[str, int] | None, after: Mapping[str, int] | 
 
 
 def to_run(load: Load, answered_share: float, cpu_s: float) -> Run:
-    """What was seen from both sides."""
+    """The run from the figures of generator and server."""
     answered = round(load.requests * answered_share)
     return Run(
         answered, load.requests - answered, load.seconds, cpu_s, load.cpu_s, **quantiles(load.latencies_us)

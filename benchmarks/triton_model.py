@@ -1,4 +1,4 @@
-"""Triton's side: ONNX Runtime behind the Python backend, one run per dynamic batch. Copied into Triton's repository."""
+"""The model of Triton: ONNX Runtime in the Python backend, one run for each dynamic batch. Copied to its repository."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What metrics cost: they cannot be switched off, so their part of the work is done here alone and timed."""
+"""The CPU cost of metrics. They cannot be switched off, so their work is timed alone."""
 
 from time import process_time
 from typing import Any
@@ -15,7 +15,7 @@ FOLD_EVERY = 160
 
 
 def cpu_s_per_request(requests_per_batch: int) -> float:
-    """CPU seconds that telling and folding one batch takes, per request of it."""
+    """CPU seconds to record and aggregate one batch, per request of the batch."""
     metrics, lane, taken = Metrics(), LaneId("light", "1", ""), Taken()
     nobody: Any = None
     parsed = Parsed(lane.model, lane.version, Signature((), ()), 1, (), 0, None, None, "")
