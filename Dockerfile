@@ -4,19 +4,19 @@
 #   docker run --read-only --tmpfs /tmp --stop-timeout 30 -p 8001:8001 -p 8002:8002 -v "$PWD/models:/models" onnxpress
 #
 # /models must be writable for uid 10001, since deployments and the audit log are kept there. Where it is mounted
-# read-only, name a place for what the server writes; deploys are then refused:
+# read-only, name a state folder; deploys are then refused:
 #   docker run ... -v "$PWD/models:/models:ro" -v onnxpress-state:/state onnxpress \
 #       serve --repository /models --state-dir /state
-# The admin port is loopback of the container: docker exec NAME onnxpress deploy churn 2
+# The admin port listens on loopback of the container: docker exec NAME onnxpress deploy churn 2
 # Every setting is also a variable ONNXPRESS_<NAME>; `docker run onnxpress serve --help` lists them.
 
-# Pin it by digest where builds must repeat: --build-arg BASE=...@sha256:...
+# Pin the base by digest for reproducible builds: --build-arg BASE=...@sha256:...
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /build
 COPY image/build.lock image/requirements.lock ./
-# Two environments: the tools that install, and the one that ships, which has none.
+# Two environments: one with the tools that install, and one that ships without them.
 RUN python3.11 -m venv tools \
  && tools/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r build.lock \
  && python3.11 -m venv --without-pip /opt/onnxpress \
@@ -35,7 +35,7 @@ RUN tools/bin/python -m pip wheel --no-cache-dir --no-index --no-deps --no-build
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin onnxpress \
  && install -d -o onnxpress -g onnxpress image/models image/state
 
-# Nothing runs in this stage, so nothing but what is copied can end up in it.
+# No command runs in this stage, so it holds only what is copied.
 FROM ${BASE}
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="onnxpress" \
@@ -54,7 +54,7 @@ USER 10001:10001
 EXPOSE 8001 8002
 # SIGTERM drains: health turns NOT_SERVING, held work finishes, exit 0. Give it drain_wait_s + drain_finish_s + 5 s.
 STOPSIGNAL SIGTERM
-# Loading and warming up a large repository takes a while; a failure before that does not count.
+# Failures do not count in the start period, while a large repository is loaded and warmed up.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; probe = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('ONNXPRESS_HTTP_PORT', 8002)), timeout=2); probe.request('GET', '/readyz'); sys.exit(probe.getresponse().status != 200)"]
 ENTRYPOINT ["onnxpress"]

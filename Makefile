@@ -3,17 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# What converting and serving need, which is all that the demo waits for.
+# What converting and serving need; the demo needs no more.
 RUNTIME := $(VENV)/.runtime
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# Debian packages, for what is missing only.
+# Installs Debian packages; called only for what is missing.
 debian = { $(SUDO) apt-get update --quiet=2 && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 	apt-get install --yes --quiet=2 --no-install-recommends $(1); }
 
 .DELETE_ON_ERROR:
 .PHONY: demo test test-long tools bench bench-peers load lint types protos lock image-check clean install system docs
 
-# Debian splits venv's pip off Python; LightGBM links the system's OpenMP runtime.
+# On Debian pip for venv is a package of its own; LightGBM links the system's OpenMP runtime.
 system:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo 'onnxpress needs Python 3.11 or newer; name one: make PYTHON=python3.11' >&2; exit 1; }
@@ -34,13 +34,13 @@ install: $(STAMP)
 demo: $(RUNTIME)
 	$(BIN)/python -m examples.churn
 
-# Quoting figures needs a quiet machine: everything that runs beside it is measured too. `make bench BENCH=--quick`.
+# Needs a quiet machine, since other processes change the figures. `make bench BENCH=--quick` is a short trial.
 bench: $(STAMP)
 	@command -v h2load >/dev/null || $(call debian,nghttp2-client)
 	@command -v cc >/dev/null || $(call debian,gcc libc6-dev)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-# The servers to compare with, each in its own environment; without them `make bench` leaves them out and says so.
+# The servers to compare with, each in its own environment; without them `make bench` leaves them out and notes it.
 bench-peers: .venv-triton/.installed .venv-mlserver/.installed
 
 .venv-triton/.installed: | system
@@ -48,7 +48,7 @@ bench-peers: .venv-triton/.installed .venv-mlserver/.installed
 	.venv-triton/bin/python -m pip install --quiet 'nvidia-pytriton==0.7.*' 'onnxruntime>=1.23,!=1.26.0,<2'
 	touch $@
 
-# Its worker processes ask uvloop for a loop in a way that uvloop 0.22 no longer answers.
+# Its worker processes call uvloop in a way that uvloop 0.22 no longer supports.
 .venv-mlserver/.installed: | system
 	$(PYTHON) -m venv .venv-mlserver
 	.venv-mlserver/bin/python -m pip install --quiet 'mlserver==1.7.*' 'mlserver-xgboost==1.7.*' 'uvloop<0.22'
@@ -65,7 +65,7 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# What tests drive from outside: a load generator, a compiler for its shim, a browser. Without them those tests are skipped.
+# Programs that some tests run: a load generator, a compiler for its shim, a browser. Without them those tests are skipped.
 tools:
 	-@command -v h2load >/dev/null || $(call debian,nghttp2-client)
 	-@command -v cc >/dev/null || $(call debian,gcc libc6-dev)
@@ -80,8 +80,8 @@ test-long: $(STAMP) tools
 docs: $(STAMP)
 	$(BIN)/python -c 'from onnxpress.server.settings import document; print(document(), end="")' > docs/settings.md
 
-# What the image installs: the versions that this environment was tested with, as names, versions and hashes.
-# Run it after a change of pyproject's dependencies.
+# Locks what the image installs: names, versions and hashes of this environment. Run it after a change of pyproject's
+# dependencies.
 LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links --only-binary :all: --python-version 3.11 --python-platform x86_64-manylinux_2_28
 REQUIRES = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
@@ -93,11 +93,11 @@ lock: $(STAMP)
 	$(LOCK) --constraints build/constraints.txt --output-file image/requirements.lock pyproject.toml
 	$(BIN)/python -c '$(REQUIRES)' | $(LOCK) --output-file image/build.lock -
 
-# Builds the image and runs it without a Docker engine; as root, since it mounts and changes roots.
+# Builds the image and runs it without a Docker engine; needs root for mounts and chroot.
 image-check: $(STAMP)
 	$(BIN)/python -m image.image_check
 
-# 1,000 requests/s for a minute against a server of its own; `ci/load.sh` runs the other suites.
+# 1,000 requests/s for a minute against a server that it starts; `ci/load.sh` runs the other suites.
 load: $(STAMP)
 	PYTHON="$(abspath $(BIN))/python" ci/load.sh light steady --rps 1000 --duration 60
 

@@ -1,4 +1,4 @@
-"""What CI services read is well-formed by their own schemas, and calls the gate that is tested here."""
+"""The files of CI services are valid by their schemas and run the gate."""
 
 import re
 import subprocess
@@ -22,15 +22,15 @@ def test_the_workflow_is_valid_by_its_schema(tmp_path):
     assert check(broken).returncode != 0
 
 
-def test_both_services_run_the_gate_with_the_same_words():
+def test_both_services_run_the_gate_with_the_same_arguments():
     """The command line of the workflow is that of the Jenkinsfile."""
     words = re.compile(r"onnxpress gate .*")
     workflow, jenkins = (words.search(path.read_text()).group() for path in (WORKFLOW, ROOT / "Jenkinsfile"))
     assert workflow == jenkins
 
 
-def test_no_input_is_pasted_into_a_command():
-    """Inputs come by the environment: one in a `run:` line would be a way to run anything."""
+def test_no_input_is_part_of_a_command():
+    """Inputs are passed in the environment, since text in a `run:` line would be executed."""
     for line in WORKFLOW.read_text().splitlines():
         assert "run:" not in line or "${{" not in line
 
