@@ -195,7 +195,11 @@ ROWS = (
     ),
     Row("half a length", BAD, "churn raw", _framed(_two(b"a", b"b") + b"\1\0"), ("city", "BYTES framing")),
     Row(
-        "an element too few", BAD, "churn raw", _framed(_two(b"a", b"b")[:5]), ("city", "1 whole element", "expected 2")
+        "an element too few",
+        BAD,
+        "churn raw",
+        _framed(_two(b"a", b"b")[:5]),
+        ("city", "1 complete element", "expected 2"),
     ),
     Row("not UTF-8", BAD, "churn raw", _framed(_two(b"\xff\xfe", b"b")), ("city", "UTF-8")),
     Row(

@@ -50,14 +50,14 @@ def plant_no_pygrpc_native() -> None:
 
 
 def plant_dying_pumps() -> None:
-    from onnxpress.server.front.native import NativeFront  # here, since another plant must not import it
+    from onnxpress.server.front.native import Receiver  # here, since another plant must not import it
 
-    for front in (NativeFront, Calls):
-        plant_dying_receiver(front)
+    for receiver in (Receiver, Calls):
+        plant_dying_receiver(receiver)
 
 
-def plant_dying_receiver(front: type[Any]) -> None:
-    original = front.receive
+def plant_dying_receiver(receiver: type[Any]) -> None:
+    original = receiver.receive
     dying = threading.Event()
 
     def receive(self: Any, most: int) -> Any:
@@ -71,7 +71,7 @@ def plant_dying_receiver(front: type[Any]) -> None:
             raise SystemExit("planted")
         return events
 
-    front.receive = receive
+    receiver.receive = receive
 
 
 PLANTS: dict[str, Callable[[], None]] = {
