@@ -1,4 +1,4 @@
-# The one toolchain: CI runs `make test`, people run the rest.
+# `make help` lists the targets. CI runs `make test`; the others are for people.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -11,10 +11,13 @@ debian = { $(SUDO) apt-get update --quiet=2 && $(SUDO) env DEBIAN_FRONTEND=nonin
 	apt-get install --yes --quiet=2 --no-install-recommends $(1); }
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long tools bench bench-peers load lint types protos lock image-check clean install system docs
+.PHONY: help demo test test-long tools bench bench-peers load lint types protos lock image-check clean install system docs
 
-# On Debian pip for venv is a package of its own; LightGBM links the system's OpenMP runtime.
-system:
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+# Debian packages pip for virtual environments apart from Python, and LightGBM needs the system's OpenMP runtime.
+system: ## install what is missing of the system's packages (Debian)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo 'onnxpress needs Python 3.11 or newer; name one: make PYTHON=python3.11' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call debian,python3-venv)
@@ -29,77 +32,76 @@ $(STAMP): $(RUNTIME)
 	$(BIN)/python -m pip install --quiet --quiet --editable '.[convert,loadtest,bench,dev]'
 	touch $@
 
-install: $(STAMP)
+install: $(STAMP) ## the virtual environment with everything for development
 
-demo: $(RUNTIME)
+demo: $(RUNTIME) ## train, convert, serve, call, swap under load, roll back; a few minutes
 	$(BIN)/python -m examples.churn
 
-# Needs a quiet machine, since other processes change the figures. `make bench BENCH=--quick` is a short trial.
-bench: $(STAMP)
+# Figures are valid only on an otherwise idle machine, since other load is measured too.
+bench: $(STAMP) ## benchmarks of the server and its peers; BENCH=--quick for a short run
 	@command -v h2load >/dev/null || $(call debian,nghttp2-client)
 	@command -v cc >/dev/null || $(call debian,gcc libc6-dev)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-# The servers to compare with, each in its own environment; without them `make bench` leaves them out and notes it.
-bench-peers: .venv-triton/.installed .venv-mlserver/.installed
+# Without them `make bench` leaves these servers out and says so.
+bench-peers: .venv-triton/.installed .venv-mlserver/.installed ## install Triton and MLServer, each in its own environment
 
 .venv-triton/.installed: | system
 	$(PYTHON) -m venv .venv-triton
 	.venv-triton/bin/python -m pip install --quiet 'nvidia-pytriton==0.7.*' 'onnxruntime>=1.23,!=1.26.0,<2'
 	touch $@
 
-# Its worker processes call uvloop in a way that uvloop 0.22 no longer supports.
+# MLServer's worker processes create their loop in a way that uvloop 0.22 no longer supports.
 .venv-mlserver/.installed: | system
 	$(PYTHON) -m venv .venv-mlserver
 	.venv-mlserver/bin/python -m pip install --quiet 'mlserver==1.7.*' 'mlserver-xgboost==1.7.*' 'uvloop<0.22'
 	touch $@
 
-protos: $(STAMP)
+protos: $(STAMP) ## generate the modules of protos/
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. onnxpress/protos/package.proto onnxpress/protos/deployment.proto onnxpress/protos/onnx_graph.proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. onnxpress/protos/inference.proto onnxpress/protos/admin.proto
 
-lint: $(STAMP)
+lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
 
-# Programs that some tests run: a load generator, a compiler for its shim, a browser. Without them those tests are skipped.
-tools:
+# The load generator h2load, a compiler for its shim, and a browser. Tests that need one of them are skipped without it.
+tools: ## install the programs that tests use (Debian)
 	-@command -v h2load >/dev/null || $(call debian,nghttp2-client)
 	-@command -v cc >/dev/null || $(call debian,gcc libc6-dev)
 	-@command -v chromium >/dev/null || $(call debian,chromium)
 
-test: lint types tools
+test: lint types tools ## everything that CI runs
 	$(BIN)/pytest -m 'not long'
 
-test-long: $(STAMP) tools
+test-long: $(STAMP) tools ## all tests, with the long forms of slow suites
 	$(BIN)/pytest
 
-docs: $(STAMP)
+docs: $(STAMP) ## write docs/settings.md
 	$(BIN)/python -c 'from onnxpress.server.settings import document; print(document(), end="")' > docs/settings.md
 
-# Locks what the image installs: names, versions and hashes of this environment. Run it after a change of pyproject's
-# dependencies.
+# The image installs the versions that this environment was tested with, by name, version and hash.
 LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links --only-binary :all: --python-version 3.11 --python-platform x86_64-manylinux_2_28
 REQUIRES = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
-lock: $(STAMP)
+lock: $(STAMP) ## write the image's lock files, after a change of dependencies
 	$(BIN)/python -m pip install --quiet 'uv>=0.8,<1'
 	mkdir -p build
 	$(BIN)/python -m pip freeze --exclude-editable > build/constraints.txt
 	$(LOCK) --constraints build/constraints.txt --output-file image/requirements.lock pyproject.toml
 	$(BIN)/python -c '$(REQUIRES)' | $(LOCK) --output-file image/build.lock -
 
-# Builds the image and runs it without a Docker engine; needs root for mounts and chroot.
-image-check: $(STAMP)
+# Runs as root, because it mounts file systems and changes roots.
+image-check: $(STAMP) ## build and run the image without a Docker engine
 	$(BIN)/python -m image.image_check
 
-# 1,000 requests/s for a minute against a server that it starts; `ci/load.sh` runs the other suites.
-load: $(STAMP)
+# `ci/load.sh` runs the other suites.
+load: $(STAMP) ## load test: 1,000 requests/s for a minute against a server of its own
 	PYTHON="$(abspath $(BIN))/python" ci/load.sh light steady --rps 1000 --duration 60
 
-clean:
+clean: ## remove the virtual environment and build files
 	rm -rf $(VENV) build *.egg-info

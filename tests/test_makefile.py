@@ -1,6 +1,7 @@
-"""The one toolchain: what CI runs, and how a machine that lacks something is told."""
+"""The Makefile: what CI runs, what `make help` lists, and the error on a machine without the right Python."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -32,6 +33,15 @@ def test_make_test_is_everything() -> None:
     planned = make("-n", "test").stdout
     for step in ("ruff check .", "ruff format --check .", "bin/mypy", "bin/pytest -m 'not long'"):
         assert step in planned
+
+
+def test_help_lists_every_target() -> None:
+    """`make help`, which is also what `make` alone runs, has one line for each target that is not a file."""
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony
+    listed = [line.split(maxsplit=1) for line in make("help").stdout.splitlines()]
+    assert sorted(name for name, _ in listed) == sorted(phony[1].split())
+    assert make().stdout == make("help").stdout
 
 
 def test_an_old_python_is_told_in_one_line(tmp_path: Path) -> None:
