@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from onnxpress.server.settings import options
 from tests.model_repository import Models, build, copy_version, deploy_on_disk
 from tests.server_process import ServerProcess
 
-FRONTS = ("native", "grpcio")
+# Suites that cross the rooms run on every front that a server can be started with.
+FRONTS = next(tuple(one.choices or ()) for one in options() if one.name == "front")
 
 
 @pytest.fixture(scope="session")
