@@ -108,13 +108,12 @@ def test_a_watch_of_an_unknown_model_is_refused() -> None:
 
 
 def test_watches_end_when_the_server_stops() -> None:
-    """A stopping server is not held up by who watches, and forgets them."""
+    """A watch does not delay the stop of the server."""
 
     async def check(admin: Admin, _reads: Reads, watch: Watch) -> None:
         await anext(watch)
         following = asyncio.ensure_future(anext(watch, None))
         admin.wake_watchers(closing=True)
         assert await following is None
-        assert not admin._watchers
 
     run("churn", check)

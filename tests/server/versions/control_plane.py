@@ -17,7 +17,7 @@ from onnxpress.server.serving.cost import Sharing
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.sources.folder import FolderSource
 from onnxpress.server.versions.actuator import Actuator
-from onnxpress.server.versions.audit import FileAuditLog
+from onnxpress.server.versions.audit import AUDIT_FILE, FileAuditLog
 from onnxpress.server.versions.deployer import Deployer
 from onnxpress.server.versions.desired import DesiredStore
 from onnxpress.server.versions.lifecycle import State
@@ -50,11 +50,13 @@ class ControlPlane:
         self.store = DesiredStore(self.source)
         self.scheduler = Scheduler(2, Admission(2, 1e5, 1000, 1 << 20))
         self.state = StateFolder(state or root / ".onnxpress", root)
-        self.audit = FileAuditLog((state or root / ".onnxpress") / "audit", self.state.server)
+        self.log = (state or root / ".onnxpress") / "audit" / AUDIT_FILE
+        self.audit = FileAuditLog(self.log.parent, self.state.server)
         self.broken: set[int] = set()
         self.hanging: set[int] = set()
         self.hangs, self.go = threading.Event(), threading.Event()
         self.preflights: list[int] = []
+        self.after_preflight: Callable[[Path], object] = lambda _folder: None
         self._changed = threading.Condition()
         self.loader = Loader(100, ROWS_MAX)
         self.actuator = Actuator(self.source, self.scheduler, self.loader, self._preflight, lambda _lane: None, 64)
@@ -77,6 +79,7 @@ class ControlPlane:
         if version in self.broken:
             raise RefusedPackageError(f"version {version} does not run on this processor")
         digest = read_package(folder, name, version, 64).digest
+        self.after_preflight(folder)
         return PreflightResult(digest, {1: 10.0}, Sharing(ROWS_MAX))
 
     def _wake(self, _model: str) -> None:

@@ -64,15 +64,9 @@ def test_a_version_that_changed_while_it_was_tried_is_refused(tmp_path: Path) ->
     with ControlPlane(tmp_path).start() as plane:
         plane.hanging.add(1)
         model = plane.reconciler.known("churn")
-        tried = plane.actuator._preflight
-
-        def changed(folder: Path, name: str, version: int) -> object:
-            result = tried(folder, name, version)
-            shutil.copy(tmp_path / "churn/2/model.onnx", folder / "model.onnx")
-            return result
-
+        changed = tmp_path / "churn/2/model.onnx"
+        plane.after_preflight = lambda folder: shutil.copy(changed, folder / changed.name)
         plane.go.set()
-        plane.actuator._preflight = changed  # type: ignore[assignment]
         with pytest.raises(RefusedPackageError, match="changed while it was tried"):
             plane.actuator.load(model, 1, preflight=True)
         assert plane.states()[1] is State.FAILED

@@ -1,5 +1,6 @@
 """The audit log: durable before it returns, one chain for all who share it, honest about what it cannot read."""
 
+import fcntl
 import gc
 import json
 import os
@@ -15,7 +16,7 @@ from onnxpress.server.errors import StateWriteError
 from onnxpress.server.facts import AdminFact
 from onnxpress.server.versions import audit
 from onnxpress.server.versions.audit import AuditState, FileAuditLog, Intent
-from onnxpress.server.versions.audit_chain import Place, Record, verified
+from onnxpress.server.versions.audit_chain import Place, Record, seal, verified
 from tests.server_process import PATIENCE_S, ROOT
 
 COMMITTED, ABORTED = AuditState.COMMITTED, AuditState.ABORTED
@@ -214,9 +215,13 @@ def test_a_log_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
 def test_a_lock_that_is_never_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that hangs with the lock is named, after a time that is bounded."""
     monkeypatch.setattr(audit, "LOCK_S", 0.05)
-    holder, log = opened(tmp_path, "there.7.00"), opened(tmp_path)
-    with holder._exclusive(), pytest.raises(StateWriteError, match=r"locked by server there\.7\.00"):
-        log.begin(fact(1))
+    log = opened(tmp_path)
+    with (tmp_path / audit.LOCK_FILE).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("there.7.00")
+        file.flush()
+        with pytest.raises(StateWriteError, match=r"locked by server there\.7\.00"):
+            log.begin(fact(1))
     log.begin(fact(1))
 
 
@@ -241,12 +246,13 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
 
 def test_logs_without_states_are_read(tmp_path: Path) -> None:
     """Records of the first format say in their result whether they were carried out."""
-    log = opened(tmp_path)
     old = {"at": "2026-11-20T07:00:00.000000+00:00", "actor": "ada", "action": "deploy", "model": "churn",
            "from_version": 0, "to_version": 1, "epoch": 1, "digest": "", "reason": ""}  # fmt: skip
-    with log._writing():
-        for result in ("ok", "refused: no"):
-            log._write_record({**old, "result": result})
+    place, text = Place(), b""
+    for result in ("ok", "refused: no"):
+        sealed, line = seal({**old, "result": result}, place)
+        place, text = Place(len(text + line), place.line + 1, sealed["sequence"], sealed["hash"]), text + line
+    (tmp_path / FILE).write_bytes(text)
     log = opened(tmp_path, "here.2.00")
     assert [audit.state_of(record) for record in log.records("", 9)] == [COMMITTED, ABORTED]
     assert log.unfinished() == []

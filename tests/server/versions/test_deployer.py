@@ -34,10 +34,7 @@ def plane(tmp_path: Path) -> Any:
 
 def records(plane: ControlPlane) -> list[tuple[str, str, int]]:
     """Action, state and epoch of every record in the file, in order."""
-    with plane.audit._writing():
-        pass
-    lines = (plane.audit._path).read_bytes().splitlines()
-    return [(r["action"], r["state"], r["epoch"]) for r in map(json.loads, lines)]
+    return [(r["action"], r["state"], r["epoch"]) for r in map(json.loads, plane.log.read_bytes().splitlines())]
 
 
 def test_a_change_is_an_intent_and_an_outcome(plane: ControlPlane) -> None:
