@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +44,9 @@ class Models:
         return _answers(self.root / name / "model.onnx")
 
 
-_SESSIONS: dict[Path, Answers] = {}
-
-
+@cache
 def _answers(model: Path) -> Answers:
-    return _SESSIONS.setdefault(model, Answers(model))
+    return Answers(model)
 
 
 def build(root: Path) -> Models:
