@@ -10,20 +10,27 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 debian = { $(SUDO) apt-get update --quiet=2 && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 	apt-get install --yes --quiet=2 --no-install-recommends $(1); }
 
+# Whether the kernel of compiled forests can be built.
+HEADER = import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
+COMPILES := command -v cc >/dev/null && $(PYTHON) -c '$(HEADER)'
+
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-long tools bench bench-peers load lint types protos lock image-check clean install system docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-# Debian packages pip for virtual environments apart from Python, and LightGBM needs the system's OpenMP runtime.
+# Debian packages pip for virtual environments apart from Python, LightGBM needs the system's OpenMP runtime, and the
+# kernel of compiled forests a compiler.
 system: ## install what is missing of the system's packages (Debian)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo 'onnxpress needs Python 3.11 or newer; name one: make PYTHON=python3.11' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call debian,python3-venv)
 	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null || $(call debian,libgomp1)
+	@$(COMPILES) || { $(call debian,gcc libc6-dev python3-dev) && $(COMPILES); } \
+		|| echo 'There is no C compiler or no Python.h: ONNX Runtime will run tree models alone, which is slower.' >&2
 
-$(RUNTIME): pyproject.toml | system
+$(RUNTIME): pyproject.toml packages/forest/kernel.c packages/forest/walk.h | system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --quiet --no-compile --editable '.[convert]'
 	touch $@

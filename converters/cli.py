@@ -126,6 +126,8 @@ def _facts(package: "Package", path: Path) -> dict[str, Any]:
             for one in parity.generators
         ],
         "seconds": parity.seconds,
+        "forest_rows": parity.forest.rows,
+        "without_forest": parity.forest.reason,
         "notes": list(manifest.notes),
         "sampled": list(parity.sampled),
         "row_us": microseconds(session, package.golden.inputs, 1),
@@ -148,12 +150,19 @@ def _fields(package: "Package", facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("inputs", _ports(list(package.manifest.inputs))),
         ("outputs", _ports(list(package.manifest.outputs))),
         ("parity", proof),
+        ("forest", _forest(facts)),
         ("exact for", facts["exact_datatype"]),
         *(("note", note) for note in facts["notes"]),
         *(("sampled", note) for note in facts["sampled"]),
         ("1 row", f"{facts['row_us']:,.0f} µs"),
         ("128 rows", f"{facts['rows_128_us']:,.0f} µs"),
     ]
+
+
+def _forest(facts: dict[str, Any]) -> str:
+    if facts["without_forest"]:
+        return f"none, ONNX Runtime runs all of it: {facts['without_forest']}"
+    return f"the bits of ONNX Runtime on {facts['forest_rows']:,} rows"
 
 
 def _ports(tensors: "list[Tensor]") -> str:

@@ -103,6 +103,7 @@ def _converted(
         profile=profile_of(samples.sent(rows, schema), schema, proof.answers),
         parity=proof.report,
         golden=proof.golden,
+        forest=proof.forest,
     )
 
 

@@ -9,6 +9,10 @@ class RefusedPackageError(OnnxpressError):
     """A version's files are missing, changed or invalid, or its model does not reproduce the golden rows."""
 
 
+class ForestError(Exception):
+    """The kernel cannot walk these trees, so they stay with ONNX Runtime; the message is the reason."""
+
+
 class RunError(Exception):
     """ONNX Runtime failed to run a model; the message is its own."""
 

@@ -16,6 +16,7 @@ MANIFEST_FILE = "manifest.json"
 PROFILE_FILE = "profile.json"
 GOLDEN_FILE = "golden.npz"
 PARITY_FILE = "parity.json"
+FOREST_FILE = "forest.npz"
 # The frameworks whose graphs our converters write; a model that was given as ONNX is not proved by its package.
 OUR_FRAMEWORKS = frozenset({"sklearn", "xgboost", "lightgbm"})
 BATCHES = "B"  # the generator of parity.json that runs the same rows in other batches
@@ -28,6 +29,8 @@ class Package:
     onnx: the bytes of model.onnx. manifest: name, version (0 until it is saved), inputs, outputs, digests; of a bare
     model.onnx, as in Triton's repositories, name and version alone. profile: reference statistics of the training rows.
     parity: how the compiled model was compared with the original. golden: stored rows with the original's answers.
+    forest: the content of forest.npz, the same model for the second engine (`packages.forest.CompiledForest`); empty if
+    ONNX Runtime runs all of it.
     folder: the one that it was read from; None after a conversion.
     """
 
@@ -36,6 +39,7 @@ class Package:
     profile: Profile = field(default_factory=Profile)
     parity: ParityReport = field(default_factory=ParityReport)
     golden: Golden = field(default_factory=lambda: Golden({}, {}, {}))
+    forest: bytes = b""
     folder: Path | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
@@ -112,6 +116,8 @@ class Package:
             GOLDEN_FILE: self.golden.to_bytes(),
             PARITY_FILE: as_json(self.parity),
         }
+        if self.forest:
+            files[FOREST_FILE] = self.forest
         manifest = Manifest()
         manifest.CopyFrom(self.manifest)
         manifest.version = number

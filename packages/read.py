@@ -12,6 +12,7 @@ from onnxpress.packages.golden import Golden
 from onnxpress.packages.graph import graphs
 from onnxpress.packages.names import VERSION_RULE, is_version
 from onnxpress.packages.package import (
+    FOREST_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
@@ -71,6 +72,7 @@ def read_package(folder: Path, model: str, version: int, model_mib_max: int) -> 
         profile=_parse(PROFILE_FILE, contents.get(PROFILE_FILE, b"{}"), Profile()),
         parity=_parse(PARITY_FILE, contents.get(PARITY_FILE, b"{}"), ParityReport()),
         golden=_read_golden(contents[GOLDEN_FILE]) if GOLDEN_FILE in contents else Golden({}, {}, {}),
+        forest=contents.get(FOREST_FILE, b""),
         folder=folder,
     )
 

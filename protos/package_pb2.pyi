@@ -200,7 +200,7 @@ class Category(_message.Message):
     def __init__(self, value: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class ParityReport(_message.Message):
-    __slots__ = ("exact", "generators", "libraries", "sampled", "seconds")
+    __slots__ = ("exact", "generators", "libraries", "sampled", "seconds", "forest")
     class LibrariesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -213,12 +213,24 @@ class ParityReport(_message.Message):
     LIBRARIES_FIELD_NUMBER: _ClassVar[int]
     SAMPLED_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    FOREST_FIELD_NUMBER: _ClassVar[int]
     exact: bool
     generators: _containers.RepeatedCompositeFieldContainer[GeneratorReport]
     libraries: _containers.ScalarMap[str, str]
     sampled: _containers.RepeatedScalarFieldContainer[str]
     seconds: float
-    def __init__(self, exact: bool = ..., generators: _Optional[_Iterable[_Union[GeneratorReport, _Mapping]]] = ..., libraries: _Optional[_Mapping[str, str]] = ..., sampled: _Optional[_Iterable[str]] = ..., seconds: _Optional[float] = ...) -> None: ...
+    forest: ForestReport
+    def __init__(self, exact: bool = ..., generators: _Optional[_Iterable[_Union[GeneratorReport, _Mapping]]] = ..., libraries: _Optional[_Mapping[str, str]] = ..., sampled: _Optional[_Iterable[str]] = ..., seconds: _Optional[float] = ..., forest: _Optional[_Union[ForestReport, _Mapping]] = ...) -> None: ...
+
+class ForestReport(_message.Message):
+    __slots__ = ("rows", "reason", "difference")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    reason: str
+    difference: str
+    def __init__(self, rows: _Optional[int] = ..., reason: _Optional[str] = ..., difference: _Optional[str] = ...) -> None: ...
 
 class GeneratorReport(_message.Message):
     __slots__ = ("generator", "description", "rows", "outside", "worst_difference", "worst_tolerance", "worst")

@@ -134,8 +134,8 @@ BANNED = {
 PRINTERS = ("server/versions/preflight.py", "loadtests/")
 UNPICKLERS = ("converters/loading.py",)  # behind --trust-pickle, in a child process
 SLEEPERS = ("loadtests/",)  # generators of load sleep until the next intended send
-# Test files that are about a whole room and not about one module.
-SUITES = {"tests/converters/test_matrix.py", "tests/ci/test_workflows.py"}
+# Test files that are about a whole room, or about the kernel in C, and not about one module.
+SUITES = {"tests/packages/forest/test_kernel.py", "tests/converters/test_matrix.py", "tests/ci/test_workflows.py"}
 # Modules of server and converters without a test file of their own -> the tests that cover them instead, and why those
 # suffice. This list only shrinks.
 MATRIX = "emitters of estimators, each converted and compared by tests/converters/test_matrix.py"

@@ -1,5 +1,6 @@
 """What an installation adds to somebody's environment, and what their own files change about it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,16 +11,22 @@ import pytest
 
 from tests.server_process import PATIENCE_S, ROOT
 
+KERNEL = "onnxpress/packages/forest/_kernel.abi3.so"
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
+    return built(tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source"), dict(os.environ))
+
+
+def built(folder: Path, source: Path, environment: dict[str, str]) -> Path:
+    """The wheel of this tree, built in `folder` from a copy in `source`."""
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in ("onnxpress", *(link.name for link in (ROOT / "onnxpress").iterdir() if link.is_symlink())):
-        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-    subprocess.run([*command, "--wheel-dir", folder, source], check=True, timeout=PATIENCE_S)
+    subprocess.run([*command, "--wheel-dir", folder, source], check=True, timeout=PATIENCE_S, env=environment)
     return next(folder.glob("*.whl"))
 
 
@@ -35,6 +42,23 @@ def test_the_wheel_holds_what_a_client_needs(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {"onnxpress/py.typed", "onnxpress/client/sync.py", "onnxpress/protos/client-service-config.json"} <= names
+
+
+def test_the_wheel_holds_the_kernel(wheel: Path) -> None:
+    """Built for the limited API of CPython 3.11, so one wheel serves all later versions too."""
+    assert "-cp311-abi3-linux_" in wheel.name
+    with zipfile.ZipFile(wheel) as archive:
+        assert KERNEL in archive.namelist()
+
+
+def test_no_compiler_is_needed(tmp_path: Path) -> None:
+    """Where compiling fails, the same wheel is built without the kernel, and ONNX Runtime runs all models."""
+    (tmp_path / "source").mkdir()
+    wheel = built(tmp_path / "wheel", tmp_path / "source", os.environ | {"CC": "/bin/false"})
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert "onnxpress/packages/forest/engine.py" in names
+    assert KERNEL not in names
 
 
 def test_a_working_directory_with_rooms_of_its_own_changes_nothing(tmp_path: Path, wheel: Path) -> None:

@@ -1,13 +1,12 @@
 """Checks of the compiled model alone: the same bits in every batch, and an error for malformed inputs."""
 
 import time
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxpress.converters.family import Tensors
 from onnxpress.converters.runtime import Session
+from onnxpress.packages.bits import same_bits
 from onnxpress.packages.errors import RunError
 
 SIZES = (1, 2, 49, 50, 51, 128, 129)
@@ -31,16 +30,8 @@ def batch_differences(session: Session, inputs: Tensors, seconds: float) -> tupl
                 if len(values) != part.stop - part.start:
                     differs[part] = True
                 else:
-                    differs[part] |= ~_same_bits(values, whole[name][part])
+                    differs[part] |= ~same_bits(values, whole[name][part])
     return run, int(differs.sum()), ""
-
-
-def _same_bits(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-    """Per row; NaN equals NaN of the same bits, and 0.0 is not -0.0."""
-    if one.dtype.kind == "f":
-        width = f"u{one.dtype.itemsize}"
-        one, other = np.ascontiguousarray(one).view(width), np.ascontiguousarray(other).view(width)
-    return np.asarray((one == other).reshape(len(one), -1).all(axis=1), dtype=bool)
 
 
 def odd_inputs(session: Session, inputs: Tensors) -> list[str]:

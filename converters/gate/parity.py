@@ -18,6 +18,7 @@ from onnxpress.converters.family import (
 from onnxpress.converters.gate import compare, generators
 from onnxpress.converters.gate.accepted_values import accepted_values
 from onnxpress.converters.gate.batch_invariance import batch_differences, odd_inputs
+from onnxpress.converters.gate.engines import Engines
 from onnxpress.converters.gate.findings import Findings, sentence
 from onnxpress.converters.gate.original import Original, joined_answer, taken
 from onnxpress.converters.gate.probe_rows import Plan, ProbeRows
@@ -54,6 +55,8 @@ class Proof:
     accepts: dict[str, tuple[str, ...]]
     # The original's answers on the evaluated rows of the sample, for the profile of the outputs.
     answers: Tensors
+    # The content of forest.npz; empty if the second engine cannot run the model.
+    forest: bytes
 
     def check(self) -> None:
         """Raises ConversionRefused with the worst findings unless the compiled model is exact."""
@@ -73,6 +76,7 @@ class Gate:
 
     original: Original
     session: Session
+    engines: Engines
     schema: Schema
     random: np.random.Generator
     progress: Progress = silent
@@ -128,14 +132,16 @@ class Gate:
         self.progress(step)
 
     def _compare(self, found: Findings, rows: pd.DataFrame, answer: Answer) -> None:
+        inputs = feeds(rows, self.schema)
         try:
-            compiled = self.session.run(feeds(rows, self.schema))
+            compiled = self.session.run(inputs)
         except RunError as failure:
             raise ConversionRefused(
                 f"the compiled model fails on rows that the original answers ({found.generator}, "
                 f"{generators.DESCRIPTIONS[found.generator]}): {failure}"
             ) from failure
         compare.check_compiled(compiled, self.schema, len(rows))
+        self.engines.compare(inputs, compiled)
         found.rows += len(rows)
         found.add(compare.float_difference(answer, compiled), rows, answer, compiled)
         if self.schema.classes:
@@ -166,7 +172,8 @@ def prove(
     rows = rows.iloc[random.permutation(len(rows))].reset_index(drop=True)
     wire = sent(rows, schema)
     probe = ProbeRows(wire, schema)
-    gate = Gate(Original(subject), Session(compiled.SerializeToString()), schema, random, progress)
+    session = Session(compiled.SerializeToString())
+    gate = Gate(Original(subject), session, Engines(compiled), schema, random, progress)
     gate.findings("O")
 
     gate.run("R", [Plan(np.arange(len(wire)))], probe)
@@ -206,6 +213,7 @@ def _other_checks(gate: Gate, rows: pd.DataFrame) -> None:
     batches.rows, batches.outside, note = batch_differences(gate.session, inputs, BUDGETS["B"])
     batches.notes += [note] if note else []
     gate.report(batches, batches.rows, batches.rows, time.monotonic() - started, finished=True)
+    gate.engines.compare(inputs, gate.session.run(inputs), each_size=True)
     for answered in odd_inputs(gate.session, inputs):
         gate.findings("W").fail(answered)
 
@@ -226,10 +234,11 @@ def _proof(gate: Gate, schema: Schema, seconds: float) -> Proof:
         generators=[found.report() for _, found in sorted(gate.found.items(), key=_as_listed)],
         sampled=gate.sampled,
         seconds=seconds,
+        forest=gate.engines.report(),
     )
     exact_datatype = "FP32" if told else "FP64"
     answers = {name: np.concatenate([part[name] for part in gate.answers]) for name in gate.answers[0]}
-    return Proof(schema, report, _golden(gate, schema), exact_datatype, notes, {}, answers)
+    return Proof(schema, report, _golden(gate, schema), exact_datatype, notes, {}, answers, gate.engines.forest)
 
 
 def _as_listed(item: tuple[str, Findings]) -> int:

@@ -42,6 +42,10 @@ Every generator has a time limit; `parity.json` reports what was sampled when a 
 keeps the worst rows with both outputs and the version of every library. Up to 256 of the rows, hard ones included, are
 stored in the package as golden rows and replayed wherever the package is loaded.
 
+Models with trees are compiled a second time, for a kernel that walks trees faster than ONNX Runtime. The gate runs
+every row through both engines, in batches of 1, 2, 7, 16, 33, 128 and 1,000 rows, and demands the same bits; at the
+first difference the package is written without `forest.npz`, and `parity.json` has the reason.
+
 ## Progress
 
 `convert(..., progress=callback)` calls `callback` with a `Step` (`converters/progress.py`) at each stage and after each
