@@ -56,7 +56,8 @@ class DeployResult:
 class VersionStatus:
     """state: available, loading, ready, draining or failed. reason: why it failed, or what is wrong with its files.
 
-    digest: SHA-256 of model.onnx, of a loaded version. alone: why its requests never share a batch; empty: they do.
+    Of a loaded version: digest: SHA-256 of model.onnx. alone: why its requests never share a batch; empty: they do.
+    engine: from how many rows on the compiled forest runs batches, or why ONNX Runtime runs all.
     """
 
     version: int
@@ -64,6 +65,7 @@ class VersionStatus:
     reason: str
     digest: str
     alone: str
+    engine: str
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def model_status(message: pb.GetDeploymentResponse) -> ModelStatus:
                 reason=one.reason,
                 digest=one.digest,
                 alone=one.alone,
+                engine=one.engine,
             )
             for one in message.versions
         ),

@@ -128,7 +128,12 @@ class Server:
         inference = Inference(version, rows_max, scheduler, metrics, health, calls)
         admin = Admin(self._deployer, self._reconciler, self._audit, self._gate, self._pool)
         self._actuator.on_change = partial(self._changed, loop, admin)
-        metrics.lanes = self._lanes
+        metrics.lanes = lambda: [(lane.model, lane.version, lane.queue.rows) for lane in self._lanes()]
+        metrics.forests = lambda: [
+            (lane.model, lane.version, lane.session.forest_rows)
+            for lane in self._lanes()
+            if not lane.session.without_forest
+        ]
         metrics.epochs = lambda: [(r.model, r.epoch) for r in self._scheduler.routes.models.values()]
 
         native = _native_front(settings, socket) if settings.front == "native" else None
@@ -253,9 +258,8 @@ class Server:
         if self._watch is not None:
             self._watch(self._reconciler.status(model))
 
-    def _lanes(self) -> list[tuple[str, str, int]]:
-        routes = self._scheduler.routes.models.values()
-        return [(lane.model, lane.version, lane.queue.rows) for route in routes for lane in route.lanes.values()]
+    def _lanes(self) -> list[Lane]:
+        return [lane for route in self._scheduler.routes.models.values() for lane in route.lanes.values()]
 
     def _unloaded(self, lane: Lane) -> None:
         self._codec.forget(lane)

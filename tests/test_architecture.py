@@ -155,7 +155,6 @@ UNTESTED = {
     "server/serving/front.py": "a protocol; both fronts against one suite: tests/conformance/test_tritonclient.py",
     "server/serving/lane.py": "lanes with planted runs: tests/server/serving/test_pump.py",
     "server/serving/request.py": "a record; split and joined by tests/server/serving/test_pump.py",
-    "server/serving/runtime.py": "a thin layer over packages: tests/packages/test_runtime.py",
     "server/serving/tensors.py": "signatures: tests/server/serving/test_contract.py",
     "server/sources/source.py": "a protocol; its one implementation: tests/server/sources/test_folder.py",
     "server/versions/loader.py": "every way to fail: tests/e2e/test_refused_deploys.py, tests/e2e/test_starting.py",

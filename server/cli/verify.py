@@ -45,6 +45,8 @@ def verify(package: Path, output: str) -> None:
         # A version whose rows cannot be batched has no measured curve.
         "row_us": lane.cost.curve[1] if lane.signature.batchable else None,
         "batch_rows": lane.cost.batch_rows,
+        "engine": lane.session.engine,
+        "forest_rows": None if lane.session.without_forest else lane.session.forest_rows,
     }
     if output == "json":
         print_json("verify/v1", facts)
@@ -55,6 +57,7 @@ def verify(package: Path, output: str) -> None:
             ("digests", f"{facts['files']} files hold" if facts["files"] else "none: no manifest.json"),
             ("golden", f"{facts['golden_rows']} rows answer as the original did" if facts["golden_rows"] else "none"),
             ("runtime", f"ONNX Runtime {runtime.VERSION}, {alone}batches of up to {facts['batch_rows']} rows"),
+            ("engine", lane.session.engine),
             ("model", read.digest),
         ]
     )

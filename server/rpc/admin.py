@@ -202,6 +202,7 @@ def _deployment(status: ModelStatus) -> pb.GetDeploymentResponse:
                 reason=version.reason,
                 digest=version.lane.digest if version.lane else "",
                 alone=version.lane.signature.alone if version.lane else "",
+                engine=version.lane.session.engine if version.lane else "",
             )
             for version in status.versions
         ],

@@ -122,6 +122,7 @@ class Inference:
             config.parameters["shared_batches"].string_value = (
                 f"no: {lane.signature.alone}" if lane.signature.alone else "yes"
             )
+        config.parameters["engine"].string_value = lane.session.engine
         if lane.contract.features:
             # In one message, so that version and order of the columns match during a swap.
             config.parameters["features"].string_value = json.dumps(lane.contract.features, ensure_ascii=False)

@@ -45,7 +45,7 @@ def assemble_uniform(signature: Signature, uniform: UniformBatch) -> Feeds:
 
 def run(session: Session, signature: Signature, feeds: Feeds, rows: int) -> tuple[list[Flat], list[Sequence[int]]]:
     """All outputs, flat, and their shapes. Raises RunError, also when an output does not have `rows` rows."""
-    arrays = session.run(feeds)
+    arrays = session.run(feeds, rows)
     if signature.batchable:
         for spec, array in zip(signature.outputs, arrays, strict=True):
             if array.shape != (rows, *spec.shape[1:]):

@@ -14,6 +14,8 @@ SECONDS_PER_SIZE = 0.02
 # Microseconds that the pump adds to every run: assembling, answering, waking up.
 OVERHEAD_US = 40
 CHEAPER_BY = 0.05
+# Once the forest takes less than this share of ONNX Runtime's time at so many sizes, it is cheaper at larger ones too.
+CLEARLY_CHEAPER, SIZES_TO_DECIDE = 0.8, 3
 P99_FACTOR = 1.5  # p99 / median, assumed: a size has too few repeats to measure its p99
 # Live correction of the curve by a scale: weight of one batch, limits, and how often the batch size is recomputed.
 LEARNING_RATE = 0.02
@@ -39,11 +41,39 @@ class Sharing:
     reason: str = ""
 
 
-def measure(prepare: Callable[[int], T], run: Callable[[T], object], rows_max: int, budget_us: float) -> Curve:
+@dataclass(frozen=True)
+class Engines:
+    """The curve of the cheaper engine at each size, and from how many rows on that is the compiled forest; 0: never."""
+
+    curve: Curve
+    forest_rows: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one process measured of a version, so that another one need not.
+
+    without_forest: why its compiled forest runs no batches; empty if it runs some.
+    """
+
+    engines: Engines
+    sharing: Sharing
+    without_forest: str
+
+
+def measure(
+    prepare: Callable[[int], T],
+    run: Callable[[T], object],
+    rows_max: int,
+    budget_us: float,
+    enough: Callable[[Curve], bool] = lambda _curve: False,
+) -> Curve:
     """Median microseconds of `run` on `prepare(rows)` for growing sizes, without the preparation.
 
-    Stops at the first size that exceeds `budget_us`. Measures CPU time of this thread, in which a session with one
-    intra-op thread runs, so the figures do not depend on other load or on the priority of a preflight process.
+    Stops after the first size that exceeds `budget_us`, or once `enough` holds of the curve so far.
+
+    Measures CPU time of this thread, in which a session with one intra-op thread runs, so the figures do not depend on
+    other load or on the priority of a preflight process.
     """
     curve: Curve = {}
     for rows in SIZES:
@@ -57,9 +87,43 @@ def measure(prepare: Callable[[int], T], run: Callable[[T], object], rows_max: i
             run(batch)
             times.append((thread_time_ns() - start) / 1e3)
         curve[rows] = sorted(times)[len(times) // 2]
-        if curve[rows] > budget_us:
+        if curve[rows] > budget_us or enough(curve):
             break
     return curve
+
+
+def measure_engines(
+    prepare: Callable[[int], T],
+    runtime: Callable[[T], object],
+    forest: Callable[[T], object],
+    rows_max: int,
+    budget_us: float,
+) -> Engines:
+    """Measures both engines; ONNX Runtime only until the forest is clearly cheaper, since it is the slower one then."""
+    walked = measure(prepare, forest, rows_max, budget_us)
+
+    def cheaper(curve: Curve) -> bool:
+        last = [*curve][-SIZES_TO_DECIDE:]
+        return len(last) == SIZES_TO_DECIDE and all(walked.get(n, inf) < CLEARLY_CHEAPER * curve[n] for n in last)
+
+    return choose_engines(measure(prepare, runtime, rows_max, budget_us, cheaper), walked)
+
+
+def choose_engines(runtime: Curve, forest: Curve) -> Engines:
+    """The size from which on the forest runs batches, so that all measured sizes together cost least. Pure."""
+    common = [rows for rows in runtime if rows in forest]
+
+    def cost(start: float) -> float:
+        return sum((forest if rows >= start else runtime)[rows] / runtime[rows] for rows in common)
+
+    start = min((*common, inf), key=cost)
+    if start == inf:
+        return Engines(runtime, 0)
+    return Engines(
+        {rows: micros for rows, micros in runtime.items() if rows < start}
+        | {rows: micros for rows, micros in forest.items() if rows >= start},
+        int(start),
+    )
 
 
 def fitting(curve: Curve, target_us: float, scale: float = 1.0) -> Curve:

@@ -98,6 +98,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._started = time.time()
         self.lanes: Callable[[], Iterable[tuple[str, str, int]]] = lambda: ()  # model, version, queued rows
+        self.forests: Callable[[], Iterable[tuple[str, str, int]]] = lambda: ()  # model, version, smallest batch
         self.epochs: Callable[[], Iterable[tuple[str, int]]] = lambda: ()
 
     def run_done(self, run: BatchRun) -> None:
@@ -173,6 +174,14 @@ class Metrics:
         for model, version, waiting in self.lanes():
             queue.add_metric([model, version], waiting)
         yield queue
+        forests = GaugeMetricFamily(
+            "onnxpress_forest_batch_rows_min",
+            "Rows of the smallest batch that the compiled forest runs; absent: ONNX Runtime runs all",
+            labels=["model", "version"],
+        )
+        for model, version, smallest in self.forests():
+            forests.add_metric([model, version], smallest)
+        yield forests
         epochs = GaugeMetricFamily("onnxpress_deployment_epoch", "Revision of the deployment", labels=["model"])
         for model, epoch in self.epochs():
             epochs.add_metric([model], epoch)
@@ -210,7 +219,7 @@ def _histograms(counts: dict[Key, VersionCounts]) -> Iterator[Metric]:
     families: tuple[tuple[str, str, Callable[[VersionCounts], Histogram]], ...] = (
         ("onnxpress_request_duration_seconds", "From received to answered", lambda of: of.request_s),
         ("onnxpress_queue_duration_seconds", "From received to taken by a batch", lambda of: of.queue_s),
-        ("onnxpress_inference_duration_seconds", "One run of ONNX Runtime", lambda of: of.run_s),
+        ("onnxpress_inference_duration_seconds", "One run of the model", lambda of: of.run_s),
         ("onnxpress_batch_rows", "Rows that one run answered", lambda of: of.batch_rows),
     )
     for name, text, choose in families:

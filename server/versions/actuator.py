@@ -97,7 +97,13 @@ class Actuator:
         with model.lock:
             model.failures.pop(version, None)
             self._enter(model, replace(status, lane=lane), State.READY)
-        logger.info("model %r version %d is ready, batches of up to %d rows", model.name, version, lane.cost.batch_rows)
+        logger.info(
+            "model %r version %d is ready, batches of up to %d rows, %s",
+            model.name,
+            version,
+            lane.cost.batch_rows,
+            lane.session.engine,
+        )
         if lane.signature.alone:
             logger.warning("model %r version %d: shared batches: no: %s", model.name, version, lane.signature.alone)
         return lane
@@ -179,7 +185,7 @@ class Actuator:
         package = read_package(folder, name, version, self._model_mib_max)
         if package.digest != result.digest:
             raise RefusedPackageError(f"version {version} of {name!r} was changed while it was tried")
-        return self._loader.load(package, result.curve, result.sharing)
+        return self._loader.load(package, result.measured)
 
     def _give_up(self, model: Model, status: VersionStatus, reason: str) -> None:
         with model.lock:

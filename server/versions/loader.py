@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.packages.golden import Golden, as_feed
-from onnxpress.packages.graph import constants, scalars
+from onnxpress.packages.graph import Constants, constants, scalars
 from onnxpress.packages.package import Package
 from onnxpress.packages.read import check_graph
 from onnxpress.packages.runtime import replay
@@ -17,9 +17,10 @@ from onnxpress.protos.package_pb2 import Manifest
 from onnxpress.server.serving import cost, runtime
 from onnxpress.server.serving.contract import read_contract
 from onnxpress.server.serving.lane import Lane
-from onnxpress.server.serving.runtime import RunError, Session
+from onnxpress.server.serving.runtime import NEVER, RunError, Session
 from onnxpress.server.serving.tensors import ANY, Signature, TensorSpec
 from onnxpress.server.versions import independence
+from onnxpress.server.versions.forests import forest_of
 
 PROBE_ROWS = (1, 2)
 
@@ -31,8 +32,8 @@ class Loader:
     latency_target_ms: int
     batch_rows_max: int
 
-    def load(self, package: Package, curve: cost.Curve | None = None, sharing: cost.Sharing | None = None) -> Lane:
-        """Returns the lane of a package after replaying its golden rows; measures `curve` and `sharing` unless given.
+    def load(self, package: Package, measured: cost.Measured | None = None) -> Lane:
+        """Returns the lane of a package after replaying its golden rows; measures it unless `measured` is given.
 
         Raises RefusedPackageError: it cannot be loaded, or its answers differ from the golden ones.
         """
@@ -43,25 +44,47 @@ class Loader:
         if package.golden:
             replay(session, package.golden, package.manifest.classes)
         session.signature = refine_outputs(session)
-        rows_max = self.batch_rows_max
+        sharing = cost.Sharing(self.batch_rows_max)
         if not package.proved and session.signature.has_rows:
-            if sharing is None:
-                outputs = [spec.name for spec in session.signature.outputs]
-                sharing = independence.sharing_of(
-                    session.run, session.signature.inputs, outputs, constants(graph), rows_max
-                )
-            rows_max = min(rows_max, sharing.rows_max)
+            sharing = measured.sharing if measured else self._sharing(session, constants(graph))
             session.signature = replace(session.signature, alone=sharing.reason)
         contract = read_contract(package.manifest, session.signature.inputs)
-        target_us = self.latency_target_ms * 1e3
+        engines = cost.Engines({})
         if session.signature.batchable:
-            feeds = Feeds(session.signature, package.golden)
-            if curve is None:
-                curve = cost.measure(feeds.rows, session.run, rows_max, target_us / 2)
-        model = cost.CostModel(curve or {}, target_us)
+            engines = self._engines(package, session, min(sharing.rows_max, self.batch_rows_max), measured)
+        model = cost.CostModel(engines.curve, self._target_us)
         if session.signature.batchable:
-            session.run(feeds.rows(model.batch_rows))  # sizes the arena before the first request does
+            # Sizes the arena before the first request does.
+            session.run(Feeds(session.signature, package.golden).rows(model.batch_rows), model.batch_rows)
         return Lane(package.model, package.version, session, package.digest, contract, model)
+
+    @property
+    def _target_us(self) -> float:
+        return self.latency_target_ms * 1e3
+
+    def _sharing(self, session: Session, known: Constants) -> cost.Sharing:
+        outputs = [spec.name for spec in session.signature.outputs]
+        return independence.sharing_of(session.run, session.signature.inputs, outputs, known, self.batch_rows_max)
+
+    def _engines(
+        self, package: Package, session: Session, rows_max: int, measured: cost.Measured | None
+    ) -> cost.Engines:
+        """Chooses the engine of each batch size, and tells the session."""
+        forest, reason = (None, measured.without_forest) if measured else (None, "")
+        if not reason:
+            forest, reason = forest_of(package, session)
+        feeds, budget_us = Feeds(session.signature, package.golden), self._target_us / 2
+        if measured is not None and (forest is not None or not measured.engines.forest_rows):
+            engines = measured.engines
+        elif forest is not None:
+            engines = cost.measure_engines(feeds.rows, session.run, forest.run, rows_max, budget_us)
+        else:
+            engines = cost.Engines(cost.measure(feeds.rows, session.run, rows_max, budget_us))
+        if engines.forest_rows:
+            session.use_forest(forest, engines.forest_rows)
+        else:
+            session.use_forest(None, NEVER, reason or "it is cheaper at every batch size")
+        return engines
 
 
 class Feeds:

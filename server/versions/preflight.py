@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from onnxpress.packages.errors import OnnxpressError, RefusedPackageError
-from onnxpress.server.errors import (
-    DrainingError,
-)
-from onnxpress.server.serving.cost import Curve, Sharing
+from onnxpress.server.errors import DrainingError
+from onnxpress.server.serving.cost import Engines, Measured, Sharing
 from onnxpress.server.settings import MIB, Settings
 
 OK, REFUSED = 0, 3
@@ -29,8 +27,7 @@ class PreflightResult:
     """The result for a version that passed: the digest of the loaded bytes, and the measured cost of batches."""
 
     digest: str  # SHA-256 of model.onnx, hexadecimal
-    curve: Curve
-    sharing: Sharing  # up to how many rows requests may share runs
+    measured: Measured
 
 
 class Preflights:
@@ -70,8 +67,9 @@ class Preflights:
         if child.returncode != OK:
             self._refuse(version, child.returncode, told.strip(), complaints.strip().splitlines())
         result = json.loads(told)
-        curve = {int(rows): micros for rows, micros in result["curve"].items()}
-        return PreflightResult(result["digest"], curve, Sharing(result["rows_max"], result["alone"]))
+        engines = Engines({int(rows): micros for rows, micros in result["curve"].items()}, result["forest_rows"])
+        sharing = Sharing(result["rows_max"], result["alone"])
+        return PreflightResult(result["digest"], Measured(engines, sharing, result["without_forest"]))
 
     def _refuse(self, version: int, code: int, told: str, complaints: list[str]) -> NoReturn:
         if self._stopped:
@@ -138,6 +136,8 @@ def main() -> int:
         "curve": lane.cost.curve,
         "rows_max": max(lane.cost.curve),
         "alone": lane.signature.alone,
+        "forest_rows": 0 if lane.session.without_forest else lane.session.forest_rows,
+        "without_forest": lane.session.without_forest,
     }
     print(json.dumps(found))  # noqa: T201
     return OK

@@ -29,7 +29,7 @@ def test_lines_for_people(package: Path, capsys: pytest.CaptureFixture[str]) -> 
     """A label and a value a line."""
     assert main(["verify", str(package)]) == 0
     labels = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert labels == ["digests", "golden", "runtime", "model"]
+    assert labels == ["digests", "golden", "runtime", "engine", "model"]
 
 
 def test_a_changed_file_is_refused(package: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ class FakeSession:
         self.short = 0  # rows that it keeps to itself
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+    def run(self, feeds: Mapping[str, NDArray[Any]], rows: int = 0) -> Sequence[NDArray[Any]]:
         rows = feeds["x"][:, 0].tolist()
         self.batches.append(rows)
         meanwhile, self.meanwhile = self.meanwhile, lambda: None

@@ -25,7 +25,7 @@ class Planted:
     def __init__(self, *arrays: NDArray[Any]) -> None:
         self._arrays = arrays
 
-    def run(self, _feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+    def run(self, _feeds: Mapping[str, NDArray[Any]], _rows: int) -> Sequence[NDArray[Any]]:
         return self._arrays
 
 

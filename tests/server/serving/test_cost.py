@@ -1,5 +1,7 @@
 """How the cost curve is measured, and how it determines the batch size."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -72,3 +74,40 @@ def test_warm_up_cycles_through_the_golden_rows() -> None:
     assert both["a"].ravel().tolist() == [1, 2, 3, 4, 0, 1, 2]
     assert both["b"].ravel().tolist() == ["w", "x", "y", "z", "v", "w", "x"]
     assert both["b"].dtype == object
+
+
+RUNTIME = {1: 10.0, 2: 14.0, 4: 22.0, 8: 38.0, 16: 70.0, 32: 134.0}
+
+
+@pytest.mark.parametrize(
+    ("forest", "rows"),
+    [
+        ({1: 5.0, 2: 6.0, 4: 8.0, 8: 12.0, 16: 20.0, 32: 36.0}, 1),  # cheaper at every size
+        ({1: 20.0, 2: 21.0, 4: 22.5, 8: 25.0, 16: 31.0, 32: 44.0}, 8),  # a fixed cost that large batches make up for
+        ({1: 20.0, 2: 21.0, 4: 22.5, 8: 25.0, 16: 71.0, 32: 44.0}, 8),  # one bad measurement does not count
+        ({1: 20.0, 2: 28.0, 4: 44.0, 8: 80.0, 16: 150.0, 32: 280.0}, 0),  # never
+    ],
+)
+def test_the_cheaper_engine_runs_a_batch(forest: cost.Curve, rows: int) -> None:
+    """The forest runs batches from the size on from which it is cheaper, and the curve is that of the engine chosen."""
+    engines = cost.choose_engines(RUNTIME, forest)
+    assert engines.forest_rows == rows
+    assert engines.curve == {n: forest[n] if rows and n >= rows else RUNTIME[n] for n in RUNTIME}
+
+
+def test_sizes_that_only_the_forest_was_measured_at() -> None:
+    """ONNX Runtime is not measured further once it is clearly slower; the curve goes on with the forest's sizes."""
+    sizes: list[tuple[str, int]] = []
+
+    def spin(name: str, micros: float) -> None:
+        until = time.thread_time_ns() + micros * 1e3
+        while time.thread_time_ns() < until:
+            pass
+        sizes.append((name, int(micros)))
+
+    engines = cost.measure_engines(
+        lambda rows: rows, lambda rows: spin("runtime", 500 * rows), lambda rows: spin("forest", 50 * rows), 64, 1e9
+    )
+    assert engines.forest_rows == 1
+    assert list(engines.curve) == [1, 2, 4, 8, 16, 32, 64]
+    assert max(micros for name, micros in sizes if name == "runtime") == 500 * 4

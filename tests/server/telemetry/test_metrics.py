@@ -198,6 +198,7 @@ def test_every_metric_is_documented() -> None:
     metrics.refused(refusal("CANCELLED"))
     metrics.pump_died("native")
     metrics.lanes = lambda: [("m", "1", 0)]
+    metrics.forests = lambda: [("m", "1", 1)]
     metrics.epochs = lambda: [("m", 1)]
     exposed = {
         (family.name + ("_total" if family.type == "counter" else ""), family.type, label)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.packages.read import read_package
 from onnxpress.server.serving.admission import Admission
-from onnxpress.server.serving.cost import Sharing
+from onnxpress.server.serving.cost import Engines, Measured, Sharing
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.sources.folder import FolderSource
 from onnxpress.server.versions.actuator import Actuator
@@ -80,7 +80,7 @@ class ControlPlane:
             raise RefusedPackageError(f"version {version} does not run on this processor")
         digest = read_package(folder, name, version, 64).digest
         self.after_preflight(folder)
-        return PreflightResult(digest, {1: 10.0}, Sharing(ROWS_MAX))
+        return PreflightResult(digest, Measured(Engines({1: 10.0}), Sharing(ROWS_MAX), "fake"))
 
     def _wake(self, _model: str) -> None:
         with self._changed:
