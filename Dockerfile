@@ -10,10 +10,13 @@
 # The admin port listens on loopback of the container: docker exec NAME onnxpress deploy churn 2
 # Every setting is also a variable ONNXPRESS_<NAME>; `docker run onnxpress serve --help` lists them.
 
-# Pin the base by digest for reproducible builds: --build-arg BASE=...@sha256:...
+# Pin the bases by digest for reproducible builds: --build-arg BASE=...@sha256:... --build-arg BUILD_BASE=...
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
+# The same Python with a C compiler, for the kernel of compiled forests. It uses no instructions that only some x86-64
+# processors have, so the image may be built on another machine than it runs on.
+ARG BUILD_BASE=docker.io/library/python:3.11-bookworm
 
-FROM ${BASE} AS build
+FROM ${BUILD_BASE} AS build
 WORKDIR /build
 COPY image/build.lock image/requirements.lock ./
 # Two environments: one with the tools that install, and one that ships without them.
@@ -28,10 +31,11 @@ COPY client source/client
 COPY packages source/packages
 COPY protos source/protos
 COPY server source/server
-# `pip check` fails the build when the lock file has fallen behind pyproject.toml.
+# `pip check` fails the build when the lock file has fallen behind pyproject.toml; the import, when the kernel is missing.
 RUN tools/bin/python -m pip wheel --no-cache-dir --no-index --no-deps --no-build-isolation -w wheels ./source \
  && tools/bin/python -m pip --python /opt/onnxpress/bin/python install --no-cache-dir --no-index --no-deps wheels/*.whl \
- && tools/bin/python -m pip --python /opt/onnxpress/bin/python check
+ && tools/bin/python -m pip --python /opt/onnxpress/bin/python check \
+ && /opt/onnxpress/bin/python -c 'from onnxpress.packages.forest import _kernel'
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin onnxpress \
  && install -d -o onnxpress -g onnxpress image/models image/state
 

@@ -15,7 +15,16 @@ FORBIDDEN = (
     "cloudpickle", "onnxpress.converters", "dill", "joblib", "lightgbm", "onnxpress.loadtests", "locust", "onnx",
     "onnxmltools", "pandas", "pip", "pytest", "scipy", "setuptools", "skl2onnx", "sklearn", "skops", "xgboost",
 )  # fmt: skip
-NEEDED = ("grpc", "numpy", "onnxpress.protos", "onnxpress.server", "onnxruntime", "pygrpc_native", "uvloop")
+NEEDED = (
+    "grpc",
+    "numpy",
+    "onnxpress.packages.forest._kernel",
+    "onnxpress.protos",
+    "onnxpress.server",
+    "onnxruntime",
+    "pygrpc_native",
+    "uvloop",
+)
 # Run by the image's own Python: prints which of the names on its command line can be imported.
 PROBE = """
 import importlib.util, json, sys

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,9 @@ def main() -> int:
 
 def _check(folder: Path) -> None:
     engine = Engine(WORK / "storage")
-    base = DockerfileParser(fileobj=(ROOT / "Dockerfile").open("rb")).baseimage
-    made = _timed(lambda: make_base(engine, WORK, base))
-    _say("base", f"{base}: a stand-in, made in {made:.0f} s")
+    for base in DockerfileParser(fileobj=(ROOT / "Dockerfile").open("rb")).parent_images:
+        made = _timed(partial(make_base, engine, WORK, base))
+        _say("base", f"{base}: a stand-in, made in {made:.0f} s")
     took = _timed(lambda: engine.build(IMAGE, ROOT, ROOT / "Dockerfile", pip_mounts(WORK), WORK / "build.log"))
     configuration = engine.configuration(IMAGE)
     contents.check_configuration(configuration)

@@ -1,7 +1,7 @@
-"""A stand-in for the Dockerfile's base image, made of Debian packages, for machines without an image registry.
+"""Stand-ins for the Dockerfile's base images, made of Debian packages, for machines without an image registry.
 
-Like the official image it is Debian bookworm with glibc and CPython 3.11, named python3.11 on the PATH. Unlike it, it
-has Debian's CPython instead of one under /usr/local, and no pip.
+Like the official images they are Debian bookworm with glibc and CPython 3.11, named python3.11 on the PATH. Unlike them
+they have Debian's CPython instead of one under /usr/local, and no pip.
 """
 
 import ast
@@ -15,9 +15,11 @@ from image.engine import Engine, Mount, call
 
 SUITE = "bookworm"
 PACKAGES = ("ca-certificates", "libpython3.11-stdlib", "python3.11-minimal", "python3.11-venv")
+# What the base of the build stage has besides.
+COMPILER = ("gcc", "libc6-dev", "libpython3.11-dev")
 RECIPE = """\
 FROM scratch
-ADD base.tar /
+ADD {archive} /
 RUN ["/bin/sh", "-c", "ln -s /usr/bin/python3.11 /usr/local/bin/python3.11 && ln -s python3.11 /usr/local/bin/python3"]
 ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 """
@@ -25,19 +27,23 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def make_base(engine: Engine, folder: Path, image: str) -> bool:
-    """Tags a stand-in as `image`; False where the storage has one already. The archive is kept in `folder`."""
+    """Tags a stand-in as `image`, with a compiler unless it is a slim one; False if the storage has one already.
+
+    The archive is kept in `folder`.
+    """
     if engine.has(image):
         return False
-    archive = folder / "base.tar"
+    kind, packages = ("base", PACKAGES) if "slim" in image else ("build-base", (*PACKAGES, *COMPILER))
+    archive = folder / f"{kind}.tar"
     if not archive.exists():
         partial = folder / "partial.tar"
         no_docs = ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"]
-        command = ["mmdebstrap", "--variant=minbase", *no_docs, f"--include={','.join(PACKAGES)}", SUITE, str(partial)]
-        call(command, log=folder / "base.log")
+        command = ["mmdebstrap", "--variant=minbase", *no_docs, f"--include={','.join(packages)}", SUITE, str(partial)]
+        call(command, log=folder / f"{kind}.log")
         partial.rename(archive)
-    recipe = folder / "base.Dockerfile"
-    recipe.write_text(RECIPE)
-    engine.build(image, folder, recipe, (), folder / "base-build.log")
+    recipe = folder / f"{kind}.Dockerfile"
+    recipe.write_text(RECIPE.replace("{archive}", archive.name))
+    engine.build(image, folder, recipe, (), folder / f"{kind}-build.log")
     return True
 
 
