@@ -35,8 +35,8 @@ class Promise:
 def promises(cells: Cells, figures: Mapping[str, float]) -> list[Promise]:
     """Every promise about speed, in the order of the acceptance list."""
 
-    def against(other: str, shape: Shape, kind: str = "") -> float | None:
-        cell = cells.get(cell_name("light", 1, shape, kind, peers=other != "echo"), {})
+    def against(other: str, shape: Shape, kind: str = "", model: str = "light") -> float | None:
+        cell = cells.get(cell_name(model, 1, shape, kind, peers=other != "echo"), {})
         return rate_ratio(cell, OURS, other) if other in cell and OURS in cell else None
 
     def ids(shape: Shape) -> float | None:
@@ -53,10 +53,19 @@ def promises(cells: Cells, figures: Mapping[str, float]) -> list[Promise]:
         Promise("the same with own ids / without, 1x1", ids(ALONE), 0.90),
         Promise("churn pipeline / what echo and its own run time allow", get("churn_of_bound"), 0.50),
         Promise("served / Triton, same model", against("triton", USUAL), 5.0),
+        Promise("served / Triton, heavy model", against("triton", USUAL, model="heavy"), 4.0),
         Promise("served / Triton's front without inference", against("triton front", USUAL), 1.5),
         Promise("served / MLServer at its best settings", against("mlserver", USUAL), 50.0),
-        Promise("batching: CPU of heavy single rows / bare loop, 64x16", get(f"batching {MOST}"), 1.5, at_most=True),
-        Promise("batching: CPU of heavy single rows / bare loop, 8x16", get(f"batching {USUAL}"), 1.5, at_most=True),
+        Promise("batching: CPU of heavy single rows / bare loop, 64x16", get(f"batching 1 {MOST}"), 1.5, at_most=True),
+        Promise("batching: CPU of heavy single rows / bare loop, 8x16", get(f"batching 1 {USUAL}"), 1.5, at_most=True),
+        Promise(
+            "batching: CPU of a heavy row, 8 rows a call / bare loop",
+            get(f"batching 8 {USUAL}"), 0.75, at_most=True,
+        ),
+        Promise(
+            "batching: CPU of a heavy row, 100 rows a call / bare loop",
+            get(f"batching 100 {USUAL}"), 0.5, at_most=True,
+        ),
         Promise(
             "light p99 beside saturated heavy / alone, paced client",
             get(f"light_p99_beside_heavy {PACED}"), 3.0, at_most=True,

@@ -13,6 +13,7 @@ from xgboost import XGBClassifier
 from benchmarks.bodies import FEATURES, rows_of
 from examples.churn import train
 from onnxpress import convert
+from onnxpress.packages.forest.compiled import FORMAT
 
 TRAINING_ROWS = 10_000
 SEED = 11
@@ -37,7 +38,8 @@ def build(folder: Path, tell: Callable[[str], None]) -> Packages:
     """Trains and compiles the models that are missing in `folder`."""
     packages = Packages(folder / "repository", folder / "boosters")
     marker = folder / "made-with.json"
-    made_with = json.dumps({name: version(name) for name in LIBRARIES} | {"sizes": SIZES}, sort_keys=True)
+    libraries = {name: version(name) for name in LIBRARIES}
+    made_with = json.dumps(libraries | {"sizes": SIZES, "forest": FORMAT}, sort_keys=True)
     if folder.exists() and (not marker.exists() or marker.read_text() != made_with):
         shutil.rmtree(folder)
     packages.boosters.mkdir(parents=True, exist_ok=True)

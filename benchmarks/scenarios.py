@@ -14,7 +14,7 @@ from benchmarks import bodies, neighbours, peers, watching
 from benchmarks.bare import Bare
 from benchmarks.bodies import Bodies
 from benchmarks.figures import Run, middle, ratio
-from benchmarks.generator import Generator, GeneratorError
+from benchmarks.generator import Generator, GeneratorError, Shape
 from benchmarks.packages import CHURN, HEAVY, LIGHT, Packages
 from benchmarks.rounds import (
     ALONE,
@@ -172,30 +172,31 @@ def _best_mlserver(bench: Bench) -> peers.MLServerSettings:
 
 
 def batching(bench: Bench) -> None:
-    """Single-row requests for the heavy model at saturation, against a bare loop over the same rows."""
-    single = bench.numeric(HEAVY, 1)
-    rows = bodies.rows_of(1, bodies.DIFFERENT)
-    bare = Bare(bench.packages.onnx(HEAVY), {"input": rows})
-    size = bare.best_size()
-    alone, ours = [], {USUAL: list[Run](), MOST: list[Run]()}
+    """Requests of 1, 8 and 100 rows for the heavy model at saturation, against a bare loop over the same rows."""
+    bare = Bare(bench.packages.onnx(HEAVY), {"input": bodies.rows_of(1, bodies.DIFFERENT)})
+    size, figures = bare.best_size(), bench.results.figures
+    loads = [(1, USUAL), (1, MOST), (8, USUAL), (100, USUAL)]
+    runs: dict[tuple[int, Shape], list[Run]] = {load: [] for load in loads}
+    alone: list[float] = []
     with bench.served() as served:
-        for shape in ours:
-            measure(bench.generator, served, single, shape, bench.plan.warm_s)
+        for rows, shape in loads:
+            measure(bench.generator, served, bench.numeric(HEAVY, rows), shape, bench.plan.warm_s)
         for _ in range(bench.plan.rounds):
             alone.append(bare.cpu_s_per_row(size, bench.plan.seconds / 2))
-            for shape, runs in ours.items():
-                runs.append(measure(bench.generator, served, single, shape, bench.plan.seconds))
-    bench.results.figures["bare_cpu_s_per_million"] = median(alone) * MILLION
-    for shape, runs in ours.items():
-        bench.results.cells[f"{cell_name(HEAVY, 1, shape)}, beside a bare loop"] = {"onnxpress": runs}
-        spent = [run.cpu_s / run.answered for run in runs]
-        bench.results.figures[f"served_cpu_s_per_million {shape}"] = median(spent) * MILLION
-        bench.results.figures[f"batching {shape}"] = ratio(spent, alone)
+            for rows, shape in loads:
+                requests = bench.numeric(HEAVY, rows)
+                runs[rows, shape].append(measure(bench.generator, served, requests, shape, bench.plan.seconds))
+    figures["bare_cpu_s_per_million"] = median(alone) * MILLION
+    for (rows, shape), of in runs.items():
+        bench.results.cells[f"{cell_name(HEAVY, rows, shape)}, beside a bare loop"] = {"onnxpress": of}
+        spent = [run.cpu_s / (run.answered * rows) for run in of]
+        figures[f"served_cpu_s_per_million {rows} {shape}"] = median(spent) * MILLION
+        figures[f"batching {rows} {shape}"] = ratio(spent, alone)
     bench.results.notes.append(
-        f"batching: a bare loop takes {median(alone) * MILLION:.1f} CPU s per million rows of the heavy model at its "
-        f"best batch size, {size}."
+        f"batching: a bare loop of ONNX Runtime takes {median(alone) * MILLION:.1f} CPU s per million rows of the "
+        f"heavy model at its best batch size, {size}."
     )
-    bench.tell(f"  bare {median(alone) * MILLION:.1f} CPU s per million rows at {size}; {bench.results.figures}")
+    bench.tell(f"  bare {median(alone) * MILLION:.1f} CPU s per million rows at {size}; {figures}")
 
 
 def together(bench: Bench) -> None:
@@ -244,17 +245,18 @@ def watched(bench: Bench) -> None:
 
 def against(bench: Bench) -> None:
     """The server of this tree beside that of another build, in the same rounds."""
-    single = bench.numeric(LIGHT, 1)
     # A second repository, since servers of one repository are replicas with the same deployment.
     repository = bench.folder / "before"
     shutil.rmtree(repository, ignore_errors=True)
     shutil.copytree(bench.packages.repository, repository)
     with bench.served() as served, Served(bench.folder, repository, command=bench.before) as before:
-        for shape in (ALONE, USUAL):
-            runs = bench.run(Cell(LIGHT, 1, shape, [(before, single), (served, single)], BESIDE_BEFORE))
+        for model, rows, shape in ((LIGHT, 1, ALONE), (LIGHT, 1, USUAL), (HEAVY, 100, USUAL)):
+            sent = bench.numeric(model, rows)
+            runs = bench.run(Cell(model, rows, shape, [(before, sent), (served, sent)], BESIDE_BEFORE))
             ratios = [ours.rate / its.rate for ours, its in zip(runs[served.name], runs[before.name], strict=True)]
             bench.results.notes.append(
-                f"onnxpress / before, {shape}: {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+                f"onnxpress / before, {model}, {rows} rows, {shape}: {median(ratios):.3f} "
+                f"({min(ratios):.3f} to {max(ratios):.3f})"
             )
 
 

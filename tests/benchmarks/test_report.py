@@ -47,8 +47,8 @@ def test_promises_follow_the_cells() -> None:
 def test_upper_limits_are_upper_limits() -> None:
     """A CPU ratio of 1.4 keeps a limit of 1.5, one of 1.6 does not."""
     name = "batching: CPU of heavy single rows / bare loop, 64x16"
-    assert by_text({}, {"batching 64x16": 1.4})[name].verdict == "ok"
-    assert by_text({}, {"batching 64x16": 1.6})[name].verdict == "NOT REACHED"
+    assert by_text({}, {"batching 1 64x16": 1.4})[name].verdict == "ok"
+    assert by_text({}, {"batching 1 64x16": 1.6})[name].verdict == "NOT REACHED"
 
 
 def test_own_ids_are_compared_with_the_same_without() -> None:
