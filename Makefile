@@ -75,11 +75,13 @@ lint: $(STAMP) ## ruff: rules and format
 types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
 
-# The load generator h2load, a compiler for its shim, and a browser. Tests that need one of them are skipped without it.
+# The load generator h2load, a compiler for its shim, a browser, an emulator of old processors. Tests that need one of
+# them are skipped without it.
 tools: ## install the programs that tests use (Debian)
 	-@command -v h2load >/dev/null || $(call debian,nghttp2-client)
 	-@command -v cc >/dev/null || $(call debian,gcc libc6-dev)
 	-@command -v chromium >/dev/null || $(call debian,chromium)
+	-@command -v qemu-x86_64 >/dev/null || $(call debian,qemu-user)
 
 test: lint types tools ## everything that CI runs
 	$(BIN)/pytest -m 'not long'

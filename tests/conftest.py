@@ -7,12 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from onnxpress.packages.forest.engine import NO_KERNEL, Forest
 from onnxpress.server.settings import options
 from tests.model_repository import Models, build, copy_version, deploy_on_disk
 from tests.server_process import ServerProcess
 
 # Suites that cross the rooms run on every front that a server can be started with.
 FRONTS = next(tuple(one.choices or ()) for one in options() if one.name == "front")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what needs the kernel of compiled forests where it could not be built."""
+    if Forest is None and item.get_closest_marker("kernel"):
+        pytest.skip(NO_KERNEL)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from tests.model_repository import Models, deploy_on_disk, edit_manifest
 from tests.packages.forest.planted import with_a_wrong_leaf
 from tests.server_process import ServerProcess
 
+pytestmark = pytest.mark.kernel
+
 SIZES = (1, 2, 7, 16, 33, 128, 1000)
 CALLERS = 8
 

@@ -52,6 +52,7 @@ MODELS: dict[str, tuple[Any, Any, Any]] = {
 }
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("name", MODELS)
 def test_the_bits_of_onnx_runtime(name: str) -> None:
     """Converted by the gate, and compared once more on the golden rows after the package's forest was read again."""
@@ -66,6 +67,7 @@ def test_the_bits_of_onnx_runtime(name: str) -> None:
     assert first_disagreement(ForestEngine(compiled).run, feeds, answers, in_turn(len(package.golden))) is None
 
 
+@pytest.mark.kernel
 def test_float64_thresholds_take_float32_rows() -> None:
     """scikit-learn compares in float64: the kernel's nodes are of float64, and the engine widens the rows itself."""
     rows = np.nan_to_num(ROWS)

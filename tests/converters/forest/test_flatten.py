@@ -11,6 +11,8 @@ from onnxpress.packages.errors import ForestError
 from onnxpress.packages.forest.compiled import DOUBLE, NARROW, WIDE, CompiledForest, Walk
 from onnxpress.packages.forest.engine import ForestEngine
 
+pytestmark = pytest.mark.kernel
+
 INFINITY = np.float32(np.inf)
 TINY = np.finfo(np.float32).smallest_subnormal
 VALUES = np.array(

@@ -14,6 +14,8 @@ from onnxpress.packages.forest.engine import ForestEngine
 from onnxpress.packages.runtime import Session
 from tests.converters.forest.ensembles import Ensemble, Shape
 
+pytestmark = pytest.mark.kernel
+
 node = helper.make_node
 FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
 ROWS = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)

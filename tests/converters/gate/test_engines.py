@@ -16,6 +16,8 @@ from onnxpress.packages.forest.engine import ForestEngine
 from onnxpress.packages.runtime import Session
 from tests.converters.forest.ensembles import Ensemble, Shape
 
+pytestmark = pytest.mark.kernel
+
 ROWS = 1200
 
 

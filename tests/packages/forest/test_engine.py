@@ -1,8 +1,5 @@
 """The kernel against ONNX Runtime, bit for bit, on ensembles and rows that are made to tell them apart."""
 
-import importlib
-import re
-import shutil
 import subprocess
 import sys
 from typing import Any
@@ -45,6 +42,7 @@ def same_bits(ensemble: Ensemble, sizes: tuple[int, ...]) -> None:
         assert actual.tobytes() == expected.tobytes()
 
 
+@pytest.mark.kernel
 @settings(max_examples=60, deadline=None)
 @given(shape=shapes, seed=st.integers(0, 2**32 - 1))
 def test_bits_are_those_of_onnx_runtime(shape: Shape, seed: int) -> None:
@@ -52,6 +50,7 @@ def test_bits_are_those_of_onnx_runtime(shape: Shape, seed: int) -> None:
     same_bits(Ensemble(shape, seed), SIZES)
 
 
+@pytest.mark.kernel
 @pytest.mark.long
 @settings(max_examples=2000, deadline=None)
 @given(shape=shapes, seed=st.integers(0, 2**32 - 1))
@@ -65,6 +64,7 @@ def engine() -> ForestEngine:
     return ForestEngine(compile_forest(onnx.load_from_string(Ensemble(Shape(features=3), 1).onnx)))
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize(
     "feeds",
     [
@@ -93,12 +93,3 @@ def test_without_a_kernel() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr.endswith(f"onnxpress.packages.errors.ForestError: {NO_KERNEL}\n")
-
-
-@pytest.mark.skipif(shutil.which("objdump") is None, reason="objdump (binutils) is not installed")
-def test_the_kernel_runs_on_any_processor() -> None:
-    """No instruction of AVX or later, so an image may be built on another processor than it runs on."""
-    library = importlib.import_module("onnxpress.packages.forest._kernel").__file__
-    said = subprocess.run(["objdump", "-d", str(library)], capture_output=True, text=True, check=True).stdout
-    assert "xmm" in said
-    assert re.findall(r"%[yz]mm\d+|\bv(?:movss|movsd|ucomiss|cmpss|addss|gather\w+)\b", said) == []

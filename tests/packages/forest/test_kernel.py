@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from onnxpress.packages.forest.compiled import COLUMNS, DOUBLE, NARROW, NODES, TREES, WIDE
+from onnxpress.packages.forest.engine import Forest
 from tests.server_process import PATIENCE_S, ROOT
 
-kernel = pytest.importorskip("onnxpress.packages.forest._kernel", reason="installed without a C compiler")
+pytestmark = pytest.mark.kernel
 LEAF = 1  # the column of leaves: one more than there are
 
 
@@ -38,7 +39,7 @@ def run(forest: Any, rows: NDArray[Any], targets: int = 1) -> NDArray[np.float32
 @pytest.mark.parametrize("kind", [NARROW, WIDE, DOUBLE])
 def test_a_stump(kind: int) -> None:
     """Each kind of node answers every row by itself, in every batch size up to several chunks."""
-    forest = kernel.Forest(**stump(kind))
+    forest = Forest(**stump(kind))
     values = np.random.default_rng(0).normal(size=(1100, 2)).astype(np.float64 if kind == DOUBLE else np.float32)
     for size in (0, 1, 7, 8, 9, 16, 24, 31, 1100):
         rows = values[:size]
@@ -50,7 +51,7 @@ def test_leaves_that_are_vectors() -> None:
     arrays = stump() | {"targets": 3, "trees": np.array([(0, 1, 1, 2)], TREES)}
     arrays["nodes"]["threshold"][1:] = np.array([0, 2], np.uint32).view(np.float32)
     arrays["vectors"] = np.array([1, 2, 3, 4], np.float32)
-    answers = run(kernel.Forest(**arrays), np.array([[0], [1]], np.float32), targets=3)
+    answers = run(Forest(**arrays), np.array([[0], [1]], np.float32), targets=3)
     assert answers.tolist() == [[0, 1, 2], [0, 3, 4]]
 
 
@@ -93,7 +94,7 @@ WRONG = {
 def test_arrays_that_are_refused(what: str) -> None:
     """The arrays come from a file: whatever could lead a walk out of them is a ValueError before any row is run."""
     with pytest.raises(ValueError):  # noqa: PT011 -- the messages are the kernel's own, one for each check
-        kernel.Forest(**WRONG[what])
+        Forest(**WRONG[what])
 
 
 HOSTILE = """
@@ -140,7 +141,7 @@ def test_damaged_arrays_never_crash() -> None:
 
 def test_buffers_that_do_not_fit() -> None:
     """Rows and answers must have the sizes that their counts say; answers must be writable."""
-    forest = kernel.Forest(**stump())
+    forest = Forest(**stump())
     rows, out = np.zeros((4, 2), np.float32), np.zeros((4, 1), np.float32)
     for wrong in ((rows, 3, out), (rows, 0, out), (rows[:3], 2, out), (rows, 2, out[:3]), (rows, 2, out.tobytes()[:7])):
         with pytest.raises((ValueError, BufferError, TypeError)):
@@ -156,7 +157,7 @@ def test_threads_run_side_by_side() -> None:
     trees = 3000
     nodes = np.tile(stump()["nodes"], trees)
     roots = np.array([(3 * tree, 1, 0, 1) for tree in range(trees)], TREES)
-    forest = kernel.Forest(**(stump() | {"nodes": nodes, "trees": roots}))
+    forest = Forest(**(stump() | {"nodes": nodes, "trees": roots}))
     rows = [rng.normal(size=(20_000, 1)).astype(np.float32) for _ in range(2)]
     answers: dict[int, NDArray[np.float32]] = {}
     running, counted = threading.Event(), []
@@ -181,8 +182,8 @@ def test_nothing_is_kept() -> None:
     arrays = stump() | {"nodes": np.tile(stump()["nodes"], 300)}
     arrays["trees"] = np.array([(3 * tree, 1, 0, 1) for tree in range(300)], TREES)
     rows, process = np.zeros((40, 1), np.float32), psutil.Process()
-    run(kernel.Forest(**arrays), rows)
+    run(Forest(**arrays), rows)
     before = process.memory_info().rss
     for _ in range(10_000):
-        run(kernel.Forest(**arrays), rows)
+        run(Forest(**arrays), rows)
     assert process.memory_info().rss - before < 20e6, "10,000 forests of 12 kB"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 import onnxpress
@@ -25,6 +26,7 @@ class CountingForest(ForestEngine):
         return super().run(feeds)
 
 
+@pytest.mark.kernel
 def test_the_engine_follows_from_the_rows(models: Models) -> None:
     """From `forest_rows` rows on the forest runs a batch, and the answers have the same bits on both sides of it."""
     package = onnxpress.load(models.root / "numbers/1")
@@ -40,6 +42,7 @@ def test_the_engine_follows_from_the_rows(models: Models) -> None:
     assert forest.sizes == [4, 9]
 
 
+@pytest.mark.kernel
 def test_the_engine_is_named(models: Models) -> None:
     """For people: from how many rows on, or why not."""
     package = onnxpress.load(models.root / "numbers/1")

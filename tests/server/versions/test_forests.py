@@ -20,6 +20,7 @@ def package(models: Models) -> Package:
     return onnxpress.load(models.root / "numbers/1")
 
 
+@pytest.mark.kernel
 def test_a_proved_forest_answers_the_golden_rows(package: Package) -> None:
     """It gives the bits of ONNX Runtime, and no reason against it."""
     session = Session(package.onnx)
@@ -31,6 +32,7 @@ def test_a_proved_forest_answers_the_golden_rows(package: Package) -> None:
         assert actual.tobytes() == expected.tobytes()
 
 
+@pytest.mark.kernel
 def test_one_wrong_bit_disables_it(package: Package, caplog: pytest.LogCaptureFixture) -> None:
     """A leaf that is one ulp off is found on the golden rows, and the log has the row and both answers."""
     wrong = replace(package, forest=with_a_wrong_leaf(package.forest))
@@ -60,6 +62,7 @@ def test_the_reason_of_the_conversion_is_kept(models: Models) -> None:
     assert forest_of(churn, Session(churn.onnx)) == (None, "it has no trees")
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("content", [b"PK", b"nonsense", b"PK\x03\x04" + bytes(60)])
 def test_a_broken_file_is_named(package: Package, content: bytes) -> None:
     """The version still loads; only the forest is left out."""
@@ -68,6 +71,7 @@ def test_a_broken_file_is_named(package: Package, content: bytes) -> None:
     assert reason.startswith("its forest.npz cannot be read")
 
 
+@pytest.mark.kernel
 def test_without_a_kernel(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where onnxpress was installed without a compiler, ONNX Runtime serves the same package."""
     monkeypatch.setattr(engines, "Forest", None)
