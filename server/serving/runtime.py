@@ -54,7 +54,7 @@ class Session(RuntimeSession):
         """What runs the batches, for people."""
         if self.without_forest:
             return f"ONNX Runtime ({self.without_forest})"
-        return f"compiled forest from {self.forest_rows} row{'s' if self.forest_rows > 1 else ''} on"
+        return f"compiled forest from batch size {self.forest_rows} on"
 
 
 def _spec(port: Port, scalars: AbstractSet[str]) -> TensorSpec:

@@ -46,7 +46,7 @@ def test_every_batch_has_the_bits_of_its_rows_alone(front: str, models: Models, 
     each = [answers({"input": rows[n : n + 1]}) for n in range(len(rows))]
     expected = {name: np.concatenate([one[name] for one in each]) for name in answers.names}
     with ServerProcess(tmp_path, "--latency-target-ms", "60000", front=front).ready() as server:
-        smallest = re.fullmatch(r"compiled forest from (\d+) rows? on", engine_of(server))
+        smallest = re.fullmatch(r"compiled forest from batch size (\d+) on", engine_of(server))
         assert smallest is not None
         assert int(smallest[1]) <= 33, "the forest is cheaper at some of the sizes below"
         assert metric(server) == [smallest[1]]

@@ -48,6 +48,6 @@ def test_the_engine_is_named(models: Models) -> None:
     package = onnxpress.load(models.root / "numbers/1")
     session = Session(package.onnx)
     session.use_forest(ForestEngine(CompiledForest.from_bytes(package.forest)), 1)
-    assert session.engine == "compiled forest from 1 row on"
+    assert session.engine == "compiled forest from batch size 1 on"
     session.use_forest(None, NEVER, "it has no trees")
     assert session.engine == "ONNX Runtime (it has no trees)"
