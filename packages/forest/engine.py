@@ -37,10 +37,21 @@ class ForestEngine:
         self._after_takes = [port.name for port in self._after.inputs] if self._after else []
         self._after_gives = [port.name for port in self._after.outputs] if self._after else []
         self._outputs = forest.outputs
+        self._only = self._only_walk()
+
+    def _only_walk(self) -> "_Walking | None":
+        """The walk, if there is nothing but one walk and a graph that takes its sums and gives all outputs."""
+        if self._before is not None or len(self._walks) != 1 or self._after is None:
+            return None
+        (walking,) = self._walks
+        simple = self._after_takes == [walking.target] and self._after_gives == list(self._outputs)
+        return walking if simple else None
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """Every output, in the graph's order. Raises RunError."""
         try:
+            if self._only is not None and self._after is not None:  # most models; names cost 2 µs a run
+                return self._after.run({self._only.target: self._only.run(feeds[self._only.source])})
             known: dict[str, NDArray[Any]] = dict(feeds)
             if self._before is not None:
                 given = self._before.run({name: known[name] for name in self._before_takes})
