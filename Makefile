@@ -15,7 +15,7 @@ HEADER = import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_pa
 COMPILES := command -v cc >/dev/null && $(PYTHON) -c '$(HEADER)'
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long tools bench bench-peers load lint types protos lock image-check clean install system docs
+.PHONY: help demo test test-long tools bench bench-engines bench-peers load lint types protos lock image-check clean install system docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,8 +50,11 @@ bench: $(STAMP) ## benchmarks of the server and its peers; BENCH=--quick for a s
 	@command -v cc >/dev/null || $(call debian,gcc libc6-dev)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-# Without them `make bench` leaves these servers out and says so.
-bench-peers: .venv-triton/.installed .venv-mlserver/.installed ## install Triton and MLServer, each in its own environment
+bench-engines: $(STAMP) ## benchmarks of engines for trees side by side; BENCH=--quick for a short run
+	$(BIN)/python -m benchmarks.engines $(BENCH)
+
+# Without them the benchmarks leave these peers out and say so.
+bench-peers: .venv-triton/.installed .venv-mlserver/.installed .venv-engines/.installed ## install what benchmarks compare with
 
 .venv-triton/.installed: | system
 	$(PYTHON) -m venv .venv-triton
@@ -62,6 +65,12 @@ bench-peers: .venv-triton/.installed .venv-mlserver/.installed ## install Triton
 .venv-mlserver/.installed: | system
 	$(PYTHON) -m venv .venv-mlserver
 	.venv-mlserver/bin/python -m pip install --quiet 'mlserver==1.7.*' 'mlserver-xgboost==1.7.*' 'uvloop<0.22'
+	touch $@
+
+.venv-engines/.installed: | system
+	$(PYTHON) -m venv .venv-engines
+	.venv-engines/bin/python -m pip install --quiet 'treelite==4.*' 'tl2cgen==1.*' 'scikit-learn-intelex==2026.*' \
+		'scikit-learn>=1.6,<2' 'xgboost-cpu>=3,<4' 'lightgbm>=4.5,<5'
 	touch $@
 
 protos: $(STAMP) ## generate the modules of protos/

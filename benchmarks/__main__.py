@@ -80,7 +80,7 @@ def measured(name: str, part: Callable[[Bench], None], bench: Bench, seconds: fl
 def publish(folder: Path, results: Results, lasted: str) -> None:
     """Writes page, plot and figures."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = machine.describe(peers.versions())
+    about = machine.describe({**machine.h2load(), **peers.versions()})
     kept = promises(results.cells, results.figures)
     (folder / "README.md").write_text(report.page(results.cells, kept, about, results.notes, lasted))
     plain = {"machine": about, "figures": results.figures, "notes": results.notes, "cells": as_json(results.cells)}

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from xgboost import XGBClassifier
 
 from benchmarks.bodies import FEATURES, rows_of
@@ -57,12 +58,21 @@ def build(folder: Path, tell: Callable[[str], None]) -> Packages:
 
 
 def _numeric(packages: Packages, model: str, trees: int, depth: int) -> None:
+    trained = booster(trees, depth)
+    trained.save_model(packages.boosters / f"{model}.json")
+    convert(trained, training_rows()[0][:SAMPLE_ROWS], name=model).save(packages.repository)
+
+
+def booster(trees: int, depth: int) -> XGBClassifier:
+    return XGBClassifier(
+        n_estimators=trees, max_depth=depth, learning_rate=0.05, tree_method="hist", random_state=SEED
+    ).fit(*training_rows())  # fmt: skip
+
+
+def training_rows() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The rows, [TRAINING_ROWS, FEATURES], and the class of each."""
     rows = rows_of(SEED, TRAINING_ROWS)
     noise = np.random.default_rng(SEED).normal(size=len(rows))
     # Every feature matters and some only together, so that trees grow to their full depth.
     score = rows @ np.linspace(-1, 1, FEATURES) + rows[:, 0] * rows[:, 1] + np.sin(3 * rows[:, 2]) + noise
-    booster = XGBClassifier(
-        n_estimators=trees, max_depth=depth, learning_rate=0.05, tree_method="hist", random_state=SEED
-    ).fit(rows, score > 0)  # fmt: skip
-    booster.save_model(packages.boosters / f"{model}.json")
-    convert(booster, rows[:SAMPLE_ROWS], name=model).save(packages.repository)
+    return rows, score > 0

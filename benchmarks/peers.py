@@ -3,12 +3,12 @@
 import json
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
+from benchmarks import machine
 from benchmarks.bodies import FEATURES
 from benchmarks.children import ROOT, Child, ChildError, free_port
 from benchmarks.packages import HEAVY, LIGHT, Packages
@@ -133,18 +133,10 @@ def missing() -> list[str]:
 
 def versions() -> dict[str, str]:
     """What is installed in the peers' environments."""
-    found = {}
-    for venv, packages in (
-        (TRITON_VENV, ("nvidia-pytriton", "onnxruntime")),
-        (MLSERVER_VENV, ("mlserver", "mlserver-xgboost", "xgboost")),
-    ):
-        if not (venv / "bin" / "python").exists():
-            continue
-        code = f"from importlib.metadata import version as v; print(*(v(p) for p in {packages!r}))"
-        done = subprocess.run([venv / "bin" / "python", "-c", code], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            found.update({f"{name} ({venv.name})": v for name, v in zip(packages, done.stdout.split(), strict=True)})
-    return found
+    return {
+        **machine.installed(TRITON_VENV, ("nvidia-pytriton", "onnxruntime")),
+        **machine.installed(MLSERVER_VENV, ("mlserver", "mlserver-xgboost", "xgboost")),
+    }
 
 
 def _site_packages(venv: Path) -> Path:

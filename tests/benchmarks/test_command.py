@@ -19,6 +19,7 @@ def _no_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(packages, "build", lambda *_: None)
     monkeypatch.setattr(Generator, "__init__", lambda *_: None)
     monkeypatch.setattr(machine, "describe", lambda _: {"cpu": "some"})
+    monkeypatch.setattr(machine, "h2load", dict)
     monkeypatch.setattr(peers, "versions", dict)
 
 
