@@ -92,8 +92,9 @@ tools: ## install the programs that tests use (Debian)
 	-@command -v chromium >/dev/null || $(call debian,chromium)
 	-@command -v qemu-x86_64 >/dev/null || $(call debian,qemu-user)
 
+# Two processes, because most tests wait for servers; the long forms run alone, because some of them measure.
 test: lint types tools ## everything that CI runs
-	$(BIN)/pytest -m 'not long'
+	$(BIN)/pytest -m 'not long' --numprocesses 2 --dist worksteal
 
 test-long: $(STAMP) tools ## all tests, with the long forms of slow suites
 	$(BIN)/pytest
