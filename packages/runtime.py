@@ -33,8 +33,11 @@ class Port:
     shape: tuple[int, ...]
 
 
-def session_options() -> Any:
-    """The options of every session, with which a row's answer depends neither on its batch nor on the cores."""
+def session_options(*, arena: bool = True) -> Any:
+    """The options of every session, with which a row's answer depends neither on its batch nor on the cores.
+
+    `arena`: whether the session keeps the memory of its runs.
+    """
     options = onnxruntime.SessionOptions()
     # One thread and no spinning: sums do not depend on the batch, and callers run batches in parallel.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -42,6 +45,7 @@ def session_options() -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Batches differ in size, so a memory plan for one size would rarely be used again.
     options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena = arena
     # Errors are raised with the same text; ONNX Runtime would also write them to standard error.
     options.log_severity_level = FATAL_ONLY
     return options
@@ -50,10 +54,11 @@ def session_options() -> Any:
 class Session:
     """One compiled model in memory. `run` may be called from several threads at once; it releases the GIL."""
 
-    def __init__(self, onnx: bytes) -> None:
+    def __init__(self, onnx: bytes, *, arena: bool = True) -> None:
         """Raises RefusedPackageError with ONNX Runtime's reason."""
+        options = session_options(arena=arena)
         try:
-            self._session = onnxruntime.InferenceSession(onnx, session_options(), providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise RefusedPackageError(f"ONNX Runtime {VERSION} cannot load it: {error}") from error
         self.inputs = tuple(_port(node) for node in self._session.get_inputs())

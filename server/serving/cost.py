@@ -10,7 +10,7 @@ from typing import TypeVar
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 REPEATS_MAX = 20
 # A size is measured for about this long at most, so slower sizes get fewer repeats.
-SECONDS_PER_SIZE = 0.02
+SECONDS_PER_SIZE = 0.01
 # Microseconds that the pump adds to every run: assembling, answering, waking up.
 OVERHEAD_US = 40
 CHEAPER_BY = 0.05

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpress.packages.errors import RefusedPackageError
-from onnxpress.packages.golden import Golden, as_feed
+from onnxpress.packages.golden import Golden
 from onnxpress.packages.graph import Constants, constants, scalars
 from onnxpress.packages.package import Package
 from onnxpress.packages.read import check_graph
@@ -72,7 +72,7 @@ class Loader:
         """Chooses the engine of each batch size, and tells the session."""
         forest, reason = (None, measured.without_forest) if measured else (None, "")
         if not reason:
-            forest, reason = forest_of(package, session)
+            forest, reason = forest_of(package, session, compared=measured is not None)
         feeds, budget_us = Feeds(session.signature, package.golden), self._target_us / 2
         if measured is not None and (forest is not None or not measured.engines.forest_rows):
             engines = measured.engines
@@ -95,14 +95,14 @@ class Feeds:
     """
 
     def __init__(self, signature: Signature, golden: Golden) -> None:
-        self._base = dict(golden.inputs) if golden else {s.name: runtime.zeros(s, 1) for s in signature.inputs}
+        self._base = golden.feeds() if golden else {s.name: runtime.zeros(s, 1) for s in signature.inputs}
         self._next = 0
 
     def rows(self, count: int) -> dict[str, NDArray[Any]]:
         """The next `count` rows of every input."""
         places = np.arange(self._next, self._next + count)
         self._next += count
-        return {name: as_feed(array.take(places, axis=0, mode="wrap")) for name, array in self._base.items()}
+        return {name: array.take(places, axis=0, mode="wrap") for name, array in self._base.items()}
 
 
 def refine_outputs(session: Session) -> Signature:

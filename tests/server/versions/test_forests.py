@@ -76,3 +76,12 @@ def test_without_a_kernel(package: Package, monkeypatch: pytest.MonkeyPatch) -> 
     """Where onnxpress was installed without a compiler, ONNX Runtime serves the same package."""
     monkeypatch.setattr(engines, "Forest", None)
     assert forest_of(package, Session(package.onnx)) == (None, engines.NO_KERNEL)
+
+
+@pytest.mark.kernel
+def test_the_server_does_not_compare_again_after_the_preflight(package: Package) -> None:
+    """The preflight ran the same bytes on the same machine; repeating it would double the time of a load."""
+    wrong = replace(package, forest=with_a_wrong_leaf(package.forest))
+    forest, reason = forest_of(wrong, Session(package.onnx), compared=True)
+    assert forest is not None
+    assert reason == ""
