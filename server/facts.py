@@ -36,6 +36,10 @@ class RunCalls(Protocol):
         """When each call that this run completed was received, in monotonic ns."""
         ...
 
+    def variants(self) -> list[str]:
+        """Why this version answered each call that this run completed: see routing.py."""
+        ...
+
     def columns(self) -> Columns:
         """Builds the columns from the calls; not to be called in the pump's thread."""
         ...
@@ -68,6 +72,7 @@ class Refusal(NamedTuple):
     epoch: int  # of the deployment that chose the version; 0 where there was none
     code: str  # gRPC status, by name
     calls: int
+    key: str = ""  # route key; empty where the caller gave none
 
 
 class Observer(Protocol):

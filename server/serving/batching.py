@@ -52,6 +52,15 @@ class Taken:
             arrivals.append(self.part.request.arrival)
         return arrivals
 
+    def variants(self) -> list[str]:
+        """Why this version answers each call that this batch completes."""
+        if self.uniform is not None:
+            return [self.uniform.variant] * len(self.uniform.calls)
+        variants = [request.variant for request in self.requests]
+        if self.part is not None and self.part.last:
+            variants.append(self.part.request.variant)
+        return variants
+
     def columns(self) -> Columns:
         """All that the calls hold for observers, once they were answered."""
         requests = self.uniform.requests() if self.uniform is not None else [*self.requests]

@@ -54,6 +54,17 @@ class Together(NamedTuple):
     others: list[int]
 
 
+class Refused(NamedTuple):
+    """A call that is not queued. lane, variant, epoch, key: whom it was bound to; lane None: it was bound to none."""
+
+    call: Any
+    error: Exception
+    lane: Lane | None = None
+    variant: str = ""
+    epoch: int = 0
+    key: str = ""
+
+
 class Binder:
     """Binds calls to lanes; has no mutable state.
 
@@ -109,20 +120,27 @@ class Binder:
 
     def requests(
         self, front: Front, events: list[Event], routes: Routes, now: int, draws: list[float]
-    ) -> tuple[dict[Lane, list[Request]], list[tuple[Any, Exception]]]:
-        """Requests by the lane that will answer them, and the calls that cannot be bound, with their errors."""
-        bind = self._bind
+    ) -> tuple[dict[Lane, list[Request]], list[Refused]]:
+        """Requests by the lane that will answer them, and the calls that no lane can answer."""
+        choose = self._choose
         bound: dict[Lane, list[Request]] = {}
-        refused: list[tuple[Any, Exception]] = []
+        refused: list[Refused] = []
         number = -1
         for _, call, _, payload, _, details in events:
             number += 1
             if payload is None:
                 continue  # a cancellation
             try:
-                target, route, parsed = bind(payload, details, routes, number, draws)
+                target, route, header = choose(payload, details, routes, number, draws)
             except Exception as error:  # noqa: BLE001 -- each call is refused with its own error
-                refused.append((call, error))
+                refused.append(Refused(call, error))
+                continue
+            try:
+                parsed = self._decoded(payload, header, target.lane)
+            except Exception as error:  # noqa: BLE001 -- what one version refuses, another may answer
+                key = route_key(details[0] if details is not None else (), header.key)
+                epoch = route.epoch if route is not None else 0
+                refused.append(Refused(call, error, target.lane, target.variant, epoch, key))
                 continue
             request = Request(parsed, route, target.variant, front, call, now)
             if details is not None:
@@ -136,10 +154,10 @@ class Binder:
                 group.append(request)
         return bound, refused
 
-    def _bind(
+    def _choose(
         self, payload: bytes, details: Details | None, routes: Routes, number: int, draws: list[float]
-    ) -> tuple[Target, Route | None, Parsed]:
-        """The target, the route that chose it (None if the client named the version), and the decoded request."""
+    ) -> tuple[Target, Route | None, Header]:
+        """The target, the route that chose it (None if the client named the version), and the request's header."""
         header = self._decoder.open(payload)
         route = routes.route(header.model)
         target = route.only
@@ -148,14 +166,17 @@ class Binder:
         elif target is None:
             self._fill(draws, number + 1)
             target = route.choose(route_key(details[0] if details is not None else (), header.key), draws[number])
-        lane = target.lane
+        return target, None if header.version else route, header
+
+    def _decoded(self, payload: bytes, header: Header, lane: Lane) -> Parsed:
+        """The request, checked against the lane's signature and its model's data contract."""
         if type(header) is Parsed and header.signature is lane.signature:
             parsed = header
         else:
             parsed = self._decoder.decode(payload, header, lane.signature)
         if lane.contract.columns:
             lane.contract.check(parsed.tensors)
-        return target, None if header.version else route, parsed
+        return parsed
 
     def _fill(self, draws: list[float], count: int) -> None:
         while len(draws) < count:

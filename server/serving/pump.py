@@ -13,10 +13,10 @@ from onnxpress.server.facts import BatchRun, Observer, Refusal
 from onnxpress.server.serving.admission import Admission, stale
 from onnxpress.server.serving.assemble import Feeds, assemble, assemble_uniform, run
 from onnxpress.server.serving.batching import Part, Taken, alone
-from onnxpress.server.serving.binding import Binder, Decoder
+from onnxpress.server.serving.binding import Binder, Decoder, Refused
 from onnxpress.server.serving.front import CALL, Event, Front
 from onnxpress.server.serving.lane import Lane
-from onnxpress.server.serving.request import Request, UniformBatch
+from onnxpress.server.serving.request import Request, UniformBatch, route_key
 from onnxpress.server.serving.scheduler import Batch, Scheduler, StaleRoutesError
 from onnxpress.server.serving.tensors import Flat
 
@@ -158,11 +158,16 @@ class Pump:
                 batch = self._scheduler.submit(bound, routes, cancelled, now, claim=claim)
             except StaleRoutesError:
                 continue
-            for call, reason in refused:
-                self._refuse(front, call, reason)
+            for one in refused:
+                self._refuse_unqueued(front, one)
             for lane, request, overload in overloads:
                 self._fail(lane, request, overload)
             return batch
+
+    def _refuse_unqueued(self, front: Front, refused: Refused) -> None:
+        call, error, lane, variant, epoch, key = refused
+        model, version = (lane.model, lane.version) if lane is not None else ("", "")
+        self._tell(Refusal(model, version, variant, epoch, "", 1, key), front, call, error)
 
     def _turn_away(self, bound: dict[Lane, list[Request]], now: int) -> Sequence[tuple[Lane, Request, OverloadedError]]:
         """Removes the requests from `bound` that would wait too long or exceed a limit."""
@@ -185,7 +190,7 @@ class Pump:
         for request in taken.stale:
             self._fail(lane, request, stale(request, batch.at))
         for request in taken.cancelled:
-            self._tell_refused(lane, request, "CANCELLED")
+            self._observer.refused(_refusal(lane, request, "CANCELLED"))
         if not taken.rows:
             return
         try:
@@ -260,28 +265,24 @@ class Pump:
             note = f"in a request to model {lane.model!r} version {lane.version}"
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)
-        self._refuse(request.front, request.call, error, lane, request)
+        self._tell(_refusal(lane, request), request.front, request.call, error)
 
-    def _refuse(
-        self,
-        front: Front,
-        call: Any,
-        error: BaseException,
-        lane: Lane | None = None,
-        request: Request | None = None,
-    ) -> None:
+    def _refuse(self, front: Front, call: Any, error: BaseException) -> None:
+        """Refuses a call that was bound to no version."""
+        self._tell(Refusal("", "", "", 0, "", 1), front, call, error)
+
+    def _tell(self, refusal: Refusal, front: Front, call: Any, error: BaseException) -> None:
         """Sends the error to the caller. Never raises, so that slot and batch are not lost."""
         try:
-            self._tell_refused(lane, request, front.fail(call, error))
+            self._observer.refused(refusal._replace(code=front.fail(call, error)))
         except Exception:
             logger.exception("a call could not be refused")
 
-    def _tell_refused(self, lane: Lane | None, request: Request | None, code: str) -> None:
-        if lane is None or request is None:
-            self._observer.refused(Refusal("", "", "", 0, code, 1))
-            return
-        epoch = request.route.epoch if request.route is not None else 0
-        self._observer.refused(Refusal(lane.model, lane.version, request.variant, epoch, code, 1))
+
+def _refusal(lane: Lane, request: Request, code: str = "") -> Refusal:
+    epoch = request.route.epoch if request.route is not None else 0
+    key = route_key(request.metadata, request.parsed.key)
+    return Refusal(lane.model, lane.version, request.variant, epoch, code, 1, key)
 
 
 def _execute(lane: Lane, taken: Taken) -> Executed:

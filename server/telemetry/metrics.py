@@ -125,7 +125,7 @@ class Metrics:
         """Folds the runs and refusals that pumps have added."""
         with self._lock:
             for _ in range(len(self._refusals)):
-                model, version, _, _, code, calls = self._refusals.popleft()
+                model, version, _, _, code, calls, _ = self._refusals.popleft()
                 (self._counts[model, version].failures if model else self._refused)[code] += calls
             groups: dict[Key, list[Times]] = defaultdict(list)
             for _ in range(len(self._runs)):

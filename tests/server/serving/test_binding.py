@@ -148,7 +148,7 @@ def test_each_version_checks_its_own_contract() -> None:
         for version, refusals in (("1", 1), ("2", 0)):
             events = [event(0, version=version), event(7, version=version)]
             _, refused = binder.requests(FRONT, events, known, 0, [])
-            assert [type(error) for _, error in refused] == [InvalidRequestError] * refusals
+            assert [type(one.error) for one in refused] == [InvalidRequestError] * refusals
     assert binder.together(FRONT, [event(0), event(7)], known, 0, []) is None
 
 
@@ -158,4 +158,4 @@ def test_a_removed_model_is_unknown() -> None:
     versions(binder, keyed(2), routes(lane("1"), lane("2"), 0))
     assert binder.together(FRONT, keyed(2), Routes(), 0, []) is None
     _, refused = binder.requests(FRONT, keyed(2), Routes(), 0, [])
-    assert [type(error) for _, error in refused] == [UnknownModelError] * 2
+    assert [type(one.error) for one in refused] == [UnknownModelError] * 2
