@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from onnxpress.protos import deployment_pb2 as _deployment_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -9,6 +10,16 @@ from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class RolloutAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROLLOUT_ACTION_UNSPECIFIED: _ClassVar[RolloutAction]
+    ROLLOUT_ACTION_ADVANCE: _ClassVar[RolloutAction]
+    ROLLOUT_ACTION_PROMOTE: _ClassVar[RolloutAction]
+    ROLLOUT_ACTION_ROLL_BACK: _ClassVar[RolloutAction]
+    ROLLOUT_ACTION_ABORT: _ClassVar[RolloutAction]
+    ROLLOUT_ACTION_PAUSE: _ClassVar[RolloutAction]
+    ROLLOUT_ACTION_RESUME: _ClassVar[RolloutAction]
 
 class VersionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -27,6 +38,13 @@ class AuditState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AUDIT_STATE_ABORTED: _ClassVar[AuditState]
     AUDIT_STATE_UNKNOWN: _ClassVar[AuditState]
     AUDIT_STATE_BREAK: _ClassVar[AuditState]
+ROLLOUT_ACTION_UNSPECIFIED: RolloutAction
+ROLLOUT_ACTION_ADVANCE: RolloutAction
+ROLLOUT_ACTION_PROMOTE: RolloutAction
+ROLLOUT_ACTION_ROLL_BACK: RolloutAction
+ROLLOUT_ACTION_ABORT: RolloutAction
+ROLLOUT_ACTION_PAUSE: RolloutAction
+ROLLOUT_ACTION_RESUME: RolloutAction
 VERSION_STATE_UNSPECIFIED: VersionState
 VERSION_STATE_AVAILABLE: VersionState
 VERSION_STATE_LOADING: VersionState
@@ -41,16 +59,40 @@ AUDIT_STATE_UNKNOWN: AuditState
 AUDIT_STATE_BREAK: AuditState
 
 class DeployRequest(_message.Message):
-    __slots__ = ("model", "version", "expected_epoch", "reason")
+    __slots__ = ("model", "version", "expected_epoch", "reason", "rollout")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_EPOCH_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     expected_epoch: int
     reason: str
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., expected_epoch: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    rollout: RolloutPlan
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., expected_epoch: _Optional[int] = ..., reason: _Optional[str] = ..., rollout: _Optional[_Union[RolloutPlan, _Mapping]] = ...) -> None: ...
+
+class RolloutPlan(_message.Message):
+    __slots__ = ("steps", "guards", "advance_without_evidence")
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    GUARDS_FIELD_NUMBER: _ClassVar[int]
+    ADVANCE_WITHOUT_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    steps: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.RolloutStep]
+    guards: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.GuardPolicy]
+    advance_without_evidence: bool
+    def __init__(self, steps: _Optional[_Iterable[_Union[_deployment_pb2.RolloutStep, _Mapping]]] = ..., guards: _Optional[_Iterable[_Union[_deployment_pb2.GuardPolicy, _Mapping]]] = ..., advance_without_evidence: bool = ...) -> None: ...
+
+class ChangeRolloutRequest(_message.Message):
+    __slots__ = ("model", "action", "expected_epoch", "reason")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    action: RolloutAction
+    expected_epoch: int
+    reason: str
+    def __init__(self, model: _Optional[str] = ..., action: _Optional[_Union[RolloutAction, str]] = ..., expected_epoch: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RollbackRequest(_message.Message):
     __slots__ = ("model", "expected_epoch", "reason", "dry_run")
@@ -101,7 +143,7 @@ class GetDeploymentRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class GetDeploymentResponse(_message.Message):
-    __slots__ = ("model", "epoch", "live_version", "previous_version", "reason", "actor", "updated_at", "versions", "served_version", "served_epoch", "trouble")
+    __slots__ = ("model", "epoch", "live_version", "previous_version", "reason", "actor", "updated_at", "versions", "served_version", "served_epoch", "trouble", "rollout", "progress")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LIVE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +155,8 @@ class GetDeploymentResponse(_message.Message):
     SERVED_VERSION_FIELD_NUMBER: _ClassVar[int]
     SERVED_EPOCH_FIELD_NUMBER: _ClassVar[int]
     TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     model: str
     epoch: int
     live_version: int
@@ -124,7 +168,39 @@ class GetDeploymentResponse(_message.Message):
     served_version: int
     served_epoch: int
     trouble: str
-    def __init__(self, model: _Optional[str] = ..., epoch: _Optional[int] = ..., live_version: _Optional[int] = ..., previous_version: _Optional[int] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionStatus, _Mapping]]] = ..., served_version: _Optional[int] = ..., served_epoch: _Optional[int] = ..., trouble: _Optional[str] = ...) -> None: ...
+    rollout: _deployment_pb2.Rollout
+    progress: RolloutProgress
+    def __init__(self, model: _Optional[str] = ..., epoch: _Optional[int] = ..., live_version: _Optional[int] = ..., previous_version: _Optional[int] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionStatus, _Mapping]]] = ..., served_version: _Optional[int] = ..., served_epoch: _Optional[int] = ..., trouble: _Optional[str] = ..., rollout: _Optional[_Union[_deployment_pb2.Rollout, _Mapping]] = ..., progress: _Optional[_Union[RolloutProgress, _Mapping]] = ...) -> None: ...
+
+class RolloutProgress(_message.Message):
+    __slots__ = ("step_calls", "next", "guards")
+    STEP_CALLS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    GUARDS_FIELD_NUMBER: _ClassVar[int]
+    step_calls: int
+    next: str
+    guards: _containers.RepeatedCompositeFieldContainer[GuardReading]
+    def __init__(self, step_calls: _Optional[int] = ..., next: _Optional[str] = ..., guards: _Optional[_Iterable[_Union[GuardReading, _Mapping]]] = ...) -> None: ...
+
+class GuardReading(_message.Message):
+    __slots__ = ("guard", "evidence", "convicts_at", "excess", "floor", "absence", "clears_at", "text")
+    GUARD_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    CONVICTS_AT_FIELD_NUMBER: _ClassVar[int]
+    EXCESS_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    ABSENCE_FIELD_NUMBER: _ClassVar[int]
+    CLEARS_AT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    guard: str
+    evidence: float
+    convicts_at: float
+    excess: float
+    floor: float
+    absence: float
+    clears_at: float
+    text: str
+    def __init__(self, guard: _Optional[str] = ..., evidence: _Optional[float] = ..., convicts_at: _Optional[float] = ..., excess: _Optional[float] = ..., floor: _Optional[float] = ..., absence: _Optional[float] = ..., clears_at: _Optional[float] = ..., text: _Optional[str] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()

@@ -44,6 +44,11 @@ class AdminStub(object):
                 request_serializer=onnxpress_dot_protos_dot_admin__pb2.RollbackRequest.SerializeToString,
                 response_deserializer=onnxpress_dot_protos_dot_admin__pb2.DeployResponse.FromString,
                 _registered_method=True)
+        self.ChangeRollout = channel.unary_unary(
+                '/onnxpress.v1.Admin/ChangeRollout',
+                request_serializer=onnxpress_dot_protos_dot_admin__pb2.ChangeRolloutRequest.SerializeToString,
+                response_deserializer=onnxpress_dot_protos_dot_admin__pb2.DeployResponse.FromString,
+                _registered_method=True)
         self.GetDeployment = channel.unary_unary(
                 '/onnxpress.v1.Admin/GetDeployment',
                 request_serializer=onnxpress_dot_protos_dot_admin__pb2.GetDeploymentRequest.SerializeToString,
@@ -80,6 +85,13 @@ class AdminServicer(object):
     def Rollback(self, request, context):
         """Makes the previous live version live that was not itself rolled back from, so that a second rollback goes further
         back. It guarantees what Deploy guarantees. To go forward again, deploy a version by number.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeRollout(self, request, context):
+        """Changes an active rollout, which Deploy began with a plan.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,6 +134,11 @@ def add_AdminServicer_to_server(servicer, server):
             'Rollback': grpc.unary_unary_rpc_method_handler(
                     servicer.Rollback,
                     request_deserializer=onnxpress_dot_protos_dot_admin__pb2.RollbackRequest.FromString,
+                    response_serializer=onnxpress_dot_protos_dot_admin__pb2.DeployResponse.SerializeToString,
+            ),
+            'ChangeRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeRollout,
+                    request_deserializer=onnxpress_dot_protos_dot_admin__pb2.ChangeRolloutRequest.FromString,
                     response_serializer=onnxpress_dot_protos_dot_admin__pb2.DeployResponse.SerializeToString,
             ),
             'GetDeployment': grpc.unary_unary_rpc_method_handler(
@@ -198,6 +215,33 @@ class Admin(object):
             target,
             '/onnxpress.v1.Admin/Rollback',
             onnxpress_dot_protos_dot_admin__pb2.RollbackRequest.SerializeToString,
+            onnxpress_dot_protos_dot_admin__pb2.DeployResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onnxpress.v1.Admin/ChangeRollout',
+            onnxpress_dot_protos_dot_admin__pb2.ChangeRolloutRequest.SerializeToString,
             onnxpress_dot_protos_dot_admin__pb2.DeployResponse.FromString,
             options,
             channel_credentials,

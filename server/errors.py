@@ -65,6 +65,10 @@ class NothingToRollBackError(OnnxpressError):
     """No version was live before."""
 
 
+class RolloutStateError(OnnxpressError):
+    """There is no rollout in a state in which this can be done."""
+
+
 class StateWriteError(OnnxpressError):
     """The deployment or the audit log could not be made durable, so nothing was changed."""
 

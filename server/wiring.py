@@ -22,6 +22,8 @@ from onnxpress.server.front.calls import Calls
 from onnxpress.server.front.control_socket import control_socket
 from onnxpress.server.http.app import build_app
 from onnxpress.server.http.server import HttpServer
+from onnxpress.server.rollouts.collector import Buffer
+from onnxpress.server.rollouts.controller import TICK_S, Controller
 from onnxpress.server.rpc.admin import Admin
 from onnxpress.server.rpc.gate import Gate
 from onnxpress.server.rpc.health import Health
@@ -95,7 +97,8 @@ class Server:
             self._slots, settings.latency_target_ms * 1e3, settings.queue_rows_max, settings.queue_mib_max * MIB
         )
         self._scheduler = Scheduler(self._slots, admission)
-        self._observers = Observers([self._metrics])
+        self._compared = Buffer()
+        self._observers = Observers([self._metrics, self._compared])
         self._pump = Pump(self._codec, self._scheduler, self._observers, admission)
         self._folding = Worker("metrics", self._metrics.fold, FOLD_S)
         self._preflights = Preflights(settings)
@@ -107,6 +110,8 @@ class Server:
         )
         self._reconciler = Reconciler(source, store, self._actuator)
         self._deployer = Deployer(self._reconciler, store, self._actuator, self._audit, self._state)
+        self._rollouts = Controller(self._reconciler, self._deployer, lambda: self._scheduler.routes, self._compared)
+        self._watching = Worker("rollouts", self._rollouts.tick, TICK_S)
         self._stop = asyncio.Event()
         self.broken = False  # its pumps kept dying; written on the control loop
 
@@ -126,7 +131,7 @@ class Server:
         version = distribution_version("onnxpress")
         rows_max, scheduler, metrics = self._codec.request_rows_max, self._scheduler, self._metrics
         inference = Inference(version, rows_max, scheduler, metrics, health, calls)
-        admin = Admin(self._deployer, self._reconciler, self._audit, self._gate, self._pool)
+        admin = Admin(self._deployer, self._reconciler, self._rollouts, self._audit, self._gate, self._pool)
         self._actuator.on_change = partial(self._changed, loop, admin)
         metrics.lanes = lambda: [(lane.model, lane.version, lane.queue.rows) for lane in self._lanes()]
         metrics.forests = lambda: [
@@ -156,6 +161,7 @@ class Server:
         if native:
             native.start()
         self._folding.start()
+        self._watching.start()
         ports = f"grpc {native.port if native else data.port}, http {http.port}, admin {admin_server.port}"
         logger.info("listening: %s (front %s, %d run slots)", ports, settings.front, self._slots)
 
@@ -185,6 +191,7 @@ class Server:
         settings = self._settings
         await health.set(serving=False)
         self._reconciler.stop()
+        self._watching.stop(0)
         self._preflights.stop()
         logger.info("stopping: not serving, %.1f s for balancers to notice", settings.drain_wait_s)
         await asyncio.sleep(settings.drain_wait_s)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from onnxpress.packages.datatypes import DATATYPES
+from tests.untested import UNTESTED
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("server", "converters", "loadtests", "packages", "client", "ci")
@@ -49,6 +50,7 @@ MAY_IMPORT = {
         "onnxpress.server.http",
         "onnxpress.server.front",
         "onnxpress.server.wire",
+        "onnxpress.server.rollouts",
         "onnxpress.server.versions",
         "onnxpress.server.sources",
         "onnxpress.server.serving",
@@ -59,6 +61,7 @@ MAY_IMPORT = {
         "onnxpress.server.rpc",
         "onnxpress.server.front",
         "onnxpress.server.wire",
+        "onnxpress.server.rollouts",
         "onnxpress.server.versions",
         "onnxpress.server.serving",
         "onnxpress.server.telemetry",
@@ -75,6 +78,12 @@ MAY_IMPORT = {
     "onnxpress.server.versions": {
         "onnxpress.server.versions",
         "onnxpress.server.sources",
+        "onnxpress.server.serving",
+        "onnxpress.packages",
+    },
+    "onnxpress.server.rollouts": {
+        "onnxpress.server.rollouts",
+        "onnxpress.server.versions",
         "onnxpress.server.serving",
         "onnxpress.packages",
     },
@@ -117,7 +126,10 @@ HOMES = {
     "joblib": ("converters/",),
 }
 # Pure deciders: `now` is an argument, nothing is awaited, opened or locked.
-PURE = ("batching", "admission", "lifecycle", "next_action", "rollout", "rollback_history", "routing")
+PURE = (
+    "batching", "admission", "lifecycle", "next_action", "rollout", "targets", "rollback_history", "routing",
+    "windows", "evidence", "guards", "decide",
+)  # fmt: skip
 IMPURE = {"asyncio", "grpc", "threading", "time", "socket", "os", "subprocess", "random", "datetime", "logging"}
 # Call -> what to write instead.
 BANNED = {
@@ -136,33 +148,6 @@ UNPICKLERS = ("converters/loading.py",)  # behind --trust-pickle, in a child pro
 SLEEPERS = ("loadtests/",)  # generators of load sleep until the next intended send
 # Test files that are about a whole room, or about the kernel in C, and not about one module.
 SUITES = {"tests/packages/forest/test_kernel.py", "tests/converters/test_matrix.py", "tests/ci/test_workflows.py"}
-# Modules of server and converters without a test file of their own -> the tests that cover them instead, and why those
-# suffice. This list only shrinks.
-MATRIX = "emitters of estimators, each converted and compared by tests/converters/test_matrix.py"
-EMITTERS = """adaboost bayes boosters boosting calibration compose dummy encoders ensembles features histogram imputers
-    knn_imputer linear multioutput neighbors neural outliers scalers splines trees vectors"""
-UNTESTED = {
-    **{f"converters/from_sklearn/{name}.py": MATRIX for name in EMITTERS.split()},
-    "converters/from_lightgbm/linear.py": "linear trees against predict: tests/converters/from_lightgbm/test_family.py",
-    "converters/from_lightgbm/model.py": "every kind of booster is read: tests/converters/from_lightgbm/test_family.py",
-    "converters/from_xgboost/answers.py": "original and compiled model: tests/converters/from_xgboost/test_family.py",
-    "converters/from_xgboost/model.py": "every kind of booster is read: tests/converters/from_xgboost/test_family.py",
-    "converters/from_xgboost/reading.py": "objectives, tasks, rounds: tests/converters/from_xgboost/test_family.py",
-    "converters/gate/generators.py": "each finds its planted fault: tests/converters/gate/test_parity.py",
-    "converters/progress.py": "a dataclass without logic, filled in tests/converters/test_convert.py",
-    "server/errors.py": "exceptions without logic; each has its status in tests/server/wire/test_status.py",
-    "server/facts.py": "dataclasses without logic, read in tests/server/telemetry/test_metrics.py",
-    "server/serving/front.py": "a protocol; both fronts against one suite: tests/conformance/test_tritonclient.py",
-    "server/serving/lane.py": "lanes with planted runs: tests/server/serving/test_pump.py",
-    "server/serving/request.py": "a record; split and joined by tests/server/serving/test_pump.py",
-    "server/serving/tensors.py": "signatures: tests/server/serving/test_contract.py",
-    "server/sources/source.py": "a protocol; its one implementation: tests/server/sources/test_folder.py",
-    "server/versions/loader.py": "every way to fail: tests/e2e/test_refused_deploys.py, tests/e2e/test_starting.py",
-    "server/versions/model.py": "state without logic: tests/server/versions/test_reconciler.py",
-    "server/versions/status.py": "through status and history: tests/conformance/test_admin.py",
-    "server/wire/strings.py": "BYTES against the full parser: tests/server/wire/test_templates.py",
-    "server/wiring.py": "start, serve, drain, stop: tests/e2e/test_shutdown.py, tests/e2e/test_starting.py",
-}
 
 
 @cache

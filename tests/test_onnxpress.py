@@ -191,7 +191,7 @@ def test_bash_completes_with_the_script(tmp_path: Path):
     (tmp_path / "onnxpress").chmod(0o755)
     script = (
         'eval "$(_ONNXPRESS_COMPLETE=bash_source onnxpress)"; complete -p onnxpress >/dev/null || exit 9; '
-        'COMP_WORDS=(onnxpress ro); COMP_CWORD=1; _onnxpress_completion onnxpress; echo "${COMPREPLY[@]}"'
+        'COMP_WORDS=(onnxpress rollb); COMP_CWORD=1; _onnxpress_completion onnxpress; echo "${COMPREPLY[@]}"'
     )
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

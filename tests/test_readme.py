@@ -22,8 +22,8 @@ REFUSED = 3
 # The environment that pytest runs in is the activated one.
 ACTIVATE = "source .venv/bin/activate"
 # What they print holds no figures of this machine, so every character counts.
-EXACT = ("deploy", "rollback")
-ADMIN = ("deploy", "rollback", "status", "history")
+EXACT = ("deploy", "rollback", "rollout")
+ADMIN = ("deploy", "rollback", "rollout", "status", "history")
 # What is tested here is the page, not the machine: too short to be believed by its own standards, and held to less.
 QUICK = shlex.split(
     "--duration 3 --warmup 1 --samples-min 300 --p50-ms 5000 --p95-ms 5000 --p99-ms 5000 "
@@ -137,7 +137,7 @@ def test_the_whole_way_works_as_written(tmp_path: Path) -> None:
                 walk.script(block.lines, following.lines)
         assert walk.server is not None
         assert walk.server.stop() == 0
-    commands = {"convert", "verify", "serve", "deploy", "rollback", "status", "history", "loadtest"}
+    commands = {"convert", "verify", "serve", "deploy", "rollback", "rollout", "status", "history", "loadtest"}
     assert commands <= set(ran)
 
 

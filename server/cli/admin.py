@@ -9,6 +9,7 @@ import click
 
 from onnxpress.cli.options import output_option, version_number
 from onnxpress.cli.output import STATE_STYLES, facts_of, print_json, print_table, printable, terminal
+from onnxpress.server.cli.rollout_options import PlanOptions, plans_rollout, rollout_lines
 
 # gRPC is imported when a command runs: --help and completion do not need it.
 if TYPE_CHECKING:
@@ -51,18 +52,27 @@ def asks_server(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("version", callback=version_number, metavar="VERSION")
 @reason_given
 @epoch_expected
+@plans_rollout
 @asks_server
-def deploy(model: str, version: int, reason: str, expected_epoch: int | None, **asked: Any) -> None:
-    """Makes a version live. When the command returns, every new request is answered by it."""
+def deploy(model: str, version: int, reason: str, expected_epoch: int | None, plan: PlanOptions, **asked: Any) -> None:
+    """Makes a version live. When the command returns, every new request is answered by it.
+
+    With --canary it gets a share of the calls beside the live version, is compared with it, and is promoted or rolled
+    back by itself.
+    """
     from onnxpress.protos import admin_pb2 as pb
 
-    request = pb.DeployRequest(model=model, version=version, expected_epoch=expected_epoch, reason=reason)
-    with _client(asked) as client:
+    request = pb.DeployRequest(
+        model=model, version=version, expected_epoch=expected_epoch, reason=reason, rollout=plan.message()
+    )
+    with client_of(asked) as client:
         done: pb.DeployResponse = client.call("Deploy", request)
     if asked["output"] == "json":
         print_json("deploy/v1", facts_of(done))
+    elif plan.given:
+        click.echo(f"{done.model}: rolling out version {version}, {plan.text()}, epoch {done.epoch}")
     else:
-        _print_outcome(done)
+        print_outcome(done)
 
 
 @click.command
@@ -76,7 +86,7 @@ def rollback(model: str, reason: str, expected_epoch: int | None, dry_run: bool,
     from onnxpress.protos import admin_pb2 as pb
 
     request = pb.RollbackRequest(model=model, expected_epoch=expected_epoch, reason=reason, dry_run=dry_run)
-    with _client(asked) as client:
+    with client_of(asked) as client:
         done: pb.DeployResponse = client.call("Rollback", request)
     why = f"it was live before version {done.previous_version} and was not rolled back from"
     if asked["output"] == "json":
@@ -84,7 +94,7 @@ def rollback(model: str, reason: str, expected_epoch: int | None, dry_run: bool,
     elif dry_run:
         click.echo(f"{done.model}: a rollback would make version {done.version} live: {why}")
     else:
-        _print_outcome(done)
+        print_outcome(done)
         click.echo(f"{done.model}: back to version {done.version}, since {why}")
 
 
@@ -95,7 +105,7 @@ def status(model: str, **asked: Any) -> None:
     """Shows which version is live, and the state of every version; of all models unless one is named."""
     from onnxpress.protos import admin_pb2 as pb
 
-    with _client(asked) as client:
+    with client_of(asked) as client:
         if model:
             one = client.call("GetDeployment", pb.GetDeploymentRequest(model=model))
             told = pb.ListModelsResponse(models=[one])
@@ -111,6 +121,8 @@ def status(model: str, **asked: Any) -> None:
         click.echo("no models in the repository")
     for one in models:
         _print_model(one)
+        for line in rollout_lines(one):
+            click.echo(line)
 
 
 @click.command
@@ -124,7 +136,7 @@ def history(model: str, limit: int, **asked: Any) -> None:
     from onnxpress.protos import admin_pb2 as pb
 
     request = pb.GetHistoryRequest(model=model, limit=limit)
-    with _client(asked) as client:
+    with client_of(asked) as client:
         records = list(client.call("GetHistory", request).records)
     if asked["output"] == "json":
         print_json("history/v1", {"records": [facts_of(record) for record in records]})
@@ -134,7 +146,7 @@ def history(model: str, limit: int, **asked: Any) -> None:
     _print_records(records)
 
 
-def _client(asked: dict[str, Any]) -> "AdminClient":
+def client_of(asked: dict[str, Any]) -> "AdminClient":
     """A client of the server that the options name."""
     from onnxpress.server.cli.admin_client import AdminClient, TlsFiles
 
@@ -157,7 +169,7 @@ def _token(path: Path | None) -> str:
     return token
 
 
-def _print_outcome(done: "pb.DeployResponse") -> None:
+def print_outcome(done: "pb.DeployResponse") -> None:
     if done.changed:
         before = f"before: {done.previous_version}" if done.previous_version else "the first"
         click.echo(f"{done.model}: version {done.version} is live ({before}), epoch {done.epoch}")

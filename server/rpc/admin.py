@@ -12,13 +12,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from onnxpress.protos import admin_pb2 as pb
 from onnxpress.protos import inference_pb2
 from onnxpress.server.errors import InvalidRequestError
+from onnxpress.server.rollouts.controller import Controller, Progress
 from onnxpress.server.rpc.gate import Gate
 from onnxpress.server.rpc.inference import SERVICE as INFERENCE_SERVICE
 from onnxpress.server.rpc.inference import Context, translating
+from onnxpress.server.rpc.rollout_messages import action_of, plan_of, to_progress
 from onnxpress.server.versions.audit import FileAuditLog, state_of
 from onnxpress.server.versions.deployer import Deployer
 from onnxpress.server.versions.lifecycle import State
 from onnxpress.server.versions.reconciler import Reconciler
+from onnxpress.server.versions.rollout_message import to_message
 from onnxpress.server.versions.status import ModelStatus, Outcome
 from onnxpress.server.wire.status import status_of
 
@@ -32,9 +35,16 @@ class Admin:
     """Runs the blocking methods of Deployer and Reconciler in `pool`; `_watchers` is owned by the control loop."""
 
     def __init__(
-        self, deployer: Deployer, reconciler: Reconciler, audit: FileAuditLog, gate: Gate, pool: Executor
+        self,
+        deployer: Deployer,
+        reconciler: Reconciler,
+        rollouts: Controller,
+        audit: FileAuditLog,
+        gate: Gate,
+        pool: Executor,
     ) -> None:
         self._deployer = deployer
+        self._rollouts = rollouts
         self._reconciler = reconciler
         self._audit = audit
         self._gate = gate
@@ -46,6 +56,7 @@ class Admin:
         admin = {
             "Deploy": self._unary(self.deploy, pb.DeployRequest),
             "Rollback": self._unary(self.rollback, pb.RollbackRequest),
+            "ChangeRollout": self._unary(self.change_rollout, pb.ChangeRolloutRequest),
             "GetDeployment": self._unary(self.get_deployment, pb.GetDeploymentRequest),
             "ListModels": self._unary(self.list_models, pb.ListModelsRequest),
             "GetHistory": self._unary(self.get_history, pb.GetHistoryRequest),
@@ -82,9 +93,16 @@ class Admin:
         if not request.version:
             raise InvalidRequestError("version must be a positive integer, got 0")
         expected = request.expected_epoch if request.HasField("expected_epoch") else None
-        return _outcome(
-            self._deployer.deploy(request.model, request.version, expected, request.reason[:REASON_MAX], actor)
-        )
+        model, version, reason = request.model, request.version, request.reason[:REASON_MAX]
+        if request.HasField("rollout"):
+            plan = plan_of(request.rollout)
+            return _outcome(self._deployer.roll_out(model, version, plan, expected, reason, actor))
+        return _outcome(self._deployer.deploy(model, version, expected, reason, actor))
+
+    def change_rollout(self, request: pb.ChangeRolloutRequest, actor: str) -> pb.DeployResponse:
+        expected = request.expected_epoch if request.HasField("expected_epoch") else None
+        action, reason = action_of(request), request.reason[:REASON_MAX]
+        return _outcome(self._deployer.change_rollout(request.model, action, expected, reason or f"by {actor}", actor))
 
     def rollback(self, request: pb.RollbackRequest, actor: str) -> pb.DeployResponse:
         if request.dry_run:
@@ -93,12 +111,15 @@ class Admin:
         return _outcome(self._deployer.rollback(request.model, expected, request.reason[:REASON_MAX], actor))
 
     def get_deployment(self, request: pb.GetDeploymentRequest, _actor: str) -> pb.GetDeploymentResponse:
-        return _deployment(self._reconciler.status(request.model))
+        return self._deployment(request.model)
+
+    def _deployment(self, model: str) -> pb.GetDeploymentResponse:
+        return _deployment(self._reconciler.status(model), self._rollouts.progress(model))
 
     def list_models(self, _request: pb.ListModelsRequest, _actor: str) -> pb.ListModelsResponse:
-        statuses = [self._reconciler.status(name) for name in self._reconciler.names()]
+        models = [self._deployment(name) for name in self._reconciler.names()]
         notices = [self._audit.notice] if self._audit.notice else []
-        return pb.ListModelsResponse(models=[_deployment(status) for status in statuses], notices=notices)
+        return pb.ListModelsResponse(models=models, notices=notices)
 
     def get_history(self, request: pb.GetHistoryRequest, _actor: str) -> pb.GetHistoryResponse:
         return pb.GetHistoryResponse(
@@ -127,7 +148,7 @@ class Admin:
                     [request.model] if request.model else await loop.run_in_executor(self._pool, self._reconciler.names)
                 )
                 for name in names:
-                    state = _deployment(await loop.run_in_executor(self._pool, self._reconciler.status, name))
+                    state = await loop.run_in_executor(self._pool, self._deployment, name)
                     if told.get(name) != (seen := state.SerializeToString(deterministic=True)):
                         told[name] = seen
                         yield state
@@ -182,7 +203,7 @@ def _outcome(outcome: Outcome) -> pb.DeployResponse:
     )
 
 
-def _deployment(status: ModelStatus) -> pb.GetDeploymentResponse:
+def _deployment(status: ModelStatus, progress: Progress | None) -> pb.GetDeploymentResponse:
     desired = status.desired
     return pb.GetDeploymentResponse(
         model=status.model,
@@ -195,6 +216,8 @@ def _deployment(status: ModelStatus) -> pb.GetDeploymentResponse:
         served_version=status.served_version,
         served_epoch=status.served_epoch,
         trouble=status.trouble,
+        rollout=to_message(desired.rollout) if desired.rollout is not None else None,
+        progress=to_progress(progress) if progress is not None else None,
         versions=[
             pb.VersionStatus(
                 version=version.version,

@@ -11,9 +11,10 @@ from onnxpress.packages.package import Package
 from onnxpress.packages.read import read_package
 from onnxpress.server.errors import NotReadyError
 from onnxpress.server.serving.lane import Lane
-from onnxpress.server.serving.routing import Route
+from onnxpress.server.serving.routing import CANARY, Route, Share, Target
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.sources.source import Source
+from onnxpress.server.versions.desired import Desired
 from onnxpress.server.versions.lifecycle import State, check_transition
 from onnxpress.server.versions.loader import Loader
 from onnxpress.server.versions.model import Model
@@ -125,7 +126,10 @@ class Actuator:
             live, epoch = str(model.desired.version), model.desired.epoch
             if not flip and former is not None:
                 live, epoch = former.live.version if former.live is not None else "", former.epoch
-            route = Route(model.name, epoch, lanes.get(live), lanes, self._unready(model, lanes))
+            shares, salt = _shares(model.desired, lanes) if epoch == model.desired.epoch else ((), b"")
+            route = Route(
+                model.name, epoch, lanes.get(live), lanes, self._unready(model, lanes), shares=shares, salt=salt
+            )
             if (replaced := self._scheduler.replace_route(route)) is not None:
                 model.formers.append(replaced)
             formers = list(model.formers)
@@ -211,3 +215,11 @@ class Actuator:
         model.lock.notify_all()
         self.on_change(model.name)
         return entered
+
+
+def _shares(desired: Desired, lanes: dict[str, Lane]) -> tuple[tuple[Share, ...], bytes]:
+    """The shares of an active rollout, and the salt of its route keys; none while its candidate is not loaded here."""
+    lane, rollout = lanes.get(str(desired.candidate)), desired.rollout
+    if lane is None or rollout is None:
+        return (), b""
+    return (Share(rollout.places, Target(lane, CANARY)),), rollout.salt(desired.model)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from time import time
 
 from onnxpress.packages.errors import OnnxpressError, RefusedPackageError
 from onnxpress.server.errors import EpochConflictError, StateWriteError, UnknownModelError, UnknownVersionError
@@ -11,13 +12,14 @@ from onnxpress.server.facts import AdminFact
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.versions.actuator import Actuator
 from onnxpress.server.versions.audit import OK, AuditState, FileAuditLog, Intent
-from onnxpress.server.versions.desired import Desired, DesiredStore
+from onnxpress.server.versions.desired import Desired, DesiredStore, Target
 from onnxpress.server.versions.model import Model
 from onnxpress.server.versions.reconciler import Reconciler
 from onnxpress.server.versions.recovery import settle
-from onnxpress.server.versions.rollback_history import History, after_deploy, back
+from onnxpress.server.versions.rollout import Plan, RolloutAction
 from onnxpress.server.versions.state_folder import StateFolder
 from onnxpress.server.versions.status import Outcome
+from onnxpress.server.versions.targets import begun, changed, deployed, rolled_back
 
 logger = logging.getLogger(__name__)
 
@@ -80,27 +82,43 @@ class Deployer:
     def deploy(self, name: str, version: int, expected_epoch: int | None, reason: str, actor: str) -> Outcome:
         """Makes `version` live. It answers every request that is sent after this returns.
 
+        An active rollout ends: promoted if `version` is its candidate, else aborted.
+
         Raises UnknownModelError, UnknownVersionError, RefusedPackageError, EpochConflictError, StateWriteError: then
         nothing has changed.
         """
         fact = AdminFact(actor, "deploy", name, 0, version, 0, "", reason)
-        return self._change(
-            fact, expected_epoch, lambda now: (version, after_deploy(now.history, now.version, version))
-        )
+        return self._change(fact, expected_epoch, lambda now: deployed(now, version))
+
+    def roll_out(
+        self, name: str, version: int, plan: Plan, expected_epoch: int | None, reason: str, actor: str
+    ) -> Outcome:
+        """Begins a rollout of `version` beside the live one. Raises what `deploy` raises, and RolloutStateError."""
+        fact = AdminFact(actor, "roll-out", name, 0, version, 0, "", reason)
+        return self._change(fact, expected_epoch, lambda now: begun(now, version, plan, time()))
+
+    def change_rollout(
+        self, name: str, action: RolloutAction, expected_epoch: int | None, reason: str, actor: str
+    ) -> Outcome:
+        """Changes the active rollout. Raises what `deploy` raises, and RolloutStateError."""
+        fact = AdminFact(actor, action.value, name, 0, 0, 0, "", reason)
+        return self._change(fact, expected_epoch, lambda now: changed(now, action, reason, time()))
 
     def rollback(self, name: str, expected_epoch: int | None, reason: str, actor: str) -> Outcome:
         """Makes the newest version live that was live before and was not rolled back from.
 
+        While a rollout is active it takes the candidate out instead, and the live version stays.
+
         Raises what `deploy` raises, and NothingToRollBackError.
         """
         fact = AdminFact(actor, "rollback", name, 0, 0, 0, "", reason)
-        return self._change(fact, expected_epoch, lambda now: back(name, now.history))
+        return self._change(fact, expected_epoch, lambda now: rolled_back(now, reason, time()))
 
     def rollback_target(self, name: str) -> Outcome:
         """What a rollback would do now. Raises UnknownModelError, NothingToRollBackError."""
         desired = self._reconciler.refresh(self._reconciler.known(name))
-        target, _ = back(name, desired.history)
-        return Outcome(name, target, desired.version, desired.epoch, changed=False)
+        target = rolled_back(desired, "", time())
+        return Outcome(name, target.version, desired.version, desired.epoch, changed=False)
 
     def load(self, name: str, version: int, actor: str) -> None:
         """Loads a version (0: the deployed one) beside the live one; it answers requests that name it."""
@@ -130,24 +148,27 @@ class Deployer:
                 model.pinned = frozenset()
                 model.suspended = desired.epoch
 
-    def _change(self, fact: AdminFact, expected: int | None, step: Callable[[Desired], tuple[int, History]]) -> Outcome:
-        """Makes the version live that `step` chooses; `step` also returns the rollback history afterwards."""
+    def _change(self, fact: AdminFact, expected: int | None, step: Callable[[Desired], Target]) -> Outcome:
+        """Makes the deployment what `step` chooses, once the version that it brings in is loaded."""
         with self._audited(fact) as attempt, self._changing(attempt) as (model, desired):
             if expected not in (None, desired.epoch):
                 raise EpochConflictError(f"model {model.name!r} is at epoch {desired.epoch}, expected {expected}")
-            version, history = step(desired)
+            target = step(desired)
+            version = target.incoming or target.version
             attempt.fact = replace(attempt.fact, to_version=version)
             with model.holding(version):
-                if version == desired.version and model.suspended != desired.epoch:
+                as_desired = (target.version, target.rollout) == (desired.version, desired.rollout)
+                if as_desired and model.suspended != desired.epoch:
                     # It is desired already, set here or by another replica: it is only awaited.
                     self._actuator.load(model, version, preflight=True)
                     self._reconciler.converge(model)
                     return Outcome(model.name, version, desired.previous, desired.epoch, changed=False)
                 intent = attempt.begin(epoch=desired.epoch + 1)
-                lane = self._actuator.load(model, version, preflight=True)
-                self._check_on_disk(model, version, lane)
-                attempt.fact = replace(attempt.fact, digest=lane.digest)
-                after = desired.after(intent.change, version, history, fact.reason, fact.actor)
+                if version != desired.version or model.suspended == desired.epoch:
+                    lane = self._actuator.load(model, version, preflight=True)
+                    self._check_on_disk(model, version, lane)
+                    attempt.fact = replace(attempt.fact, digest=lane.digest)
+                after = desired.after(intent.change, target, fact.reason, fact.actor)
                 try:
                     self._store.compare_and_swap(after)
                 except StateWriteError:
@@ -160,7 +181,7 @@ class Deployer:
                 # The deployment is durable and names the change; the next change or start reads the outcome from it.
                 logger.error("model %r: epoch %d is not in the audit log yet: %s", model.name, after.epoch, error)  # noqa: TRY400
             self._reconciler.converge(model)
-            return Outcome(model.name, version, desired.version, after.epoch, changed=True)
+            return Outcome(model.name, target.version, desired.version, after.epoch, changed=True)
 
     def _check_on_disk(self, model: Model, version: int, lane: Lane) -> None:
         """A live version must be loadable after a restart, so a warm version also needs its package in the source.

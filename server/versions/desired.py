@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from google.protobuf import json_format
 
@@ -16,6 +16,8 @@ from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.protos.deployment_pb2 import Deployment
 from onnxpress.server.errors import EpochConflictError, StateWriteError, UnknownModelError
 from onnxpress.server.versions.rollback_history import History
+from onnxpress.server.versions.rollout import Rollout
+from onnxpress.server.versions.rollout_message import from_message, to_message
 
 DEPLOYMENT_FILE = "deployment.json"
 # The number of change ids kept in deployment.json, from which the outcome of an interrupted change is derived.
@@ -34,16 +36,36 @@ class Desired:
     actor: str = ""
     updated_at: datetime | None = None
     changes: tuple[str, ...] = ()  # ids of the newest changes, oldest first; the last one made this epoch
+    rollout: Rollout | None = None  # the newest one: active, or how it ended
 
     @property
     def previous(self) -> int:
         """The version that a rollback makes live; 0: none."""
         return self.history[-1] if self.history else 0
 
-    def after(self, change: str, version: int, history: History, reason: str, actor: str) -> "Desired":
+    @property
+    def candidate(self) -> int:
+        """The version that a rollout tries beside the live one; 0: none."""
+        return self.rollout.candidate if self.rollout is not None and self.rollout.active else 0
+
+    def after(self, change: str, target: "Target", reason: str, actor: str) -> "Desired":
         """The next epoch, made by `change`."""
         changes = (*self.changes, change)[-CHANGES_MAX:]
-        return Desired(self.model, version, self.epoch + 1, history, reason, actor, datetime.now(UTC), changes)
+        version, history, rollout = target
+        return Desired(self.model, version, self.epoch + 1, history, reason, actor, datetime.now(UTC), changes, rollout)
+
+
+class Target(NamedTuple):
+    """What a change makes of a deployment."""
+
+    version: int
+    history: History
+    rollout: Rollout | None = None
+
+    @property
+    def incoming(self) -> int:
+        """The candidate of an active rollout, which must be loaded as well; 0: none."""
+        return self.rollout.candidate if self.rollout is not None and self.rollout.active else 0
 
 
 def undeployed(model: str, versions: list[int]) -> Desired:
@@ -139,6 +161,7 @@ def _read(path: Path, model: str) -> Desired | None:
         message.actor,
         message.updated_at.ToDatetime(UTC) if message.HasField("updated_at") else None,
         tuple(message.changes),
+        from_message(message.rollout) if message.HasField("rollout") else None,
     )
 
 
@@ -155,6 +178,8 @@ def _to_message(desired: Desired) -> Deployment:
     )
     if desired.updated_at is not None:
         message.updated_at.FromDatetime(desired.updated_at)
+    if desired.rollout is not None:
+        message.rollout.CopyFrom(to_message(desired.rollout))
     return message
 
 

@@ -36,7 +36,8 @@ class Model:
         """The input of `next_action`. The caller holds `lock`."""
         desired = self.desired
         suspended = self.suspended == desired.epoch
-        return Wanted(desired.version, desired.previous, desired.epoch, suspended, self.pinned | self.held)
+        kept = self.pinned | self.held
+        return Wanted(desired.version, desired.previous, desired.epoch, suspended, kept, desired.candidate)
 
     @contextmanager
     def holding(self, version: int) -> Iterator[None]:

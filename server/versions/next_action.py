@@ -34,6 +34,7 @@ class Wanted:
     epoch: int
     suspended: bool = False  # unloaded by explicit request, in this epoch
     kept: frozenset[int] = frozenset()  # loaded by explicit request, or by a change that is being made
+    candidate: int = 0  # of an active rollout, loaded beside the live version; 0: none
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ Action = Load | Publish | Unload | Rest
 
 
 def next_action(wanted: Wanted, observed: Observed, now: float) -> Action:
-    """Priorities: what callers wait for, then unneeded versions, then the version kept warm for a rollback.
+    """Priorities: what callers wait for, a candidate, unneeded versions, the version kept warm for a rollback.
 
     While the desired version cannot be loaded, the current one stays live.
     """
@@ -82,7 +83,11 @@ def next_action(wanted: Wanted, observed: Observed, now: float) -> Action:
         return Publish()
     if _due(wanted.version, observed, now):
         return Load(wanted.version)
-    idle = versions_to_unload(ready, wanted.version, wanted.previous, wanted.kept | {observed.version})
+    if _due(wanted.candidate, observed, now):
+        return Load(wanted.candidate)
+    idle = versions_to_unload(
+        ready, wanted.version, wanted.previous, wanted.kept | {observed.version, wanted.candidate}
+    )
     if idle:
         return Unload(tuple(idle))
     return Load(wanted.previous) if _due(wanted.previous, observed, now) else Rest()

@@ -138,6 +138,11 @@ class Reconciler:
             trouble = self._trouble(model, model.wanted(), observed, monotonic())
             return ModelStatus(name, model.desired, observed.version, observed.epoch, trouble, versions)
 
+    def rollouts(self) -> list[Desired]:
+        """The desired states with an active rollout."""
+        desired = [model.desired for model in self._known_models()]
+        return [one for one in desired if one.candidate]
+
     def troubles(self) -> list[str]:
         """A line for each model that is not served as desired, as of the last check. Takes no model's lock."""
         return [f"model {model.name!r}: {model.trouble}" for model in self._known_models() if model.trouble]

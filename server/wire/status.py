@@ -27,6 +27,7 @@ STATUS: dict[type[OnnxpressError], grpc.StatusCode] = {
     RefusedPackageError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.EpochConflictError: grpc.StatusCode.ABORTED,
     errors.NothingToRollBackError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.RolloutStateError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StateWriteError: grpc.StatusCode.UNAVAILABLE,
     errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,

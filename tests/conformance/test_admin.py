@@ -47,6 +47,7 @@ def bearer(token: str = TOKEN) -> tuple[tuple[str, str], ...]:
 CALLS = [
     ("Deploy", admin_pb2.DeployRequest(model="numbers", version=1)),
     ("Rollback", admin_pb2.RollbackRequest(model="numbers")),
+    ("ChangeRollout", admin_pb2.ChangeRolloutRequest(model="numbers", action="ROLLOUT_ACTION_ABORT")),
     ("GetDeployment", admin_pb2.GetDeploymentRequest(model="numbers")),
     ("ListModels", admin_pb2.ListModelsRequest()),
     ("GetHistory", admin_pb2.GetHistoryRequest()),
@@ -68,8 +69,8 @@ def test_credentials(
     admin: AdminStub, method: str, message: object, metadata: tuple[tuple[str, str], ...], code: str | None
 ) -> None:
     """Every admin call needs the token: none is UNAUTHENTICATED, another PERMISSION_DENIED, and neither tells it."""
-    if code is None and method in ("Deploy", "Rollback"):
-        method, message = CALLS[2]
+    if code is None and method in ("Deploy", "Rollback", "ChangeRollout"):
+        method, message = CALLS[3]
 
     def ask() -> object:
         answer = getattr(admin, method)(message, timeout=DEADLINE_S, metadata=metadata)
@@ -172,3 +173,44 @@ def test_commands_that_are_refused(server: ServerProcess, token_file: Path) -> N
         cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert (child.returncode, child.stderr) == (1, "onnxpress status: no server answers at 127.0.0.1:1\n")
+
+
+@pytest.mark.parametrize(
+    ("steps", "guards", "message"),
+    [
+        ([], [], "rollout.steps must have 1 to 20 steps, got 0"),
+        ([0.001], [], "weight must be 0.01 to 99.99 per cent, got 0.001"),
+        ([100.0], [], "weight must be 0.01 to 99.99 per cent, got 100"),
+        ([50.0, 10.0], [], "weights of a rollout must grow from step to step, got 50, 10"),
+        ([10.0], [{"guard": "luck"}], "there is no guard 'luck'; there are errors, refused, invalid, slow"),
+        ([10.0], [{"guard": "scores", "floor": 1.5}], "floor of guard 'scores' must be between 0 and 1, got 1.5"),
+    ],
+)
+def test_plans_that_are_refused(admin: AdminStub, steps: list[float], guards: list[dict], message: str) -> None:
+    """The message says what is wrong and what would be right; nothing has changed."""
+    plan = admin_pb2.RolloutPlan(steps=[{"weight": weight} for weight in steps], guards=guards)
+    with pytest.raises(grpc.RpcError) as caught:
+        admin.Deploy(
+            admin_pb2.DeployRequest(model="price", version=1, rollout=plan), timeout=DEADLINE_S, metadata=bearer()
+        )
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert message in caught.value.details()
+
+
+def test_rollouts_out_of_turn(admin: AdminStub) -> None:
+    """An unknown action is INVALID_ARGUMENT; one without a rollout, or a rollout of the live version, is refused."""
+    for request, code, message in (
+        (admin_pb2.ChangeRolloutRequest(model="price"), "INVALID_ARGUMENT", "action must be one of ADVANCE, "),
+        (
+            admin_pb2.ChangeRolloutRequest(model="price", action="ROLLOUT_ACTION_PAUSE"),
+            "FAILED_PRECONDITION",
+            "model 'price' has no rollout",
+        ),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            admin.ChangeRollout(request, timeout=DEADLINE_S, metadata=bearer())
+        assert caught.value.code().name == code
+        assert message in caught.value.details()
+    live = admin_pb2.DeployRequest(model="price", version=1, rollout=admin_pb2.RolloutPlan(steps=[{"weight": 10.0}]))
+    with pytest.raises(grpc.RpcError, match="version 1 of model 'price' is live already"):
+        admin.Deploy(live, timeout=DEADLINE_S, metadata=bearer())

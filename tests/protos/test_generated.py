@@ -90,4 +90,7 @@ def test_admin_proto_stands_alone() -> None:
     from onnxpress.protos import admin_pb2
 
     assert admin_pb2.DESCRIPTOR.package == "onnxpress.v1"
-    assert [file.name for file in admin_pb2.DESCRIPTOR.dependencies] == ["google/protobuf/timestamp.proto"]
+    assert [file.name for file in admin_pb2.DESCRIPTOR.dependencies] == [
+        "google/protobuf/timestamp.proto",
+        "onnxpress/protos/deployment.proto",
+    ]

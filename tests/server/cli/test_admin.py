@@ -41,6 +41,10 @@ class FakeAdmin(AdminServicer):
             context.abort(grpc.StatusCode.NOT_FOUND, "model 'churn' has no version 3; there are 1, 2")
         return pb.DeployResponse(model="churn", version=request.version, previous_version=1, epoch=8, changed=True)
 
+    def ChangeRollout(self, request: pb.ChangeRolloutRequest, _: grpc.ServicerContext) -> pb.DeployResponse:
+        self.calls.append(request)
+        return pb.DeployResponse(model="churn", version=2, previous_version=2, epoch=8, changed=True)
+
     def Rollback(self, request: pb.RollbackRequest, _: grpc.ServicerContext) -> pb.DeployResponse:
         self.calls.append(request)
         return pb.DeployResponse(model="churn", version=1, previous_version=2, epoch=9, changed=not request.dry_run)
@@ -81,7 +85,9 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
 
 
 @pytest.mark.parametrize(
-    "words", [("deploy", "churn", "2"), ("rollback", "churn"), ("status",), ("history", "churn")], ids=lambda w: w[0]
+    "words",
+    [("deploy", "churn", "2"), ("rollback", "churn"), ("rollout", "pause", "churn"), ("status",), ("history", "churn")],
+    ids=lambda w: w[0],
 )
 def test_json_has_the_documented_keys(
     admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
@@ -231,3 +237,69 @@ def test_a_token_that_cannot_be_sent_is_usage(
     (tmp_path / "token").write_bytes(content)
     told = f"onnxpress status: {tmp_path}/token must hold one token on one line, in printable ASCII\n"
     assert run(capsys, "status", "--token-file", str(tmp_path / "token")) == (2, "", told)
+
+
+@pytest.mark.parametrize(
+    ("flags", "weights"),
+    [
+        (("--canary", "10"), [10, 50]),
+        (("--canary", "60"), [60]),
+        (("--steps", "1,10,50", "--bake-s", "60", "--calls-min", "0", "--guard-off", "scores"), [1, 10, 50]),
+    ],
+)
+def test_deploy_with_a_plan(
+    admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], weights: list[float]
+) -> None:
+    """The steps go to the server as they were asked for, and the first line says what will happen."""
+    code, out, _ = run(capsys, "deploy", "churn", "2", *flags, "--guard-floor", "disagree=0.5", "--server", admin[1])
+    assert code == 0
+    assert out.startswith(f"churn: rolling out version 2, {weights[0]} %")
+    (request,) = admin[0].calls
+    plan = request.rollout
+    assert [step.weight for step in plan.steps] == weights
+    assert plan.steps[0].baking_s == (60 if "--bake-s" in flags else 300)
+    policies = {one.guard: (one.off, one.HasField("floor") and one.floor) for one in plan.guards}
+    assert policies["disagree"] == (False, 0.5)
+    assert ("scores" in policies) == ("--guard-off" in flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--canary", "10", "--steps", "5"), "exclude each other"),
+        (("--steps", "ten"), "numbers with commas"),
+        (("--guard-off", "slow"), "need --canary or --steps"),
+        (("--canary", "10", "--guard-floor", "slow"), "GUARD=NUMBER"),
+    ],
+)
+def test_plans_that_make_no_sense(
+    admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], message: str
+) -> None:
+    """Usage errors, before the server is asked."""
+    code, _, err = run(capsys, "deploy", "churn", "2", *flags, "--server", admin[1])
+    assert (code, message in err, admin[0].calls) == (2, True, [])
+
+
+def test_deploy_without_a_plan_has_none(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A plain deploy goes live at once, as ever."""
+    run(capsys, "deploy", "churn", "2", "--server", admin[1])
+    assert not admin[0].calls[0].HasField("rollout")
+
+
+def test_status_of_a_rollout(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """State, weight, what comes next and each guard's evidence; after its end, why it ended."""
+    rollout = admin[0].model.rollout
+    rollout.candidate, rollout.state, rollout.reason = 3, "ROLLOUT_STATE_RUNNING", f"it began {HOSTILE}"
+    rollout.steps.add(weight=10)
+    progress = admin[0].model.progress
+    progress.step_calls, progress.next = 1234, "the promotion waits for calls"
+    progress.guards.add(guard="errors", evidence=0.5, convicts_at=6.7, absence=1.2, clears_at=3.0, text="1 of 9 failed")
+    out = run(capsys, "status", "churn", "--server", admin[1])[1]
+    assert "  rollout of version 3: running at 10 %, step 1 of 1, 1,234 calls\n" in out
+    assert "    next      the promotion waits for calls\n" in out
+    assert "    errors    ln E of harm 0.5 of 6.7, of no harm 1.2 of 3.0: 1 of 9 failed\n" in out
+    admin[0].model.ClearField("progress")
+    rollout.state = "ROLLOUT_STATE_ROLLED_BACK"
+    out = run(capsys, "status", "churn", "--server", admin[1])[1]
+    assert "  rollout of version 3: rolled back: it began" in out
+    assert "\x1b" not in out

@@ -12,7 +12,7 @@ from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.server.errors import EpochConflictError, StateWriteError, UnknownModelError
 from onnxpress.server.sources.folder import FolderSource
 from onnxpress.server.versions import desired as deployments
-from onnxpress.server.versions.desired import CHANGES_MAX, Desired, DesiredStore, undeployed
+from onnxpress.server.versions.desired import CHANGES_MAX, Desired, DesiredStore, Target, undeployed
 
 AT = datetime(2026, 11, 23, 7, 5, 7, 250_000, UTC)
 
@@ -56,7 +56,7 @@ def test_the_next_epoch() -> None:
     """A change gives the next epoch its id; the file names as many as are needed to settle an audit log."""
     state = undeployed("churn", [1, 2])
     for number in range(CHANGES_MAX + 3):
-        state = state.after(str(number), number + 1, (9,), "why", "ada")
+        state = state.after(str(number), Target(number + 1, (9,)), "why", "ada")
     assert (state.epoch, state.version, state.previous, state.reason) == (CHANGES_MAX + 3, CHANGES_MAX + 3, 9, "why")
     assert state.changes == tuple(map(str, range(3, CHANGES_MAX + 3)))
     assert state.updated_at is not None

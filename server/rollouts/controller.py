@@ -1,0 +1,145 @@
+"""Watches active rollouts: closes windows, asks the guards, and carries out what is decided."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, time
+from typing import Final, Protocol
+
+from onnxpress.packages.errors import OnnxpressError
+from onnxpress.server.errors import EpochConflictError, RolloutStateError
+from onnxpress.server.rollouts.collector import Buffer, Counter, Pair, Report
+from onnxpress.server.rollouts.decide import Decision, decide
+from onnxpress.server.rollouts.guards import Guards, Reading
+from onnxpress.server.serving.routing import Routes
+from onnxpress.server.versions.desired import Desired
+from onnxpress.server.versions.rollout import Rollout, RolloutAction
+from onnxpress.server.versions.status import Outcome
+
+# A window ends after a second, or once the candidate has answered so many calls.
+WINDOW_S, WINDOW_CALLS = 1.0, 50
+TICK_S: Final = 0.1
+ACTOR: Final = "onnxpress rollout"
+
+logger = logging.getLogger(__name__)
+
+
+class Deployments(Protocol):
+    """What a controller asks of the control plane."""
+
+    def rollouts(self) -> list[Desired]: ...
+
+
+class Changes(Protocol):
+    def change_rollout(
+        self, name: str, action: RolloutAction, expected_epoch: int | None, reason: str, actor: str
+    ) -> Outcome: ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What this server knows of an active rollout; next: what is decided, in one sentence."""
+
+    rollout: int
+    step_calls: int
+    next: str
+    readings: tuple[Reading, ...] = ()
+
+
+@dataclass
+class _Trial:
+    """One rollout on this server."""
+
+    pair: Pair
+    counter: Counter
+    guards: Guards
+    step: int
+    window_began: float
+
+
+class Controller:
+    """Owns the trials, in the thread that calls `tick`; `_progress` is replaced as a whole and read by any thread.
+
+    Each replica decides on its own evidence, and the outcome is a compare-and-swap on the deployment's epoch: whoever
+    is first makes the change, and the others follow it.
+    """
+
+    def __init__(
+        self,
+        deployments: Deployments,
+        changes: Changes,
+        routes: Callable[[], Routes],
+        buffer: Buffer,
+        clock: Callable[[], float] = monotonic,
+        now: Callable[[], float] = time,
+    ) -> None:
+        self._deployments, self._changes, self._routes, self._buffer = deployments, changes, routes, buffer
+        self._clock, self._now = clock, now
+        self._trials: dict[str, _Trial] = {}
+        self._progress: dict[str, Progress] = {}
+        self._lock = threading.Lock()  # `tick` is called by one thread at a time
+
+    def progress(self, model: str) -> Progress | None:
+        """None without an active rollout."""
+        return self._progress.get(model)
+
+    def tick(self) -> None:
+        """Does what is due now."""
+        with self._lock:
+            active = {desired.model: desired for desired in self._deployments.rollouts()}
+            self._buffer.watched = {model: str(desired.candidate) for model, desired in active.items()}
+            reports = self._buffer.take()
+            self._trials = {model: trial for model, trial in self._trials.items() if model in active}
+            self._progress = {model: one for model, one in self._progress.items() if model in active}
+            for model, desired in active.items():
+                self._follow(model, desired, reports.get(model, []))
+
+    def _follow(self, model: str, desired: Desired, reports: list[Report]) -> None:
+        rollout = desired.rollout
+        assert rollout is not None, "it is active"
+        trial = self._trial(model, desired, rollout)
+        if trial is None:
+            self._tell(model, Progress(rollout.id, 0, f"version {rollout.candidate} is not loaded on this server"))
+            return
+        calls, seconds = trial.counter.add(reports), self._clock() - trial.window_began
+        if seconds < WINDOW_S and calls < WINDOW_CALLS:
+            return
+        trial.guards.add(trial.counter.close(seconds))
+        trial.window_began = self._clock()
+        readings = trial.guards.readings()
+        step_s = self._now() - rollout.step_since
+        decision = decide(rollout, readings, trial.guards.step_calls, step_s)
+        self._tell(model, Progress(rollout.id, trial.guards.step_calls, decision.reason, tuple(readings)))
+        if decision.action is not None:
+            self._carry_out(model, desired, decision)
+
+    def _trial(self, model: str, desired: Desired, rollout: Rollout) -> _Trial | None:
+        """The trial of a rollout; None while one of its versions is not loaded here."""
+        route = self._routes().models.get(model)
+        lane = route.lanes.get(str(rollout.candidate)) if route is not None else None
+        if route is None or route.live is None or lane is None or route.epoch != desired.epoch:
+            return None
+        trial, pair = self._trials.get(model), Pair(rollout.id, route.live, lane)
+        if trial is None or trial.pair != pair:
+            trial = _Trial(pair, Counter(pair), Guards(rollout.plan.guards), rollout.step, self._clock())
+            self._trials[model] = trial
+        elif trial.step != rollout.step:
+            trial.step = rollout.step
+            trial.guards.start_step()
+        return trial
+
+    def _carry_out(self, model: str, desired: Desired, decision: Decision) -> None:
+        assert decision.action is not None, "there is something to do"
+        try:
+            self._changes.change_rollout(model, decision.action, desired.epoch, decision.reason, ACTOR)
+        except (EpochConflictError, RolloutStateError) as error:
+            logger.info("model %r: somebody else changed the rollout first: %s", model, error)
+        except OnnxpressError as error:
+            logger.error("model %r: %s is due and failed: %s", model, decision.action.value, error)  # noqa: TRY400
+        else:
+            level = logging.WARNING if decision.action is RolloutAction.ROLL_BACK else logging.INFO
+            logger.log(level, "model %r: %s: %s", model, decision.action.value, decision.reason)
+
+    def _tell(self, model: str, progress: Progress) -> None:
+        self._progress = {**self._progress, model: progress}
