@@ -30,6 +30,7 @@ COMMANDS = {
     "rollback": ("onnxpress.server.cli.admin", "", "make the previous version live again"),
     "status": ("onnxpress.server.cli.admin", "", "show what is live, and every version's state"),
     "history": ("onnxpress.server.cli.admin", "", "show who changed what, when and why"),
+    "audit": ("onnxpress.server.cli.audit", "", "verify, export or follow the audit log of a state folder"),
     "loadtest": ("onnxpress.loadtests.cli", "loadtest", "hold a server to its latency objectives under load"),
     "gate": ("onnxpress.ci.cli", "convert,loadtest", "convert, verify and load test a model, and sign it off"),
 }

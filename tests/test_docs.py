@@ -162,6 +162,6 @@ def test_flags_exist(page: Path) -> None:
 
 def test_the_main_pages_show_command_lines() -> None:
     """The pattern still finds what it must check: each command is shown on a page."""
-    pages = ("README.md", "docs/cli.md", "docs/admin.md", "docs/loadtests.md")
+    pages = ("README.md", "docs/cli.md", "docs/admin.md", "docs/deployments.md", "docs/loadtests.md")
     shown = {words[0] for page in pages for words in command_lines(ROOT / page)}
     assert set(COMMANDS) <= shown
