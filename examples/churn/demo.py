@@ -1,4 +1,4 @@
-"""The demo on real data: train, convert with proof, serve, call, measure, swap under load, roll back, stop.
+"""The demo on real data: train, convert with proof, serve, call, measure, swap, roll back, roll out, stop.
 
 `make demo`, or `python -m examples.churn`. Exit code 1 when a check failed.
 """
@@ -16,7 +16,7 @@ import grpc
 import numpy as np
 import pandas as pd
 
-from examples.churn import calls, report, train
+from examples.churn import calls, report, rollouts, train
 from examples.churn.ceiling import ceiling
 from examples.churn.load import Work, clients
 from examples.churn.report import Change, Customer, Figures, Measure, Parity
@@ -67,9 +67,10 @@ class Demo:
             say(report.parity_table(self.figures.parity))
             self.speed(server)
             self.swap(server)
+            self.roll_out(server)
             command("status", MODEL, "--server", server.admin)
             command("history", MODEL, "--server", server.admin)
-            say("\n7. Stop with SIGTERM")
+            say("\n8. Stop with SIGTERM")
             self.figures.exit_code = server.stop()
             say(f"   exit code {self.figures.exit_code}")
         self.figures.seconds = time.monotonic() - started
@@ -182,6 +183,25 @@ class Demo:
         say("")
         say(report.barrier_table(self.figures.barriers))
 
+    def roll_out(self, server: Served) -> None:
+        """Gives two versions a share of the calls: one with exchanged labels, and the one that is better."""
+        say("\n7. Roll out under load: version 3 was trained with exchanged labels, version 2 is better")
+        sample, model = self.folder / "sample.csv", rollouts.train_exchanged(self.folder)
+        where = ("--name", MODEL, "--repository", str(self.repository), "--version", "3")
+        command("convert", str(model), "--trust-pickle", "--sample", str(sample), *where)
+        self.answers[3] = calls.offline(self.repository / MODEL / "3", self.rows)
+        for version in (3, 2):
+            with clients(self.work(server, 1), self.processes) as load:
+                begin = monotonic_ns()
+                ended = rollouts.roll_out(server.admin, MODEL, version, ACTOR)
+                end = monotonic_ns()
+            self.count_errors(load.records.errors)
+            self.figures.rollouts.append(ended)
+            self.figures.shares.append(report.measure(f"rollout of {version}", load.records, begin, end))
+            say(f"   version {version}: {ended.state} after {ended.seconds:.1f} s; version {ended.live} is live")
+            say(f"     {ended.reason}")
+        say(report.phase_table(self.figures.shares))
+
     def count_errors(self, errors: dict[str, int]) -> None:
         for error, count in errors.items():
             self.figures.errors[error] = self.figures.errors.get(error, 0) + count
@@ -229,7 +249,7 @@ def clean(folder: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="examples.churn",
-        description="Train, convert, serve, call, measure, swap and roll back; exit code 1 when a check fails.",
+        description="Train, convert, serve, call, measure, swap, roll back, roll out; exit code 1 when a check fails.",
     )
     parser.add_argument("--folder", type=Path, default=Path("out/demo"), help="where everything is written")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement (default 4)")

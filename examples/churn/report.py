@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 
 from examples.churn.load import FAILED, Records
+from examples.churn.rollouts import PROMOTED, ROLLED_BACK, Ended
 
 MS = 1e-6  # nanoseconds
 S = 1e-9
 QUANTILES = (0.5, 0.95, 0.99)
 # Of a probability: rounding to float32 of itself and of the trees that were summed.
 SERVED_TOLERANCE = 1e-6
+# Version -> how its rollout must end, and the version that must be live then.
+EXPECTED = {3: (ROLLED_BACK, 1), 2: (PROMOTED, 2)}
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class Figures:
     ceiling: float | None = None  # requests per second of h2load, where it is installed
     phases: list[Measure] = field(default_factory=list)
     barriers: list[Barrier] = field(default_factory=list)
+    rollouts: list[Ended] = field(default_factory=list)
+    shares: list[Measure] = field(default_factory=list)  # the calls of each rollout
     errors: dict[str, int] = field(default_factory=dict)
     exit_code: int | None = None
     seconds: float = 0.0
@@ -149,13 +154,20 @@ def problems(figures: Figures) -> list[str]:
             f"served answers differ from the original's by {figures.served_worst:.1e} "
             f"on {figures.customers_compared} customers"
         )
-    found += [problem for part in (*figures.speed, *figures.phases) for problem in _problems_of_calls(part)]
+    found += [
+        problem for part in (*figures.speed, *figures.phases, *figures.shares) for problem in _problems_of_calls(part)
+    ]
     found += [
         f"version {parity.version} answered nothing under load"
         for parity in figures.parity
         if parity.version not in answering
     ]
     found += [problem for barrier in figures.barriers for problem in _problems_of_barrier(barrier)]
+    found += [
+        f"the rollout of version {ended.version} was {ended.state}: {ended.reason}"
+        for ended in figures.rollouts
+        if (ended.state, ended.live) != EXPECTED[ended.version]
+    ]
     found += [f"{count} times {error}" for error, count in figures.errors.items()]
     if figures.exit_code != 0:
         found.append(f"the server ended with exit code {figures.exit_code} on SIGTERM")

@@ -78,10 +78,23 @@ def test_nothing_was_lost_in_the_swap(told: tuple[str, dict]) -> None:
     assert told[1]["errors"] == {}
 
 
+def test_rollouts_end_by_themselves(told: tuple[str, dict]) -> None:
+    """Exchanged labels are taken out within seconds, with the reason; the better version is promoted; no call fails."""
+    exchanged, better = told[1]["rollouts"]
+    assert (exchanged["version"], exchanged["state"], exchanged["live"]) == (3, "rolled back", 1)
+    assert exchanged["reason"].split(":")[0] in ("disagree", "scores")
+    assert exchanged["seconds"] < 30
+    assert (better["version"], better["state"], better["live"]) == (2, "promoted", 2)
+    for part, version in zip(told[1]["shares"], ("3", "2"), strict=True):
+        assert part["failed"] == part["wrong"] == 0
+        assert part["versions"]["1"] > 0
+        assert part["versions"][version] > 0
+
+
 def test_what_people_see_is_what_was_measured(told: tuple[str, dict]) -> None:
     """The tables hold the report's figures, the history names who changed what, and the server ended with 0."""
     text, figures = told
-    for part in (*figures["speed"], *figures["phases"]):
+    for part in (*figures["speed"], *figures["phases"], *figures["shares"]):
         assert f"{part['calls']:,}" in text
     assert "deploy   1 -> 2     epoch 1  ok  by demo  'better on the holdout'" in text
     assert "rollback 2 -> 1     epoch 2  ok  by demo" in text
