@@ -45,6 +45,7 @@ def test_one_wrong_bit_disables_it(package: Package, caplog: pytest.LogCaptureFi
     assert "the row is {'input': [" in message
 
 
+@pytest.mark.kernel
 def test_no_forest_without_a_proof(package: Package) -> None:
     """A package whose parity report does not hold, or does not mention the forest, is run by ONNX Runtime."""
     session = Session(package.onnx)
