@@ -65,7 +65,7 @@ class Actuator:
     def announce(self, model: Model, versions: Iterable[int]) -> None:
         """Publishes a route without lanes: until a load, calls get UNAVAILABLE, which clients retry, not NOT_FOUND."""
         desired = model.desired
-        wanted = {desired.version, desired.previous}
+        wanted = {desired.version, desired.previous, desired.candidate}
         unready = {str(version): LOADING if version in wanted else UNLOADED for version in versions}
         self._scheduler.replace_route(Route(model.name, desired.epoch, None, {}, unready))
 

@@ -10,6 +10,7 @@ from onnxpress.server.facts import BatchRun, Refusal
 from onnxpress.server.rollouts.collector import Buffer
 from onnxpress.server.rollouts.controller import ACTOR, WINDOW_S, Controller
 from onnxpress.server.serving.routing import CANARY, CHAMPION
+from onnxpress.server.versions.actuator import LOADING
 from onnxpress.server.versions.rollout import Plan, RolloutAction, RolloutState, Step
 from tests.server.rollouts.reports import refusal, sums
 from tests.server.versions.control_plane import ControlPlane, add, replicas
@@ -148,8 +149,10 @@ def test_a_rollout_that_ended_is_forgotten(watched: Watched) -> None:
 
 
 def test_a_restart_in_a_rollout(watched: Watched, tmp_path: Path) -> None:
-    """Another process on the same repository loads both versions and routes as before."""
+    """Another process on the same repository announces both versions as loading, loads them, and routes as before."""
     with ControlPlane(tmp_path, state=tmp_path / "other") as second:
+        second.reconciler.announce()
+        assert second.scheduler.routes.models["churn"].unready == {"1": LOADING, "2": LOADING}
         second.start()
         shares = second.scheduler.routes.models["churn"].shares
         assert [(one.below, one.target.lane.version) for one in shares] == [(1000, "2")]
