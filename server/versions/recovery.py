@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 from onnxpress.server.versions.audit import OK, AuditState, FileAuditLog, Intent
 
+# Changes that leave nothing durable.
+WITHOUT_STATE = frozenset({"load", "unload"})
 ENDED = "the server ended before it was carried out"
 FORGOTTEN = "the server ended in the middle, and the deployment has changed too often since to tell"
 
@@ -13,7 +15,7 @@ def outcome(intent: Intent, epoch: int, changes: Sequence[str]) -> tuple[AuditSt
 
     Loads and unloads have no durable effect, so they end with their server.
     """
-    if intent.fact.action not in ("deploy", "rollback") or epoch < intent.fact.epoch:
+    if intent.fact.action in WITHOUT_STATE or epoch < intent.fact.epoch:
         return AuditState.ABORTED, ENDED
     place = intent.fact.epoch - epoch - 1  # of the change that made the intended epoch, from the end
     if intent.change in changes:

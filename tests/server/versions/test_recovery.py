@@ -7,6 +7,7 @@ import pytest
 from onnxpress.server.facts import AdminFact
 from onnxpress.server.versions.audit import OK, AuditState, FileAuditLog, Intent
 from onnxpress.server.versions.recovery import ENDED, FORGOTTEN, outcome, settle
+from onnxpress.server.versions.rollout import RolloutAction
 
 
 def intent(action: str = "deploy", epoch: int = 3, change: str = "ours") -> Intent:
@@ -21,6 +22,8 @@ def intent(action: str = "deploy", epoch: int = 3, change: str = "ours") -> Inte
         (intent(), 3, ["a", "b", "ours"], AuditState.COMMITTED, OK),
         (intent(), 5, ["ours", "d", "e"], AuditState.COMMITTED, OK),  # others went on from it
         (intent("rollback"), 3, ["a", "b", "ours"], AuditState.COMMITTED, OK),
+        *[(intent(action.value), 3, ["a", "b", "ours"], AuditState.COMMITTED, OK) for action in RolloutAction],
+        (intent("roll-out"), 3, ["a", "b", "ours"], AuditState.COMMITTED, OK),
         # Somebody else made that epoch.
         (intent(), 3, ["a", "b", "c"], AuditState.ABORTED, f"{ENDED}, and another change made epoch 3"),
         (intent(), 5, ["c", "d", "e"], AuditState.ABORTED, f"{ENDED}, and another change made epoch 3"),
