@@ -126,7 +126,11 @@ class Actuator:
             live, epoch = str(model.desired.version), model.desired.epoch
             if not flip and former is not None:
                 live, epoch = former.live.version if former.live is not None else "", former.epoch
-            shares, salt = _shares(model.desired, lanes) if epoch == model.desired.epoch else ((), b"")
+            if former is None or epoch == model.desired.epoch:
+                shares, salt = _shares(model.desired, lanes)
+            else:  # the shares of the epoch that is still published
+                shares = tuple(one for one in former.shares if one.target.lane in lanes.values())
+                salt = former.salt
             route = Route(
                 model.name, epoch, lanes.get(live), lanes, self._unready(model, lanes), shares=shares, salt=salt
             )
@@ -201,9 +205,12 @@ class Actuator:
         if version in (model.desired.version, model.desired.previous):
             model.failures[version] = Failure.after(model.failures.get(version), reason, monotonic())
         former = self._scheduler.routes.models.get(model.name)
-        live, lanes, epoch = (former.live, former.lanes, former.epoch) if former else (None, {}, model.desired.epoch)
-        # The lanes stay and only the reasons change, so there is no request to wait for.
-        self._scheduler.replace_route(Route(model.name, epoch, live, lanes, self._unready(model, lanes)))
+        # The lanes and their shares stay and only the reasons change, so there is no request to wait for.
+        if former is None:
+            route = Route(model.name, model.desired.epoch, None, {}, self._unready(model, {}))
+        else:
+            route = replace(former, unready=self._unready(model, former.lanes), held=0)
+        self._scheduler.replace_route(route)
         if former is not None:
             model.formers = [one for one in (*model.formers, former) if one.held]
         self.on_change(model.name)

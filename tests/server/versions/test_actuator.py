@@ -10,6 +10,7 @@ from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.server.sources.folder import FolderSource
 from onnxpress.server.versions import actuator
 from onnxpress.server.versions.lifecycle import State
+from onnxpress.server.versions.rollout import Plan, Step
 from tests.server.versions.control_plane import ControlPlane, add
 
 
@@ -102,3 +103,18 @@ def test_a_package_that_vanished_is_told(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "churn/2")
         (one, two) = plane.reconciler.status("churn").versions
         assert (one.state, two.state, two.reason) == (State.AVAILABLE, State.READY, "package missing")
+
+
+def test_a_version_that_cannot_be_loaded_takes_no_share_away(tmp_path: Path) -> None:
+    """While version 2 is rolled out, version 1 fails to load: version 2 keeps its share of the calls."""
+    add(tmp_path, "churn", 1, 2, 3)
+    with ControlPlane(tmp_path).start() as plane:
+        plane.deployer.roll_out("churn", 2, Plan((Step(10, 60, 100),)), None, "", "ada")
+        before = plane.scheduler.routes.models["churn"]
+        plane.broken.add(1)
+        with pytest.raises(RefusedPackageError):
+            plane.deployer.load("churn", 1, "ada")
+        after = plane.scheduler.routes.models["churn"]
+        assert "does not run" in after.unready["1"]
+        assert (after.shares, after.salt) == (before.shares, before.salt)
+        assert after.shares[0].below == 1_000
