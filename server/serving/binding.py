@@ -1,7 +1,6 @@
 """Binds the calls that a pump has received to the lanes that answer them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from onnxpress.server.serving.front import Details, Event, Front
@@ -46,12 +45,17 @@ class Decoder(Protocol):
         ...
 
 
-class Together(NamedTuple):
-    """A uniform batch for one lane, and the indices of the events whose calls have other targets."""
+class Group(NamedTuple):
+    """Calls with one target as a uniform batch, and the indices of their events."""
 
     lane: Lane
     uniform: UniformBatch
-    others: list[int]
+    events: Sequence[int]
+
+    @property
+    def checked(self) -> bool:
+        """Whether nothing is left to check before the lane runs the calls."""
+        return self.lane.signature is self.uniform.signature and not self.lane.contract.columns
 
 
 class Refused(NamedTuple):
@@ -78,8 +82,8 @@ class Binder:
 
     def together(
         self, front: Front, events: list[Event], routes: Routes, now: int, draws: list[float]
-    ) -> Together | None:
-        """The events, or the largest group of them with one target, as a uniform batch; None if they form none."""
+    ) -> list[Group] | None:
+        """The events as uniform batches, one for each target, the largest first; None if they form none."""
         if not events:
             return None
         kinds, calls, _, payloads, _, details = zip(*events, strict=True)
@@ -90,33 +94,35 @@ class Binder:
             route = routes.models.get(uniform.model)
             if route is None:
                 return None
-            together = self._grouped(uniform, route, draws)
+            groups = self._grouped(uniform, route, draws)
             # The header may be known with several signatures: only that of the bound version counts.
-            if together is not None and together.lane.signature is uniform.signature:
-                return None if together.lane.contract.columns else together
+            if groups and groups[0].lane.signature is uniform.signature:
+                return groups if groups[0].checked else None
         return None
 
-    def _grouped(self, uniform: UniformBatch, route: Route, draws: list[float]) -> Together | None:
-        """The largest group of calls with one target; all calls if the route has a single target."""
+    def _grouped(self, uniform: UniformBatch, route: Route, draws: list[float]) -> list[Group]:
+        """The calls by their target, the largest group first; empty if a call has none."""
         if uniform.version:
             lane = route.lanes.get(uniform.version)
             uniform.variant = NAMED
-            return Together(lane, uniform, []) if lane is not None else None
+            return [Group(lane, uniform, range(len(uniform.calls)))] if lane is not None else []
         if route.live is None:
-            return None
-        target, others = route.only, []
-        if target is None:
-            self._fill(draws, len(uniform.calls))
-            groups: dict[Target, list[int]] = {}
-            for number, details in enumerate(uniform.details):
-                target = route.choose(route_key(details[0]) if details is not None else "", draws[number])
-                groups.setdefault(target, []).append(number)
-            target = max(groups, key=lambda one: len(groups[one]))
-            if len(groups) > 1:
-                uniform = uniform.select(groups.pop(target))
-                others = sorted(chain.from_iterable(groups.values()))
-        uniform.route, uniform.variant = route, target.variant
-        return Together(target.lane, uniform, others)
+            return []
+        if route.only is not None:
+            uniform.route, uniform.variant = route, route.only.variant
+            return [Group(route.only.lane, uniform, range(len(uniform.calls)))]
+        self._fill(draws, len(uniform.calls))
+        chosen: dict[Target, list[int]] = {}
+        for number, details in enumerate(uniform.details):
+            target = route.choose(route_key(details[0]) if details is not None else "", draws[number])
+            chosen.setdefault(target, []).append(number)
+        groups = []
+        for target in sorted(chosen, key=lambda one: -len(chosen[one])):
+            numbers = chosen[target]
+            part = uniform.select(numbers) if len(chosen) > 1 else uniform
+            part.route, part.variant = route, target.variant
+            groups.append(Group(target.lane, part, numbers))
+        return groups
 
     def requests(
         self, front: Front, events: list[Event], routes: Routes, now: int, draws: list[float]

@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from random import random
 from time import monotonic_ns
 from typing import Any, Protocol
@@ -13,14 +14,17 @@ from onnxpress.server.facts import BatchRun, Observer, Refusal
 from onnxpress.server.serving.admission import Admission, stale
 from onnxpress.server.serving.assemble import Feeds, assemble, assemble_uniform, run
 from onnxpress.server.serving.batching import Part, Taken, alone
-from onnxpress.server.serving.binding import Binder, Decoder, Refused
+from onnxpress.server.serving.binding import Binder, Decoder, Group, Refused
 from onnxpress.server.serving.front import CALL, Event, Front
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.request import Request, UniformBatch, route_key
+from onnxpress.server.serving.routing import Routes
 from onnxpress.server.serving.scheduler import Batch, Scheduler, StaleRoutesError
 from onnxpress.server.serving.tensors import Flat
 
 RECEIVE_MAX = 256
+# Groups of calls that were received together run one after the other if all of them take no longer than this.
+BRIEF_US = 1_000
 # Consumes an iterator for its side effects.
 exhaust: Callable[[Iterable[Any]], None] = deque[Any](maxlen=0).extend
 # Inputs, outputs, their shapes; monotonic ns when the inputs were begun, when they were assembled, when the run ended.
@@ -105,7 +109,37 @@ class Pump:
     def handle(self, front: Front, events: list[Event]) -> None:
         """Binds and queues `events`, then runs batches while the scheduler gives this thread one."""
         draws: list[float] = []
-        self._run(self._fast_path(front, events, draws) or self._admit(front, events, draws))
+        routes, now = self._scheduler.routes, monotonic_ns()
+        groups = self._binder.together(front, events, routes, now, draws)
+        if groups is None or not (batch := self._fast_path(groups[0], routes, now)):
+            self._run(self._admit(front, events, draws, now))
+        elif len(groups) == 1:
+            self._run(batch)
+        else:
+            self._run_groups(batch, groups, routes, events, draws)
+
+    def _run_groups(
+        self, first: Batch, groups: list[Group], routes: Routes, events: list[Event], draws: list[float]
+    ) -> None:
+        """Runs the first group, which is `first`, then the others.
+
+        They follow directly if all groups together are brief and nothing else waits, since queueing a call costs more
+        than it waits. Otherwise they are queued, so that they can be cancelled and other pumps can take them.
+        """
+        front, others = groups[0].uniform.front, groups[1:]
+        brief = sum([lane.cost.backlog_us(uniform.rows * len(uniform.calls)) for lane, uniform, _ in groups]) < BRIEF_US
+        if not brief:  # queued before the first runs
+            self._queue(front, others, events, draws, claim=False)
+            others = []
+        batch = self._step(first)
+        while others:
+            following = self._fast_path(others[0], routes, monotonic_ns()) if batch is None else None
+            if following is None:
+                batch = self._queue(front, others, events, draws, claim=batch is None) or batch
+                break
+            batch = self._step(following)
+            del others[0]
+        self._run(batch)
 
     def _refuse_calls(self, front: Front, events: list[Event]) -> list[Event]:
         """Refuses the calls among `events` and returns the cancellations."""
@@ -116,43 +150,52 @@ class Pump:
 
     def _run(self, batch: Batch | None) -> None:
         while batch is not None:
-            try:
-                self._process(batch)
-            except BaseException as error:  # noqa: BLE001 -- whatever it was, every caller gets an answer
-                self._fail_all(batch, error)
-            batch = self._scheduler.finish(batch, monotonic_ns())
+            batch = self._step(batch)
 
-    def _fast_path(self, front: Front, events: list[Event], draws: list[float]) -> Batch | None:
-        """The usual case: uniform calls that need not wait. Otherwise returns None and changes nothing."""
-        routes, now = self._scheduler.routes, monotonic_ns()
-        together = self._binder.together(front, events, routes, now, draws)
-        if together is None:
-            return None
-        lane, uniform, others = together
-        left_s = [details[2] for details in uniform.details if details is not None and details[2] is not None]
-        if left_s and min(left_s) * 1e6 <= lane.cost.backlog_us(uniform.rows * len(uniform.calls)):
-            return None  # a deadline may pass before
-        batch = self._scheduler.start(lane, uniform, routes, now)
-        if batch is not None and others:
-            # Queued before the first group runs, so that they can be cancelled and other pumps can take them.
-            self._queue(front, [events[n] for n in others], [draws[n] for n in others])
-        return batch
-
-    def _queue(self, front: Front, events: list[Event], draws: list[float]) -> None:
-        """Never raises, since the caller has a batch to run."""
+    def _step(self, batch: Batch) -> Batch | None:
+        """Runs a batch and returns the one that the scheduler gives next."""
         try:
-            self._admit(front, events, draws, claim=False)
-        except Exception as error:
-            logger.exception("%d calls could not be queued", len(events))
-            for event in events:
-                self._refuse(front, event[1], error)
+            self._process(batch)
+        except BaseException as error:  # noqa: BLE001 -- whatever it was, every caller gets an answer
+            self._fail_all(batch, error)
+        return self._scheduler.finish(batch, monotonic_ns())
 
-    def _admit(self, front: Front, events: list[Event], draws: list[float], *, claim: bool = True) -> Batch | None:
+    def _fast_path(self, group: Group, routes: Routes, now: int) -> Batch | None:
+        """The usual case: uniform calls that need not wait. Otherwise returns None and changes nothing."""
+        lane, uniform, _ = group
+        if not group.checked:
+            return None
+        left_s = [details[2] for details in uniform.details if details is not None and details[2] is not None]
+        if left_s:
+            needed_us = lane.cost.backlog_us(uniform.rows * len(uniform.calls)) + (now - uniform.arrival) / 1e3
+            if min(left_s) * 1e6 <= needed_us:
+                return None  # a deadline may pass before
+        return self._scheduler.start(lane, uniform, routes, now)
+
+    def _queue(
+        self, front: Front, groups: Sequence[Group], events: list[Event], draws: list[float], *, claim: bool
+    ) -> Batch | None:
+        """Queues the calls of groups one by one. Never raises, since other calls are being answered."""
+        numbers = sorted(chain.from_iterable(group.events for group in groups))
+        chosen = [events[number] for number in numbers]
+        try:
+            received = groups[0].uniform.arrival
+            return self._admit(front, chosen, [draws[number] for number in numbers], received, claim=claim)
+        except Exception as error:
+            logger.exception("%d calls could not be queued", len(chosen))
+            for event in chosen:
+                self._refuse(front, event[1], error)
+            return None
+
+    def _admit(
+        self, front: Front, events: list[Event], draws: list[float], received: int, *, claim: bool = True
+    ) -> Batch | None:
+        """Queues the calls, `received` at that time (monotonic ns), and returns the next batch if `claim`."""
         now = monotonic_ns()
         cancelled = [event[1] for event in events if event[0] != CALL]
         while True:
             routes = self._scheduler.routes
-            bound, refused = self._binder.requests(front, events, routes, now, draws)
+            bound, refused = self._binder.requests(front, events, routes, received, draws)
             overloads = self._turn_away(bound, now)
             try:
                 batch = self._scheduler.submit(bound, routes, cancelled, now, claim=claim)

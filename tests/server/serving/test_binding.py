@@ -60,12 +60,11 @@ def versions(binder: Binder, events: list[Event], known: Routes, draws: list[flo
     one_by_one = {request.call: found.version for found, requests in bound.items() for request in requests}
     together = binder.together(FRONT, events, known, 0, draws)
     if together is not None:
-        others = [events[number] for number in together.others]
-        alike = dict.fromkeys(together.uniform.calls, together.lane.version)
-        rest, _ = binder.requests(FRONT, others, known, 0, [draws[n] for n in together.others] if draws else [])
-        alike |= {request.call: found.version for found, requests in rest.items() for request in requests}
+        alike = {call: group.lane.version for group in together for call in group.uniform.calls}
         assert alike == one_by_one
-        assert len(rest) <= 1, "more groups than targets"
+        calls = [[events[number][1] for number in group.events] for group in together]
+        assert calls == [[*group.uniform.calls] for group in together]
+        assert len(together) <= 2, "more groups than targets"
     return one_by_one
 
 
@@ -126,7 +125,7 @@ def test_each_version_checks_its_own_signature() -> None:
             assert {request.parsed.signature for request in bound[live]} == {live.signature}
         together = binder.together(FRONT, keyed(8), known, 0, [])
         assert together is not None
-        assert together.uniform.signature is live.signature
+        assert together[0].uniform.signature is live.signature
 
 
 def test_a_named_version_is_used() -> None:
@@ -136,7 +135,7 @@ def test_a_named_version_is_used() -> None:
     assert set(versions(binder, events, known).values()) == {"2"}
     together = binder.together(FRONT, events, known, 0, [])
     assert together is not None
-    assert (together.uniform.route, together.uniform.variant) == (None, NAMED)
+    assert [(one.uniform.route, one.uniform.variant) for one in together] == [(None, NAMED)]
 
 
 def test_each_version_checks_its_own_contract() -> None:

@@ -11,7 +11,7 @@ from onnxpress.server.serving.contract import Contract
 from onnxpress.server.serving.cost import CostModel
 from onnxpress.server.serving.front import CALL, Event
 from onnxpress.server.serving.lane import Lane
-from onnxpress.server.serving.routing import Route
+from onnxpress.server.serving.routing import CANARY, CHAMPION, PLACES, Route, Share, Target
 from onnxpress.server.serving.runtime import RunError
 from onnxpress.server.serving.scheduler import ACTIVE_NS
 from tests.server.serving.bench import (
@@ -219,18 +219,18 @@ def test_a_front_that_cannot_refuse_costs_no_slot(bench: Bench, monkeypatch: pyt
     assert bench.settled()
 
 
-def queued(bench: Bench) -> list[int]:
+def queued_in(lane: Lane) -> list[int]:
     """Counts the requests that are queued from now on."""
     counts: list[int] = []
-    put = bench.lane.queue.put
-    bench.lane.queue.put = lambda requests, rows: (counts.append(len(requests)), put(requests, rows))[1]  # type: ignore[func-returns-value,method-assign]
+    put = lane.queue.put
+    lane.queue.put = lambda requests, rows: (counts.append(len(requests)), put(requests, rows))[1]  # type: ignore[func-returns-value,method-assign]
     return counts
 
 
 def test_a_uniform_batch_runs_without_a_queue() -> None:
     """Calls that are alike and need not wait are one run, and none of them is ever queued."""
     bench = Bench(alike=True)
-    counts = queued(bench)
+    counts = queued_in(bench.lane)
     assert bench.handle(call(1, 1), call(2, 2), call(3, 3, left_s=5.0)) == {1: [2], 2: [4], 3: [6]}
     assert bench.session.batches == [[1, 2, 3]]
     assert [(run.rows, len(run.calls.arrivals())) for run in bench.observer.runs] == [(3, 3)]
@@ -251,7 +251,7 @@ def test_a_uniform_batch_runs_without_a_queue() -> None:
 def test_other_company_queues(events: list[Event]) -> None:
     """What may have to wait, expire or be split is queued, each call for itself."""
     bench = Bench(alike=True)
-    counts = queued(bench)
+    counts = queued_in(bench.lane)
     bench.handle(*events)
     assert sum(counts) > 0
     assert bench.settled()
@@ -261,9 +261,111 @@ def test_other_company_queues(events: list[Event]) -> None:
 def test_a_uniform_batch_waits_its_turn(slots: int) -> None:
     """While its lane runs a batch, newcomers that are alike queue, even beside a free slot."""
     bench = Bench(alike=True, slots=slots)
-    counts = queued(bench)
+    counts = queued_in(bench.lane)
     bench.session.meanwhile = lambda: bench.handle(call(2, 2), call(3, 3))
     assert bench.handle(call(1, 1)) == {1: [2], 2: [4], 3: [6]}
     assert counts == [2]
     assert bench.session.batches == [[1], [2, 3]]
     assert bench.settled()
+
+
+class Shared(Bench):
+    """Two versions that share the calls: keys "in…" of the route go to the candidate, all others to the champion."""
+
+    def __init__(self, candidate_us: float = 1.0, slots: int = 1) -> None:
+        """`candidate_us`: forecast of a run of the candidate."""
+        super().__init__(alike=True, slots=slots)
+        self.candidate_session = FakeSession()
+        cost = CostModel({1: candidate_us}, 1e9)
+        cost.batch_rows = cost.unsplit_rows_max = cost.shared_batch_rows = ROWS_MAX
+        self.candidate = Lane("m", 2, self.candidate_session, "", Contract(), cost)  # type: ignore[arg-type]
+        self.shared = Route(
+            "m", 2, self.lane, {"1": self.lane, "2": self.candidate}, {},
+            shares=(Share(PLACES // 2, Target(self.candidate, CANARY)),), salt=b"m/2",
+        )  # fmt: skip
+        self.scheduler.replace_route(self.shared)
+        self.keys = {
+            variant: next(key for key in map(str, range(100)) if self.shared.choose(key, 0).variant == variant)
+            for variant in (CHAMPION, CANARY)
+        }
+
+    def call(self, number: int, variant: str, *rows: float, left_s: float | None = None) -> Event:
+        return call(number, *rows, left_s=left_s, metadata=(("route-key", self.keys[variant]),))
+
+    def mixed(self) -> list[Event]:
+        """Three calls for the champion and two for the candidate, in turn."""
+        return [self.call(number, CANARY if number % 2 else CHAMPION, number) for number in range(5)]
+
+    def all_settled(self) -> bool:
+        return self.settled() and (self.candidate.held, self.candidate.running, self.shared.held) == (0, 0, 0)
+
+
+MIXED_ANSWERS = {number: [2.0 * number] for number in range(5)}
+
+
+def test_brief_groups_follow_each_other_without_a_queue() -> None:
+    """Where two versions share the calls, each gets its group as one run, the larger first, and none is queued."""
+    bench = Shared()
+    counts = queued_in(bench.candidate)
+    assert bench.handle(*bench.mixed()) == MIXED_ANSWERS
+    assert (bench.session.batches, bench.candidate_session.batches) == ([[0, 2, 4]], [[1, 3]])
+    assert [(run.lane.version, run.calls.variants()) for run in bench.observer.runs] == [
+        ("1", [CHAMPION] * 3),
+        ("2", [CANARY] * 2),
+    ]
+    assert counts == []
+    assert bench.all_settled()
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_what_waits_goes_before_the_next_group(slots: int) -> None:
+    """A call that arrives during the first group's run, and the groups that have not run, take their turns."""
+    bench = Shared(slots=slots)
+    bench.session.meanwhile = lambda: bench.handle(bench.call(9, CHAMPION, 9))
+    assert bench.handle(*bench.mixed()) == {**MIXED_ANSWERS, 9: [18]}
+    assert (bench.session.batches, bench.candidate_session.batches) == ([[0, 2, 4], [9]], [[1, 3]])
+    assert bench.all_settled()
+
+
+def test_long_groups_can_be_cancelled() -> None:
+    """Where the groups take long together, the smaller ones are queued: a caller who leaves meanwhile costs no run."""
+    bench = Shared(candidate_us=1e6)
+    bench.session.meanwhile = lambda: bench.handle(cancel(1), cancel(3))
+    assert bench.handle(*bench.mixed()) == {number: [2.0 * number] for number in (0, 2, 4)}
+    assert bench.candidate_session.batches == []
+    assert bench.observer.codes() == {"CANCELLED": 2}
+    assert bench.all_settled()
+
+
+def test_a_flip_between_two_groups_binds_the_second_again() -> None:
+    """A promotion while the first group runs: the second group is bound by the new route."""
+    bench = Shared()
+    promoted = Route("m", 3, bench.candidate, bench.shared.lanes, {})
+    bench.session.meanwhile = lambda: bench.scheduler.replace_route(promoted)
+    assert bench.handle(*bench.mixed()) == MIXED_ANSWERS
+    assert [run.calls.variants() for run in bench.observer.runs] == [[CHAMPION] * 3, [CHAMPION] * 2]
+    assert [run.calls.columns().epochs for run in bench.observer.runs] == [[2] * 3, [3] * 2]
+    assert bench.all_settled()
+
+
+def test_the_first_group_takes_time_from_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadline that passed while the first group ran, slower than forecast, ends the second group's call."""
+    bench, late_ns = Shared(), [0]
+    monkeypatch.setattr("onnxpress.server.serving.pump.monotonic_ns", lambda: monotonic_ns() + late_ns[0])
+    bench.session.meanwhile = lambda: late_ns.__setitem__(0, 10**10)
+    events = [bench.call(1, CHAMPION, 1), bench.call(2, CHAMPION, 2), bench.call(3, CANARY, 3, left_s=5.0)]
+    told = bench.handle(*events)
+    assert isinstance(told.pop(3), ExpiredError)
+    assert told == {1: [2], 2: [4]}
+    assert bench.candidate_session.batches == []
+    assert bench.all_settled()
+
+
+def test_a_group_with_little_time_is_queued() -> None:
+    """A second group whose deadline may pass before it has run goes through admission, like any call with one."""
+    bench = Shared(candidate_us=500.0)
+    counts = queued_in(bench.candidate)
+    events = [bench.call(1, CHAMPION, 1), bench.call(2, CHAMPION, 2), bench.call(3, CANARY, 3, left_s=1e-4)]
+    assert bench.handle(*events) == {1: [2], 2: [4], 3: [6]}
+    assert counts == [1]
+    assert bench.all_settled()
