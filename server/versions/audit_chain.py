@@ -24,6 +24,10 @@ class Place:
     sequence: int = 0
     hash: str = NO_HASH
 
+    def after(self, line: bytes, record: Record) -> "Place":
+        """The place after `record`, which is written as `line` here."""
+        return Place(self.offset + len(line), self.line + 1, record["sequence"], record["hash"])
+
 
 class BrokenChainError(Exception):
     """A record that was altered or moved. `good` is the place after the last valid one."""
@@ -65,7 +69,7 @@ def verified(file: BinaryIO, place: Place) -> Iterator[tuple[Record, Place]]:
             raise BrokenChainError(place, len(line), "it does not continue the record before")
         if record["sequence"] != place.sequence + 1:
             raise BrokenChainError(place, len(line), f"it is record {record['sequence']}, not {place.sequence + 1}")
-        place = Place(place.offset + len(line), place.line + 1, record["sequence"], record["hash"])
+        place = place.after(line, record)
         yield record, place
 
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from onnxpress.__main__ import main
 from onnxpress.server.facts import AdminFact
-from onnxpress.server.versions.audit import AUDIT_FILE, AuditState, FileAuditLog
+from onnxpress.server.versions.audit import AuditState, FileAuditLog
+from onnxpress.server.versions.audit_files import AUDIT_FILE, archive_numbers
 from tests.documented import check_documented
+from tests.server.versions.rotated_log import records, rotated
 from tests.server_process import PATIENCE_S, ROOT
 
 CHANGES = 4
@@ -120,6 +122,60 @@ def test_tail_follows(log: Path) -> None:
         assert child.stdout is not None
         try:
             assert child.stdout.readline().split()[0] == "8"
+            add(FileAuditLog(log.parent, "host.2.bb"), 5)
+            assert [child.stdout.readline().split()[0] for _ in range(2)] == ["9", "10"]
+        finally:
+            child.kill()
+            child.wait(PATIENCE_S)
+
+
+def test_a_log_in_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """verify counts them, export is all of them, tail reads as many as it needs; a missing one is named."""
+    folder = tmp_path / "audit"
+    rotated(folder, archives=3)
+    files = [*sorted(folder.glob("audit-*.jsonl")), folder / AUDIT_FILE]
+    text = "".join(path.read_text() for path in files)
+    count, newest = text.count("\n"), len((folder / AUDIT_FILE).read_text().splitlines())
+    assert f"{count} records in 4 files hold" in run(capsys, files[-1], "verify")[1]
+    assert json.loads(run(capsys, files[-1], "verify", "--output", "json")[1])["files"] == 4
+    assert run(capsys, files[-1], "export")[1] == text
+    for lines in (0, 1, newest, newest + 1, count - 1, count, count + 1):
+        out = run(capsys, files[-1], "tail", "--lines", str(lines))[1].splitlines()
+        assert [int(line.split()[0]) for line in out] == list(range(1, count + 1))[max(0, count - lines) :]
+    files[1].unlink()
+    code, _, err = run(capsys, files[-1], "verify")
+    assert (code, f"{files[1]}: audit-000002.jsonl is missing, with the records " in err) == (3, True)
+    assert run(capsys, files[-1], "tail", "--lines", "1")[0] == 0
+
+
+def test_tail_follows_into_new_files(tmp_path: Path) -> None:
+    """No record is left out or printed twice when the file that is followed becomes an archive."""
+    log = rotated(tmp_path / "audit", archives=1)
+    command = [sys.executable, "-m", "onnxpress", "audit", "tail", str(tmp_path), "--lines", "1", "--follow"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            first = int(child.stdout.readline().split()[0])
+            while len(archive_numbers(tmp_path / "audit")) < 4:
+                add(log, 5)
+            newest = records(tmp_path / "audit")[-1]["sequence"]
+            seen = [int(child.stdout.readline().split()[0]) for _ in range(newest - first)]
+            assert seen == list(range(first + 1, newest + 1))
+        finally:
+            child.kill()
+            child.wait(PATIENCE_S)
+
+
+def test_tail_follows_a_file_that_was_replaced(log: Path) -> None:
+    """As a log is that was set aside: what stands in both is not printed again."""
+    command = [sys.executable, "-m", "onnxpress", "audit", "tail", str(log.parents[1]), "--lines", "1", "--follow"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            assert child.stdout.readline().split()[0] == "8"
+            copy = log.with_name("copy")
+            copy.write_bytes(log.read_bytes())
+            copy.replace(log)
             add(FileAuditLog(log.parent, "host.2.bb"), 5)
             assert [child.stdout.readline().split()[0] for _ in range(2)] == ["9", "10"]
         finally:

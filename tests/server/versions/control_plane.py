@@ -17,7 +17,8 @@ from onnxpress.server.serving.cost import Engines, Measured, Sharing
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.sources.folder import FolderSource
 from onnxpress.server.versions.actuator import Actuator
-from onnxpress.server.versions.audit import AUDIT_FILE, FileAuditLog
+from onnxpress.server.versions.audit import FileAuditLog
+from onnxpress.server.versions.audit_files import AUDIT_FILE
 from onnxpress.server.versions.deployer import Deployer
 from onnxpress.server.versions.desired import DesiredStore
 from onnxpress.server.versions.lifecycle import State

@@ -1,6 +1,5 @@
 """The audit log: durable before it returns, one chain for all who share it, honest about what it cannot read."""
 
-import fcntl
 import gc
 import json
 import os
@@ -210,19 +209,6 @@ def test_a_log_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     log.begin(fact(3))
     assert [(r["server"], r["state"]) for r in lines(tmp_path)] == [("there.1.00", "break"), ("here.1.00", "intent")]
     assert other.notice
-
-
-def test_a_lock_that_is_never_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that hangs with the lock is named, after a time that is bounded."""
-    monkeypatch.setattr(audit, "LOCK_S", 0.05)
-    log = opened(tmp_path)
-    with (tmp_path / audit.LOCK_FILE).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write("there.7.00")
-        file.flush()
-        with pytest.raises(StateWriteError, match=r"locked by server there\.7\.00"):
-            log.begin(fact(1))
-    log.begin(fact(1))
 
 
 def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
