@@ -26,6 +26,7 @@ COMMANDS = {
     "verify": ("onnxpress.server.cli.verify", "", "re-check a package's digests and golden rows on this machine"),
     "serve": ("onnxpress.server.cli.serve", "", "serve a repository over gRPC"),
     "deploy": ("onnxpress.server.cli.admin", "", "make a version live"),
+    "pairs": ("onnxpress.server.cli.rollout", "", "show rows that two versions of a rollout answered differently"),
     "rollout": ("onnxpress.server.cli.rollout", "", "advance, promote, pause, resume or abort a rollout"),
     "rollback": ("onnxpress.server.cli.admin", "", "make the previous version live again"),
     "status": ("onnxpress.server.cli.admin", "", "show what is live, and every version's state"),

@@ -26,51 +26,59 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from onnxpress.protos import deployment_pb2 as onnxpress_dot_protos_dot_deployment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1connxpress/protos/admin.proto\x12\x0connxpress.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!onnxpress/protos/deployment.proto\"\x9b\x01\n\rDeployRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x1b\n\x0e\x65xpected_epoch\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12*\n\x07rollout\x18\x05 \x01(\x0b\x32\x19.onnxpress.v1.RolloutPlanB\x11\n\x0f_expected_epoch\"\x9a\x01\n\x0bRolloutPlan\x12\x33\n\x05steps\x18\x01 \x03(\x0b\x32$.onnxpress.deployment.v1.RolloutStep\x12\x34\n\x06guards\x18\x02 \x03(\x0b\x32$.onnxpress.deployment.v1.GuardPolicy\x12 \n\x18\x61\x64vance_without_evidence\x18\x03 \x01(\x08\"\x92\x01\n\x14\x43hangeRolloutRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1b.onnxpress.v1.RolloutAction\x12\x1b\n\x0e\x65xpected_epoch\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x11\n\x0f_expected_epoch\"q\n\x0fRollbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1b\n\x0e\x65xpected_epoch\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x42\x11\n\x0f_expected_epoch\"j\n\x0e\x44\x65ployResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x18\n\x10previous_version\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x05 \x01(\x08\"\x8a\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.onnxpress.v1.VersionState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\r\n\x05\x61lone\x18\x05 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\t\"%\n\x14GetDeploymentRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x86\x03\n\x15GetDeploymentResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x14\n\x0clive_version\x18\x03 \x01(\x04\x12\x18\n\x10previous_version\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x08versions\x18\x08 \x03(\x0b\x32\x1b.onnxpress.v1.VersionStatus\x12\x16\n\x0eserved_version\x18\t \x01(\x04\x12\x14\n\x0cserved_epoch\x18\n \x01(\x04\x12\x0f\n\x07trouble\x18\x0b \x01(\t\x12\x31\n\x07rollout\x18\x0c \x01(\x0b\x32 .onnxpress.deployment.v1.Rollout\x12/\n\x08progress\x18\r \x01(\x0b\x32\x1d.onnxpress.v1.RolloutProgress\"_\n\x0fRolloutProgress\x12\x12\n\nstep_calls\x18\x01 \x01(\x04\x12\x0c\n\x04next\x18\x02 \x01(\t\x12*\n\x06guards\x18\x03 \x03(\x0b\x32\x1a.onnxpress.v1.GuardReading\"\xa6\x01\n\x0cGuardReading\x12\r\n\x05guard\x18\x01 \x01(\t\x12\x10\n\x08\x65vidence\x18\x02 \x01(\x01\x12\x13\n\x0b\x63onvicts_at\x18\x03 \x01(\x01\x12\x0e\n\x06\x65xcess\x18\x04 \x01(\x01\x12\r\n\x05\x66loor\x18\x05 \x01(\x01\x12\x14\n\x07\x61\x62sence\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tclears_at\x18\x07 \x01(\x01\x12\x0c\n\x04text\x18\x08 \x01(\tB\n\n\x08_absence\"\x13\n\x11ListModelsRequest\"Z\n\x12ListModelsResponse\x12\x33\n\x06models\x18\x01 \x03(\x0b\x32#.onnxpress.v1.GetDeploymentResponse\x12\x0f\n\x07notices\x18\x02 \x03(\t\"(\n\x17WatchDeploymentsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"1\n\x11GetHistoryRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"\xa7\x02\n\x0b\x41uditRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x06 \x01(\x04\x12\x12\n\nto_version\x18\x07 \x01(\x04\x12\r\n\x05\x65poch\x18\x08 \x01(\x04\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x0e\n\x06result\x18\x0b \x01(\t\x12\'\n\x05state\x18\x0c \x01(\x0e\x32\x18.onnxpress.v1.AuditState\x12\x0e\n\x06server\x18\r \x01(\t\x12\x0e\n\x06\x63hange\x18\x0e \x01(\t\"@\n\x12GetHistoryResponse\x12*\n\x07records\x18\x01 \x03(\x0b\x32\x19.onnxpress.v1.AuditRecord*\xd4\x01\n\rRolloutAction\x12\x1e\n\x1aROLLOUT_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16ROLLOUT_ACTION_ADVANCE\x10\x01\x12\x1a\n\x16ROLLOUT_ACTION_PROMOTE\x10\x02\x12\x1c\n\x18ROLLOUT_ACTION_ROLL_BACK\x10\x03\x12\x18\n\x14ROLLOUT_ACTION_ABORT\x10\x04\x12\x18\n\x14ROLLOUT_ACTION_PAUSE\x10\x05\x12\x19\n\x15ROLLOUT_ACTION_RESUME\x10\x06*\xb4\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERSION_STATE_AVAILABLE\x10\x01\x12\x19\n\x15VERSION_STATE_LOADING\x10\x02\x12\x17\n\x13VERSION_STATE_READY\x10\x03\x12\x1a\n\x16VERSION_STATE_DRAINING\x10\x04\x12\x18\n\x14VERSION_STATE_FAILED\x10\x05*\xa5\x01\n\nAuditState\x12\x1b\n\x17\x41UDIT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41UDIT_STATE_INTENT\x10\x01\x12\x19\n\x15\x41UDIT_STATE_COMMITTED\x10\x02\x12\x17\n\x13\x41UDIT_STATE_ABORTED\x10\x03\x12\x17\n\x13\x41UDIT_STATE_UNKNOWN\x10\x04\x12\x15\n\x11\x41UDIT_STATE_BREAK\x10\x05\x32\xd4\x04\n\x05\x41\x64min\x12\x45\n\x06\x44\x65ploy\x12\x1b.onnxpress.v1.DeployRequest\x1a\x1c.onnxpress.v1.DeployResponse\"\x00\x12I\n\x08Rollback\x12\x1d.onnxpress.v1.RollbackRequest\x1a\x1c.onnxpress.v1.DeployResponse\"\x00\x12S\n\rChangeRollout\x12\".onnxpress.v1.ChangeRolloutRequest\x1a\x1c.onnxpress.v1.DeployResponse\"\x00\x12Z\n\rGetDeployment\x12\".onnxpress.v1.GetDeploymentRequest\x1a#.onnxpress.v1.GetDeploymentResponse\"\x00\x12Q\n\nListModels\x12\x1f.onnxpress.v1.ListModelsRequest\x1a .onnxpress.v1.ListModelsResponse\"\x00\x12\x62\n\x10WatchDeployments\x12%.onnxpress.v1.WatchDeploymentsRequest\x1a#.onnxpress.v1.GetDeploymentResponse\"\x00\x30\x01\x12Q\n\nGetHistory\x12\x1f.onnxpress.v1.GetHistoryRequest\x1a .onnxpress.v1.GetHistoryResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1connxpress/protos/admin.proto\x12\x0connxpress.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!onnxpress/protos/deployment.proto\"\x9b\x01\n\rDeployRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x1b\n\x0e\x65xpected_epoch\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12*\n\x07rollout\x18\x05 \x01(\x0b\x32\x19.onnxpress.v1.RolloutPlanB\x11\n\x0f_expected_epoch\"\xb8\x01\n\x0bRolloutPlan\x12\x33\n\x05steps\x18\x01 \x03(\x0b\x32$.onnxpress.deployment.v1.RolloutStep\x12\x34\n\x06guards\x18\x02 \x03(\x0b\x32$.onnxpress.deployment.v1.GuardPolicy\x12 \n\x18\x61\x64vance_without_evidence\x18\x03 \x01(\x08\x12\x0e\n\x06shadow\x18\x04 \x01(\x01\x12\x0c\n\x04hold\x18\x05 \x01(\x08\"\x92\x01\n\x14\x43hangeRolloutRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1b.onnxpress.v1.RolloutAction\x12\x1b\n\x0e\x65xpected_epoch\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x11\n\x0f_expected_epoch\" \n\x0fGetPairsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"9\n\x10GetPairsResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.onnxpress.v1.PairedRow\"e\n\tPairedRow\x12\x0f\n\x07\x66lipped\x18\x01 \x01(\x08\x12\x12\n\ndifference\x18\x02 \x01(\x01\x12\x0e\n\x06inputs\x18\x03 \x01(\t\x12\x10\n\x08\x63hampion\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\"q\n\x0fRollbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1b\n\x0e\x65xpected_epoch\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x42\x11\n\x0f_expected_epoch\"j\n\x0e\x44\x65ployResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x18\n\x10previous_version\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x05 \x01(\x08\"\x8a\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.onnxpress.v1.VersionState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\r\n\x05\x61lone\x18\x05 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\t\"%\n\x14GetDeploymentRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x86\x03\n\x15GetDeploymentResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x14\n\x0clive_version\x18\x03 \x01(\x04\x12\x18\n\x10previous_version\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x08versions\x18\x08 \x03(\x0b\x32\x1b.onnxpress.v1.VersionStatus\x12\x16\n\x0eserved_version\x18\t \x01(\x04\x12\x14\n\x0cserved_epoch\x18\n \x01(\x04\x12\x0f\n\x07trouble\x18\x0b \x01(\t\x12\x31\n\x07rollout\x18\x0c \x01(\x0b\x32 .onnxpress.deployment.v1.Rollout\x12/\n\x08progress\x18\r \x01(\x0b\x32\x1d.onnxpress.v1.RolloutProgress\"\x85\x01\n\x0fRolloutProgress\x12\x12\n\nstep_calls\x18\x01 \x01(\x04\x12\x0c\n\x04next\x18\x02 \x01(\t\x12*\n\x06guards\x18\x03 \x03(\x0b\x32\x1a.onnxpress.v1.GuardReading\x12$\n\x06\x63opies\x18\x04 \x01(\x0b\x32\x14.onnxpress.v1.Copies\"x\n\x06\x43opies\x12\r\n\x05share\x18\x01 \x01(\x01\x12\r\n\x05pairs\x18\x02 \x01(\x04\x12\r\n\x05\x66lips\x18\x03 \x01(\x04\x12\x1a\n\x12largest_difference\x18\x04 \x01(\x01\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x04\x12\x14\n\x0cnone_because\x18\x06 \x01(\t\"\xa6\x01\n\x0cGuardReading\x12\r\n\x05guard\x18\x01 \x01(\t\x12\x10\n\x08\x65vidence\x18\x02 \x01(\x01\x12\x13\n\x0b\x63onvicts_at\x18\x03 \x01(\x01\x12\x0e\n\x06\x65xcess\x18\x04 \x01(\x01\x12\r\n\x05\x66loor\x18\x05 \x01(\x01\x12\x14\n\x07\x61\x62sence\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tclears_at\x18\x07 \x01(\x01\x12\x0c\n\x04text\x18\x08 \x01(\tB\n\n\x08_absence\"\x13\n\x11ListModelsRequest\"Z\n\x12ListModelsResponse\x12\x33\n\x06models\x18\x01 \x03(\x0b\x32#.onnxpress.v1.GetDeploymentResponse\x12\x0f\n\x07notices\x18\x02 \x03(\t\"(\n\x17WatchDeploymentsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"1\n\x11GetHistoryRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"\xa7\x02\n\x0b\x41uditRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x06 \x01(\x04\x12\x12\n\nto_version\x18\x07 \x01(\x04\x12\r\n\x05\x65poch\x18\x08 \x01(\x04\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x0e\n\x06result\x18\x0b \x01(\t\x12\'\n\x05state\x18\x0c \x01(\x0e\x32\x18.onnxpress.v1.AuditState\x12\x0e\n\x06server\x18\r \x01(\t\x12\x0e\n\x06\x63hange\x18\x0e \x01(\t\"@\n\x12GetHistoryResponse\x12*\n\x07records\x18\x01 \x03(\x0b\x32\x19.onnxpress.v1.AuditRecord*\xd4\x01\n\rRolloutAction\x12\x1e\n\x1aROLLOUT_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16ROLLOUT_ACTION_ADVANCE\x10\x01\x12\x1a\n\x16ROLLOUT_ACTION_PROMOTE\x10\x02\x12\x1c\n\x18ROLLOUT_ACTION_ROLL_BACK\x10\x03\x12\x18\n\x14ROLLOUT_ACTION_ABORT\x10\x04\x12\x18\n\x14ROLLOUT_ACTION_PAUSE\x10\x05\x12\x19\n\x15ROLLOUT_ACTION_RESUME\x10\x06*\xb4\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERSION_STATE_AVAILABLE\x10\x01\x12\x19\n\x15VERSION_STATE_LOADING\x10\x02\x12\x17\n\x13VERSION_STATE_READY\x10\x03\x12\x1a\n\x16VERSION_STATE_DRAINING\x10\x04\x12\x18\n\x14VERSION_STATE_FAILED\x10\x05*\xa5\x01\n\nAuditState\x12\x1b\n\x17\x41UDIT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41UDIT_STATE_INTENT\x10\x01\x12\x19\n\x15\x41UDIT_STATE_COMMITTED\x10\x02\x12\x17\n\x13\x41UDIT_STATE_ABORTED\x10\x03\x12\x17\n\x13\x41UDIT_STATE_UNKNOWN\x10\x04\x12\x15\n\x11\x41UDIT_STATE_BREAK\x10\x05\x32\xa1\x05\n\x05\x41\x64min\x12\x45\n\x06\x44\x65ploy\x12\x1b.onnxpress.v1.DeployRequest\x1a\x1c.onnxpress.v1.DeployResponse\"\x00\x12I\n\x08Rollback\x12\x1d.onnxpress.v1.RollbackRequest\x1a\x1c.onnxpress.v1.DeployResponse\"\x00\x12S\n\rChangeRollout\x12\".onnxpress.v1.ChangeRolloutRequest\x1a\x1c.onnxpress.v1.DeployResponse\"\x00\x12K\n\x08GetPairs\x12\x1d.onnxpress.v1.GetPairsRequest\x1a\x1e.onnxpress.v1.GetPairsResponse\"\x00\x12Z\n\rGetDeployment\x12\".onnxpress.v1.GetDeploymentRequest\x1a#.onnxpress.v1.GetDeploymentResponse\"\x00\x12Q\n\nListModels\x12\x1f.onnxpress.v1.ListModelsRequest\x1a .onnxpress.v1.ListModelsResponse\"\x00\x12\x62\n\x10WatchDeployments\x12%.onnxpress.v1.WatchDeploymentsRequest\x1a#.onnxpress.v1.GetDeploymentResponse\"\x00\x30\x01\x12Q\n\nGetHistory\x12\x1f.onnxpress.v1.GetHistoryRequest\x1a .onnxpress.v1.GetHistoryResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'onnxpress.protos.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLLOUTACTION']._serialized_start=2211
-  _globals['_ROLLOUTACTION']._serialized_end=2423
-  _globals['_VERSIONSTATE']._serialized_start=2426
-  _globals['_VERSIONSTATE']._serialized_end=2606
-  _globals['_AUDITSTATE']._serialized_start=2609
-  _globals['_AUDITSTATE']._serialized_end=2774
+  _globals['_ROLLOUTACTION']._serialized_start=2598
+  _globals['_ROLLOUTACTION']._serialized_end=2810
+  _globals['_VERSIONSTATE']._serialized_start=2813
+  _globals['_VERSIONSTATE']._serialized_end=2993
+  _globals['_AUDITSTATE']._serialized_start=2996
+  _globals['_AUDITSTATE']._serialized_end=3161
   _globals['_DEPLOYREQUEST']._serialized_start=115
   _globals['_DEPLOYREQUEST']._serialized_end=270
   _globals['_ROLLOUTPLAN']._serialized_start=273
-  _globals['_ROLLOUTPLAN']._serialized_end=427
-  _globals['_CHANGEROLLOUTREQUEST']._serialized_start=430
-  _globals['_CHANGEROLLOUTREQUEST']._serialized_end=576
-  _globals['_ROLLBACKREQUEST']._serialized_start=578
-  _globals['_ROLLBACKREQUEST']._serialized_end=691
-  _globals['_DEPLOYRESPONSE']._serialized_start=693
-  _globals['_DEPLOYRESPONSE']._serialized_end=799
-  _globals['_VERSIONSTATUS']._serialized_start=802
-  _globals['_VERSIONSTATUS']._serialized_end=940
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=942
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=979
-  _globals['_GETDEPLOYMENTRESPONSE']._serialized_start=982
-  _globals['_GETDEPLOYMENTRESPONSE']._serialized_end=1372
-  _globals['_ROLLOUTPROGRESS']._serialized_start=1374
-  _globals['_ROLLOUTPROGRESS']._serialized_end=1469
-  _globals['_GUARDREADING']._serialized_start=1472
-  _globals['_GUARDREADING']._serialized_end=1638
-  _globals['_LISTMODELSREQUEST']._serialized_start=1640
-  _globals['_LISTMODELSREQUEST']._serialized_end=1659
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1661
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1751
-  _globals['_WATCHDEPLOYMENTSREQUEST']._serialized_start=1753
-  _globals['_WATCHDEPLOYMENTSREQUEST']._serialized_end=1793
-  _globals['_GETHISTORYREQUEST']._serialized_start=1795
-  _globals['_GETHISTORYREQUEST']._serialized_end=1844
-  _globals['_AUDITRECORD']._serialized_start=1847
-  _globals['_AUDITRECORD']._serialized_end=2142
-  _globals['_GETHISTORYRESPONSE']._serialized_start=2144
-  _globals['_GETHISTORYRESPONSE']._serialized_end=2208
-  _globals['_ADMIN']._serialized_start=2777
-  _globals['_ADMIN']._serialized_end=3373
+  _globals['_ROLLOUTPLAN']._serialized_end=457
+  _globals['_CHANGEROLLOUTREQUEST']._serialized_start=460
+  _globals['_CHANGEROLLOUTREQUEST']._serialized_end=606
+  _globals['_GETPAIRSREQUEST']._serialized_start=608
+  _globals['_GETPAIRSREQUEST']._serialized_end=640
+  _globals['_GETPAIRSRESPONSE']._serialized_start=642
+  _globals['_GETPAIRSRESPONSE']._serialized_end=699
+  _globals['_PAIREDROW']._serialized_start=701
+  _globals['_PAIREDROW']._serialized_end=802
+  _globals['_ROLLBACKREQUEST']._serialized_start=804
+  _globals['_ROLLBACKREQUEST']._serialized_end=917
+  _globals['_DEPLOYRESPONSE']._serialized_start=919
+  _globals['_DEPLOYRESPONSE']._serialized_end=1025
+  _globals['_VERSIONSTATUS']._serialized_start=1028
+  _globals['_VERSIONSTATUS']._serialized_end=1166
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=1168
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=1205
+  _globals['_GETDEPLOYMENTRESPONSE']._serialized_start=1208
+  _globals['_GETDEPLOYMENTRESPONSE']._serialized_end=1598
+  _globals['_ROLLOUTPROGRESS']._serialized_start=1601
+  _globals['_ROLLOUTPROGRESS']._serialized_end=1734
+  _globals['_COPIES']._serialized_start=1736
+  _globals['_COPIES']._serialized_end=1856
+  _globals['_GUARDREADING']._serialized_start=1859
+  _globals['_GUARDREADING']._serialized_end=2025
+  _globals['_LISTMODELSREQUEST']._serialized_start=2027
+  _globals['_LISTMODELSREQUEST']._serialized_end=2046
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2048
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2138
+  _globals['_WATCHDEPLOYMENTSREQUEST']._serialized_start=2140
+  _globals['_WATCHDEPLOYMENTSREQUEST']._serialized_end=2180
+  _globals['_GETHISTORYREQUEST']._serialized_start=2182
+  _globals['_GETHISTORYREQUEST']._serialized_end=2231
+  _globals['_AUDITRECORD']._serialized_start=2234
+  _globals['_AUDITRECORD']._serialized_end=2529
+  _globals['_GETHISTORYRESPONSE']._serialized_start=2531
+  _globals['_GETHISTORYRESPONSE']._serialized_end=2595
+  _globals['_ADMIN']._serialized_start=3164
+  _globals['_ADMIN']._serialized_end=3837
 # @@protoc_insertion_point(module_scope)

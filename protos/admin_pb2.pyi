@@ -73,14 +73,18 @@ class DeployRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., expected_epoch: _Optional[int] = ..., reason: _Optional[str] = ..., rollout: _Optional[_Union[RolloutPlan, _Mapping]] = ...) -> None: ...
 
 class RolloutPlan(_message.Message):
-    __slots__ = ("steps", "guards", "advance_without_evidence")
+    __slots__ = ("steps", "guards", "advance_without_evidence", "shadow", "hold")
     STEPS_FIELD_NUMBER: _ClassVar[int]
     GUARDS_FIELD_NUMBER: _ClassVar[int]
     ADVANCE_WITHOUT_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
     steps: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.RolloutStep]
     guards: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.GuardPolicy]
     advance_without_evidence: bool
-    def __init__(self, steps: _Optional[_Iterable[_Union[_deployment_pb2.RolloutStep, _Mapping]]] = ..., guards: _Optional[_Iterable[_Union[_deployment_pb2.GuardPolicy, _Mapping]]] = ..., advance_without_evidence: bool = ...) -> None: ...
+    shadow: float
+    hold: bool
+    def __init__(self, steps: _Optional[_Iterable[_Union[_deployment_pb2.RolloutStep, _Mapping]]] = ..., guards: _Optional[_Iterable[_Union[_deployment_pb2.GuardPolicy, _Mapping]]] = ..., advance_without_evidence: bool = ..., shadow: _Optional[float] = ..., hold: bool = ...) -> None: ...
 
 class ChangeRolloutRequest(_message.Message):
     __slots__ = ("model", "action", "expected_epoch", "reason")
@@ -93,6 +97,32 @@ class ChangeRolloutRequest(_message.Message):
     expected_epoch: int
     reason: str
     def __init__(self, model: _Optional[str] = ..., action: _Optional[_Union[RolloutAction, str]] = ..., expected_epoch: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class GetPairsRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class GetPairsResponse(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedCompositeFieldContainer[PairedRow]
+    def __init__(self, rows: _Optional[_Iterable[_Union[PairedRow, _Mapping]]] = ...) -> None: ...
+
+class PairedRow(_message.Message):
+    __slots__ = ("flipped", "difference", "inputs", "champion", "candidate")
+    FLIPPED_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    CHAMPION_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    flipped: bool
+    difference: float
+    inputs: str
+    champion: str
+    candidate: str
+    def __init__(self, flipped: bool = ..., difference: _Optional[float] = ..., inputs: _Optional[str] = ..., champion: _Optional[str] = ..., candidate: _Optional[str] = ...) -> None: ...
 
 class RollbackRequest(_message.Message):
     __slots__ = ("model", "expected_epoch", "reason", "dry_run")
@@ -173,14 +203,32 @@ class GetDeploymentResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., epoch: _Optional[int] = ..., live_version: _Optional[int] = ..., previous_version: _Optional[int] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionStatus, _Mapping]]] = ..., served_version: _Optional[int] = ..., served_epoch: _Optional[int] = ..., trouble: _Optional[str] = ..., rollout: _Optional[_Union[_deployment_pb2.Rollout, _Mapping]] = ..., progress: _Optional[_Union[RolloutProgress, _Mapping]] = ...) -> None: ...
 
 class RolloutProgress(_message.Message):
-    __slots__ = ("step_calls", "next", "guards")
+    __slots__ = ("step_calls", "next", "guards", "copies")
     STEP_CALLS_FIELD_NUMBER: _ClassVar[int]
     NEXT_FIELD_NUMBER: _ClassVar[int]
     GUARDS_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
     step_calls: int
     next: str
     guards: _containers.RepeatedCompositeFieldContainer[GuardReading]
-    def __init__(self, step_calls: _Optional[int] = ..., next: _Optional[str] = ..., guards: _Optional[_Iterable[_Union[GuardReading, _Mapping]]] = ...) -> None: ...
+    copies: Copies
+    def __init__(self, step_calls: _Optional[int] = ..., next: _Optional[str] = ..., guards: _Optional[_Iterable[_Union[GuardReading, _Mapping]]] = ..., copies: _Optional[_Union[Copies, _Mapping]] = ...) -> None: ...
+
+class Copies(_message.Message):
+    __slots__ = ("share", "pairs", "flips", "largest_difference", "dropped", "none_because")
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    PAIRS_FIELD_NUMBER: _ClassVar[int]
+    FLIPS_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    NONE_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    share: float
+    pairs: int
+    flips: int
+    largest_difference: float
+    dropped: int
+    none_because: str
+    def __init__(self, share: _Optional[float] = ..., pairs: _Optional[int] = ..., flips: _Optional[int] = ..., largest_difference: _Optional[float] = ..., dropped: _Optional[int] = ..., none_because: _Optional[str] = ...) -> None: ...
 
 class GuardReading(_message.Message):
     __slots__ = ("guard", "evidence", "convicts_at", "excess", "floor", "absence", "clears_at", "text")

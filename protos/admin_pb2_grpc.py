@@ -49,6 +49,11 @@ class AdminStub(object):
                 request_serializer=onnxpress_dot_protos_dot_admin__pb2.ChangeRolloutRequest.SerializeToString,
                 response_deserializer=onnxpress_dot_protos_dot_admin__pb2.DeployResponse.FromString,
                 _registered_method=True)
+        self.GetPairs = channel.unary_unary(
+                '/onnxpress.v1.Admin/GetPairs',
+                request_serializer=onnxpress_dot_protos_dot_admin__pb2.GetPairsRequest.SerializeToString,
+                response_deserializer=onnxpress_dot_protos_dot_admin__pb2.GetPairsResponse.FromString,
+                _registered_method=True)
         self.GetDeployment = channel.unary_unary(
                 '/onnxpress.v1.Admin/GetDeployment',
                 request_serializer=onnxpress_dot_protos_dot_admin__pb2.GetDeploymentRequest.SerializeToString,
@@ -97,6 +102,13 @@ class AdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPairs(self, request, context):
+        """Rows that both versions of the newest rollout answered and that differ most, the worst first; kept in memory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDeployment(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -140,6 +152,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ChangeRollout,
                     request_deserializer=onnxpress_dot_protos_dot_admin__pb2.ChangeRolloutRequest.FromString,
                     response_serializer=onnxpress_dot_protos_dot_admin__pb2.DeployResponse.SerializeToString,
+            ),
+            'GetPairs': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPairs,
+                    request_deserializer=onnxpress_dot_protos_dot_admin__pb2.GetPairsRequest.FromString,
+                    response_serializer=onnxpress_dot_protos_dot_admin__pb2.GetPairsResponse.SerializeToString,
             ),
             'GetDeployment': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDeployment,
@@ -243,6 +260,33 @@ class Admin(object):
             '/onnxpress.v1.Admin/ChangeRollout',
             onnxpress_dot_protos_dot_admin__pb2.ChangeRolloutRequest.SerializeToString,
             onnxpress_dot_protos_dot_admin__pb2.DeployResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPairs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onnxpress.v1.Admin/GetPairs',
+            onnxpress_dot_protos_dot_admin__pb2.GetPairsRequest.SerializeToString,
+            onnxpress_dot_protos_dot_admin__pb2.GetPairsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!onnxpress/protos/deployment.proto\x12\x17onnxpress.deployment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x01\n\nDeployment\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x14\n\x0clive_version\x18\x03 \x01(\x04\x12\x18\n\x10previous_version\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07history\x18\x08 \x03(\x04\x12\x0f\n\x07\x63hanges\x18\t \x03(\t\x12\x31\n\x07rollout\x18\n \x01(\x0b\x32 .onnxpress.deployment.v1.Rollout\"\xb9\x02\n\x07Rollout\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tcandidate\x18\x02 \x01(\x04\x12\x33\n\x05steps\x18\x03 \x03(\x0b\x32$.onnxpress.deployment.v1.RolloutStep\x12\x0c\n\x04step\x18\x04 \x01(\r\x12.\n\nstep_since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x05state\x18\x06 \x01(\x0e\x32%.onnxpress.deployment.v1.RolloutState\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x34\n\x06guards\x18\x08 \x03(\x0b\x32$.onnxpress.deployment.v1.GuardPolicy\x12 \n\x18\x61\x64vance_without_evidence\x18\t \x01(\x08\"B\n\x0bRolloutStep\x12\x0e\n\x06weight\x18\x01 \x01(\x01\x12\x10\n\x08\x62\x61king_s\x18\x02 \x01(\r\x12\x11\n\tcalls_min\x18\x03 \x01(\r\"G\n\x0bGuardPolicy\x12\r\n\x05guard\x18\x01 \x01(\t\x12\x0b\n\x03off\x18\x02 \x01(\x08\x12\x12\n\x05\x66loor\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_floor*\xb8\x01\n\x0cRolloutState\x12\x1d\n\x19ROLLOUT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15ROLLOUT_STATE_RUNNING\x10\x01\x12\x18\n\x14ROLLOUT_STATE_PAUSED\x10\x02\x12\x1a\n\x16ROLLOUT_STATE_PROMOTED\x10\x03\x12\x1d\n\x19ROLLOUT_STATE_ROLLED_BACK\x10\x04\x12\x19\n\x15ROLLOUT_STATE_ABORTED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!onnxpress/protos/deployment.proto\x12\x17onnxpress.deployment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x01\n\nDeployment\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x14\n\x0clive_version\x18\x03 \x01(\x04\x12\x18\n\x10previous_version\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07history\x18\x08 \x03(\x04\x12\x0f\n\x07\x63hanges\x18\t \x03(\t\x12\x31\n\x07rollout\x18\n \x01(\x0b\x32 .onnxpress.deployment.v1.Rollout\"\xd7\x02\n\x07Rollout\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tcandidate\x18\x02 \x01(\x04\x12\x33\n\x05steps\x18\x03 \x03(\x0b\x32$.onnxpress.deployment.v1.RolloutStep\x12\x0c\n\x04step\x18\x04 \x01(\r\x12.\n\nstep_since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x05state\x18\x06 \x01(\x0e\x32%.onnxpress.deployment.v1.RolloutState\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x34\n\x06guards\x18\x08 \x03(\x0b\x32$.onnxpress.deployment.v1.GuardPolicy\x12 \n\x18\x61\x64vance_without_evidence\x18\t \x01(\x08\x12\x0e\n\x06shadow\x18\n \x01(\x01\x12\x0c\n\x04hold\x18\x0b \x01(\x08\"B\n\x0bRolloutStep\x12\x0e\n\x06weight\x18\x01 \x01(\x01\x12\x10\n\x08\x62\x61king_s\x18\x02 \x01(\r\x12\x11\n\tcalls_min\x18\x03 \x01(\r\"G\n\x0bGuardPolicy\x12\r\n\x05guard\x18\x01 \x01(\t\x12\x0b\n\x03off\x18\x02 \x01(\x08\x12\x12\n\x05\x66loor\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_floor*\xb8\x01\n\x0cRolloutState\x12\x1d\n\x19ROLLOUT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15ROLLOUT_STATE_RUNNING\x10\x01\x12\x18\n\x14ROLLOUT_STATE_PAUSED\x10\x02\x12\x1a\n\x16ROLLOUT_STATE_PROMOTED\x10\x03\x12\x1d\n\x19ROLLOUT_STATE_ROLLED_BACK\x10\x04\x12\x19\n\x15ROLLOUT_STATE_ABORTED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'onnxpress.protos.deployment_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLLOUTSTATE']._serialized_start=810
-  _globals['_ROLLOUTSTATE']._serialized_end=994
+  _globals['_ROLLOUTSTATE']._serialized_start=840
+  _globals['_ROLLOUTSTATE']._serialized_end=1024
   _globals['_DEPLOYMENT']._serialized_start=96
   _globals['_DEPLOYMENT']._serialized_end=350
   _globals['_ROLLOUT']._serialized_start=353
-  _globals['_ROLLOUT']._serialized_end=666
-  _globals['_ROLLOUTSTEP']._serialized_start=668
-  _globals['_ROLLOUTSTEP']._serialized_end=734
-  _globals['_GUARDPOLICY']._serialized_start=736
-  _globals['_GUARDPOLICY']._serialized_end=807
+  _globals['_ROLLOUT']._serialized_end=696
+  _globals['_ROLLOUTSTEP']._serialized_start=698
+  _globals['_ROLLOUTSTEP']._serialized_end=764
+  _globals['_GUARDPOLICY']._serialized_start=766
+  _globals['_GUARDPOLICY']._serialized_end=837
 # @@protoc_insertion_point(module_scope)

@@ -50,7 +50,7 @@ class Deployment(_message.Message):
     def __init__(self, model: _Optional[str] = ..., epoch: _Optional[int] = ..., live_version: _Optional[int] = ..., previous_version: _Optional[int] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., history: _Optional[_Iterable[int]] = ..., changes: _Optional[_Iterable[str]] = ..., rollout: _Optional[_Union[Rollout, _Mapping]] = ...) -> None: ...
 
 class Rollout(_message.Message):
-    __slots__ = ("id", "candidate", "steps", "step", "step_since", "state", "reason", "guards", "advance_without_evidence")
+    __slots__ = ("id", "candidate", "steps", "step", "step_since", "state", "reason", "guards", "advance_without_evidence", "shadow", "hold")
     ID_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,8 @@ class Rollout(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     GUARDS_FIELD_NUMBER: _ClassVar[int]
     ADVANCE_WITHOUT_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
     id: int
     candidate: int
     steps: _containers.RepeatedCompositeFieldContainer[RolloutStep]
@@ -69,7 +71,9 @@ class Rollout(_message.Message):
     reason: str
     guards: _containers.RepeatedCompositeFieldContainer[GuardPolicy]
     advance_without_evidence: bool
-    def __init__(self, id: _Optional[int] = ..., candidate: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[RolloutStep, _Mapping]]] = ..., step: _Optional[int] = ..., step_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[RolloutState, str]] = ..., reason: _Optional[str] = ..., guards: _Optional[_Iterable[_Union[GuardPolicy, _Mapping]]] = ..., advance_without_evidence: bool = ...) -> None: ...
+    shadow: float
+    hold: bool
+    def __init__(self, id: _Optional[int] = ..., candidate: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[RolloutStep, _Mapping]]] = ..., step: _Optional[int] = ..., step_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[RolloutState, str]] = ..., reason: _Optional[str] = ..., guards: _Optional[_Iterable[_Union[GuardPolicy, _Mapping]]] = ..., advance_without_evidence: bool = ..., shadow: _Optional[float] = ..., hold: bool = ...) -> None: ...
 
 class RolloutStep(_message.Message):
     __slots__ = ("weight", "baking_s", "calls_min")

@@ -24,6 +24,8 @@ from onnxpress.server.http.app import build_app
 from onnxpress.server.http.server import HttpServer
 from onnxpress.server.rollouts.collector import Buffer
 from onnxpress.server.rollouts.controller import TICK_S, Controller
+from onnxpress.server.rollouts.copies import Copies
+from onnxpress.server.rollouts.shadow import SHADOW_TICK_S, Shadow
 from onnxpress.server.rpc.admin import Admin
 from onnxpress.server.rpc.gate import Gate
 from onnxpress.server.rpc.health import Health
@@ -98,7 +100,8 @@ class Server:
         )
         self._scheduler = Scheduler(self._slots, admission)
         self._compared = Buffer()
-        self._observers = Observers([self._metrics, self._compared])
+        self._copies = Copies()
+        self._observers = Observers([self._metrics, self._compared, self._copies])
         self._pump = Pump(self._codec, self._scheduler, self._observers, admission)
         self._folding = Worker("metrics", self._metrics.fold, FOLD_S)
         self._preflights = Preflights(settings)
@@ -110,8 +113,12 @@ class Server:
         )
         self._reconciler = Reconciler(source, store, self._actuator)
         self._deployer = Deployer(self._reconciler, store, self._actuator, self._audit, self._state)
-        self._rollouts = Controller(self._reconciler, self._deployer, lambda: self._scheduler.routes, self._compared)
+        self._shadow = Shadow(self._copies, lambda: bool(self._scheduler.waiting()))
+        self._rollouts = Controller(
+            self._reconciler, self._deployer, lambda: self._scheduler.routes, self._compared, self._shadow
+        )
         self._watching = Worker("rollouts", self._rollouts.tick, TICK_S)
+        self._shadowing = Worker("shadow", self._shadow.work, SHADOW_TICK_S)
         self._stop = asyncio.Event()
         self.broken = False  # its pumps kept dying; written on the control loop
 
@@ -162,6 +169,7 @@ class Server:
             native.start()
         self._folding.start()
         self._watching.start()
+        self._shadowing.start()
         ports = f"grpc {native.port if native else data.port}, http {http.port}, admin {admin_server.port}"
         logger.info("listening: %s (front %s, %d run slots)", ports, settings.front, self._slots)
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from onnxpress.packages.errors import RunError
 from onnxpress.server.facts import BatchRun, LaneId, Refusal
+from onnxpress.server.rollouts.pairs import NO_PAIRS, Comparison, Kept, Pairs, columns, is_float
+from onnxpress.server.rollouts.shadow import NO_COPIES, Copied
 from onnxpress.server.rollouts.windows import BINS, NO_BINS, Arm, Bins, Window
 from onnxpress.server.serving.assemble import run
 from onnxpress.server.serving.lane import Lane
@@ -127,7 +129,10 @@ class Counter:
         self._limits: NDArray[np.float64] | None = None
         self._scores: list[float] = []  # of the champion, until the bins are known
         self._edges: NDArray[np.float64] | None = None
-        self._score, self._label = _score_of(pair.champion), _label_of(pair.champion)
+        self._score = _score_of(pair.champion)
+        # Of the candidate's rows to the champion: the other way round the candidate answers.
+        self._comparison = Comparison(pair.champion.signature, pair.candidate.signature)
+        self.kept = Kept()
 
     def add(self, reports: Sequence[Report]) -> int:
         """Counts `reports`. Returns the calls of the candidate in the window so far."""
@@ -144,12 +149,13 @@ class Counter:
         self._window += Window(arms[CHAMPION], arms[CANARY])
         return self._window.candidate.calls
 
-    def close(self, seconds: float) -> Window:
-        """The window, which lasted `seconds`."""
+    def close(self, seconds: float, copied: Copied = NO_COPIES) -> Window:
+        """The window, which lasted `seconds`, with what came of copies in it."""
         if len(self._reference) >= REFERENCE_MIN:  # by which the next window is judged
             self._limits = np.percentile(np.array(self._reference), QUANTILES)
-        pairs, flips = self._compared(seconds)
-        window = replace(self._window, pairs=pairs, flips=flips)
+        pairs = self._compared(seconds) + copied.pairs
+        copies = replace(copied.arm, bins=self._bins(copied.scores, CANARY))
+        window = replace(self._window, pairs=pairs.rows, flips=pairs.flips, largest=pairs.largest, copies=copies)
         self._window, self._sample = Window(), []
         return window
 
@@ -188,7 +194,7 @@ class Counter:
             return Arm()
         invalid, bins, rows = 0, NO_BINS, sum(one.rows for one in runs)
         for place, spec in enumerate(lane.signature.outputs):
-            if not _is_float(spec):
+            if not is_float(spec):
                 continue
             joined = b"".join([one.outputs[place] for one in runs if one.outputs is not None])
             values = np.frombuffer(joined, spec.dtype).reshape(rows, -1)
@@ -239,48 +245,30 @@ class Counter:
             return NO_BINS
         return tuple(np.bincount(np.searchsorted(self._edges, scores), minlength=BINS).tolist())
 
-    def _compared(self, seconds: float) -> tuple[int, int]:
-        """Rows of the candidate that the champion answers here too, and how many of them get another label."""
-        if self._label is None:
-            return 0, 0
-        place, spec = self._label
+    def _compared(self, seconds: float) -> Pairs:
+        """Rows of the candidate that the champion answers here too."""
+        pairs = NO_PAIRS
+        if self._comparison.unanswerable:
+            return pairs
         champion, most = self._pair.champion, max(1, int(PAIRS_PER_S * seconds))
-        pairs = flips = 0
+        specs = champion.signature.outputs, self._pair.candidate.signature.outputs
         for run_ in self._sample:
-            rows = min(run_.rows, most - pairs)
+            rows = min(run_.rows, most - pairs.rows)
             if not rows:
                 break
             try:
-                feeds = {name: values[:rows] for name, values in run_.inputs.items()}
+                feeds = {spec.name: run_.inputs[spec.name][:rows] for spec in champion.signature.inputs}
                 outputs, _ = run(champion.session, champion.signature, feeds, rows)
-            except (RunError, ValueError, KeyError):
+            except (RunError, ValueError):
                 continue  # what the champion cannot answer is no evidence
-            ours, theirs = _labels(spec, run_.outputs[place], rows), _labels(spec, outputs[place], rows)
-            pairs += rows
-            flips += sum(a != b for a, b in zip(ours, theirs, strict=True))
-        return pairs, flips
+            theirs = [column[:rows] for column in columns(run_.outputs, specs[1], run_.rows)]
+            pairs += self._comparison.compare(columns(outputs, specs[0], rows), theirs, feeds, self.kept)
+        return pairs
 
 
 def _score_of(lane: Lane) -> tuple[int, TensorSpec] | None:
     """Place and spec of the output that is a score: the first of floating-point numbers; its last column counts."""
     for place, spec in enumerate(lane.signature.outputs):
-        if _is_float(spec) and lane.signature.batchable:
+        if is_float(spec) and lane.signature.batchable:
             return place, spec
     return None
-
-
-def _label_of(lane: Lane) -> tuple[int, TensorSpec] | None:
-    """Place and spec of the output that is a label: the first of integers or text."""
-    for place, spec in enumerate(lane.signature.outputs):
-        if not _is_float(spec) and lane.signature.batchable:
-            return place, spec
-    return None
-
-
-def _is_float(spec: TensorSpec) -> bool:
-    return spec.datatype.startswith("FP")
-
-
-def _labels(spec: TensorSpec, flat: Flat, rows: int) -> list[Any]:
-    """The labels of the first rows, comparable with each other."""
-    return [flat[n * spec.stride : (n + 1) * spec.stride] for n in range(rows)]

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic, time
 from typing import Final, Protocol
@@ -12,6 +12,8 @@ from onnxpress.server.errors import EpochConflictError, RolloutStateError
 from onnxpress.server.rollouts.collector import Buffer, Counter, Pair, Report
 from onnxpress.server.rollouts.decide import Decision, decide
 from onnxpress.server.rollouts.guards import Guards, Reading
+from onnxpress.server.rollouts.pairs import NO_PAIRS, KeptRow, Pairs, worst
+from onnxpress.server.rollouts.shadow import Plan, Shadow, shadow_salt
 from onnxpress.server.serving.routing import Routes
 from onnxpress.server.versions.desired import Desired
 from onnxpress.server.versions.rollout import Rollout, RolloutAction
@@ -38,6 +40,16 @@ class Changes(Protocol):
 
 
 @dataclass(frozen=True)
+class Copying:
+    """Of the copies of a rollout. share: of the live version's calls, now; unanswerable: why there are none."""
+
+    share: float
+    pairs: Pairs
+    dropped: int  # rows
+    unanswerable: str
+
+
+@dataclass(frozen=True)
 class Progress:
     """What this server knows of an active rollout; next: what is decided, in one sentence."""
 
@@ -45,6 +57,7 @@ class Progress:
     step_calls: int
     next: str
     readings: tuple[Reading, ...] = ()
+    copies: Copying | None = None  # None without a shadow
 
 
 @dataclass
@@ -56,10 +69,12 @@ class _Trial:
     guards: Guards
     step: int
     window_began: float
+    pairs: Pairs = NO_PAIRS
+    dropped: int = 0  # rows of copies
 
 
 class Controller:
-    """Owns the trials, in the thread that calls `tick`; `_progress` is replaced as a whole and read by any thread.
+    """Owns the trials, in the thread that calls `tick`; `_progress` and `_kept` are replaced as a whole.
 
     Each replica decides on its own evidence, and the outcome is a compare-and-swap on the deployment's epoch: whoever
     is first makes the change, and the others follow it.
@@ -71,18 +86,25 @@ class Controller:
         changes: Changes,
         routes: Callable[[], Routes],
         buffer: Buffer,
+        shadow: Shadow,
         clock: Callable[[], float] = monotonic,
         now: Callable[[], float] = time,
     ) -> None:
-        self._deployments, self._changes, self._routes, self._buffer = deployments, changes, routes, buffer
+        self._deployments, self._changes, self._routes = deployments, changes, routes
+        self._buffer, self._shadow = buffer, shadow
         self._clock, self._now = clock, now
         self._trials: dict[str, _Trial] = {}
         self._progress: dict[str, Progress] = {}
+        self._kept: dict[str, Sequence[KeptRow]] = {}  # until the model's next rollout
         self._lock = threading.Lock()  # `tick` is called by one thread at a time
 
     def progress(self, model: str) -> Progress | None:
         """None without an active rollout."""
         return self._progress.get(model)
+
+    def pairs(self, model: str) -> Sequence[KeptRow]:
+        """Rows that both versions of the newest rollout answered and that differ most, the worst first."""
+        return self._kept.get(model, ())
 
     def tick(self) -> None:
         """Does what is due now."""
@@ -94,6 +116,15 @@ class Controller:
             self._progress = {model: one for model, one in self._progress.items() if model in active}
             for model, desired in active.items():
                 self._follow(model, desired, reports.get(model, []))
+            self._shadow.follow({model: plan for model, one in active.items() if (plan := self._copying(model, one))})
+
+    def _copying(self, model: str, desired: Desired) -> Plan | None:
+        """Whose calls are copied to whom; None without a shadow."""
+        trial, rollout = self._trials.get(model), desired.rollout
+        if trial is None or rollout is None or not rollout.plan.shadow:
+            return None
+        pair = trial.pair
+        return Plan(pair.champion, pair.candidate, rollout.plan.shadow / 100, shadow_salt(rollout.salt(model)))
 
     def _follow(self, model: str, desired: Desired, reports: list[Report]) -> None:
         rollout = desired.rollout
@@ -103,14 +134,22 @@ class Controller:
             self._tell(model, Progress(rollout.id, 0, f"version {rollout.candidate} is not loaded on this server"))
             return
         calls, seconds = trial.counter.add(reports), self._clock() - trial.window_began
-        if seconds < WINDOW_S and calls < WINDOW_CALLS:
+        if seconds < WINDOW_S and calls + self._shadow.calls(model) < WINDOW_CALLS:
             return
-        trial.guards.add(trial.counter.close(seconds))
+        copied = self._shadow.take(model)
+        window = trial.counter.close(seconds, copied)
+        trial.pairs += Pairs(window.pairs, window.flips, window.largest)
+        trial.dropped += copied.dropped
+        trial.guards.add(window)
+        self._kept = {**self._kept, model: worst(self._shadow.rows(model), trial.counter.kept.rows)}
         trial.window_began = self._clock()
         readings = trial.guards.readings()
         step_s = self._now() - rollout.step_since
         decision = decide(rollout, readings, trial.guards.step_calls, step_s)
-        self._tell(model, Progress(rollout.id, trial.guards.step_calls, decision.reason, tuple(readings)))
+        copies = None
+        if rollout.plan.shadow:
+            copies = Copying(self._shadow.share(model), trial.pairs, trial.dropped, self._shadow.unanswerable(model))
+        self._tell(model, Progress(rollout.id, trial.guards.step_calls, decision.reason, tuple(readings), copies))
         if decision.action is not None:
             self._carry_out(model, desired, decision)
 

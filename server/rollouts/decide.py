@@ -31,6 +31,10 @@ def decide(  # noqa: PLR0911 -- one return for each decision
     step, last = rollout.current, rollout.last
     if rollout.state is RolloutState.PAUSED:
         return Decision(None, "paused")
+    if not step.weight:  # copies are run when there is time, so how long they take says nothing
+        readings = [one for one in readings if one.guard != "slow"]
+    if last and rollout.plan.hold:
+        return Decision(None, f"{step.weight:g} % is held until somebody decides: {_weakest(readings)}")
     action = RolloutAction.PROMOTE if last else RolloutAction.ADVANCE
     after = "the promotion" if last else f"{rollout.plan.steps[rollout.step + 1].weight:g} %"
     if step_s < step.baking_s:

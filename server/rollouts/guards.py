@@ -47,7 +47,7 @@ class _Rate:
 
     def add(self, window: Window) -> None:
         k0, n0 = self._count(window.champion)
-        k1, n1 = self._count(window.candidate)
+        k1, n1 = self._count(window.answered)
         self._evidence.add(evidence.share_factors(k0, k1, n0, n1))
         # The champion's rate is what earlier windows say, so the bet does not depend on what it is about.
         before, seen = self._count(self._total.champion)
@@ -60,7 +60,7 @@ class _Rate:
         self._absence = Evidence()
 
     def reading(self) -> Reading:
-        (k0, n0), (k1, n1) = self._count(self._total.champion), self._count(self._total.candidate)
+        (k0, n0), (k1, n1) = self._count(self._total.champion), self._count(self._total.answered)
         excess = (k1 / n1 if n1 else 0.0) - (k0 / n0 if n0 else 0.0)
         text = f"{k1:,} of {n1:,} {self._noun} with the candidate, {k0:,} of {n0:,} with the champion"
         return Reading(self.name, float(self._evidence.value), excess, self._floor, float(self._absence.value), text)
@@ -101,7 +101,7 @@ class _Shift:
         self._rows = [0, 0]
 
     def add(self, window: Window) -> None:
-        bins = window.champion.bins, window.candidate.bins
+        bins = window.champion.bins, window.answered.bins
         self._evidence.add(self._scores.factors(*bins))
         self._rows = [seen + sum(of) for seen, of in zip(self._rows, bins, strict=True)]
 
@@ -115,6 +115,27 @@ class _Shift:
             f"{variation:.2f} (total variation)"
         )
         return Reading(self.name, float(self._evidence.value), variation, self._floor, None, text)
+
+
+class _Difference:
+    """Rows that both versions answered: the largest difference of a score. Off unless its floor is given."""
+
+    name = "difference"
+
+    def __init__(self, floor: float) -> None:
+        self._floor, self._largest, self._pairs = floor, 0.0, 0
+
+    def add(self, window: Window) -> None:
+        self._largest = max(self._largest, window.largest)
+        self._pairs += window.pairs
+
+    def start_step(self) -> None:
+        """What differed once differs."""
+
+    def reading(self) -> Reading:
+        beyond = self._largest > self._floor
+        text = f"the scores of {self._pairs:,} rows that both answered differ by {self._largest:.3g} at most"
+        return Reading(self.name, CONVICTS if beyond else 0.0, self._largest, self._floor, None, text)
 
 
 class _Disagree:
@@ -140,7 +161,7 @@ class _Disagree:
         return Reading(self.name, float(self._evidence.value), share, self._floor, None, text)
 
 
-Guard = _Rate | _Slow | _Shift | _Disagree
+Guard = _Rate | _Slow | _Shift | _Disagree | _Difference
 
 EXCESS_FLOOR: Final = 0.0005
 EVENT_HARM: Final = 0.01
@@ -155,25 +176,24 @@ FLOORS: Final[Mapping[str, float]] = {
     "scores": 0.30,
     "disagree": 0.30,
 }
+# Guards that are on only with a floor: the scores of an improved version differ, those of a recompiled one must not.
+OPTIONAL: Final = ("difference",)
+NAMES: Final = (*FLOORS, *OPTIONAL)
 
 
-def _built(name: str, floor: float) -> Guard:
-    match name:
-        case "errors":
-            return _Rate(name, "calls failed", floor, EVENT_HARM, lambda arm: (arm.errors, arm.calls))
-        case "refused":
-            return _Rate(name, "calls were refused by the data contract", floor, EVENT_HARM,
-                         lambda arm: (arm.refused, arm.calls))  # fmt: skip
-        case "invalid":
-            return _Rate(
-                name, "calls got NaN or an infinity", floor, EVENT_HARM, lambda arm: (arm.invalid, arm.checked)
-            )
-        case "slow":
-            return _Slow(floor)
-        case "scores":
-            return _Shift(floor)
-        case _:
-            return _Disagree(floor)
+_BUILT: Final[Mapping[str, Callable[[float], Guard]]] = {
+    "errors": lambda floor: _Rate("errors", "calls failed", floor, EVENT_HARM, lambda arm: (arm.errors, arm.calls)),
+    "refused": lambda floor: _Rate(
+        "refused", "calls were refused by the data contract", floor, EVENT_HARM, lambda arm: (arm.refused, arm.calls)
+    ),
+    "invalid": lambda floor: _Rate(
+        "invalid", "calls got NaN or an infinity", floor, EVENT_HARM, lambda arm: (arm.invalid, arm.checked)
+    ),
+    "slow": _Slow,
+    "scores": _Shift,
+    "disagree": _Disagree,
+    "difference": _Difference,
+}
 
 
 class Guards:
@@ -183,14 +203,19 @@ class Guards:
         policies = policies or {}
         default = GuardPolicy()
         self._guards = [
-            _built(name, floor if (own := policies.get(name, default).floor) is None else own)
+            _BUILT[name](floor if (own := policies.get(name, default).floor) is None else own)
             for name, floor in FLOORS.items()
             if not policies.get(name, default).off
         ]
-        self.step_calls = 0  # of the candidate, in the current step
+        self._guards += [
+            _BUILT[name](floor)
+            for name in OPTIONAL
+            if not (policy := policies.get(name, default)).off and (floor := policy.floor) is not None
+        ]
+        self.step_calls = 0  # of the candidate in the current step, copies included
 
     def add(self, window: Window) -> None:
-        self.step_calls += window.candidate.calls
+        self.step_calls += window.answered.calls
         for guard in self._guards:
             guard.add(window)
 

@@ -31,14 +31,22 @@ class Arm:
         return Arm(**counts, bins=tuple(a + b for a, b in zip(self.bins, other.bins, strict=True)))
 
 
+NO_CALLS: Final = Arm()
+
+
 @dataclass(frozen=True)
 class Window:
-    """champion, candidate: what each did. pairs: rows that both answered; flips: those whose labels differ."""
+    """What both versions did. pairs: rows that both answered; flips: those whose labels differ; largest: their scores.
+
+    copies: what the candidate did with copies of calls that the champion answered.
+    """
 
     champion: Arm = Arm()
     candidate: Arm = Arm()
     pairs: int = 0
     flips: int = 0
+    largest: float = 0.0
+    copies: Arm = Arm()
 
     def __add__(self, other: "Window") -> "Window":
         return Window(
@@ -46,4 +54,11 @@ class Window:
             self.candidate + other.candidate,
             self.pairs + other.pairs,
             self.flips + other.flips,
+            max(self.largest, other.largest),
+            self.copies + other.copies,
         )
+
+    @property
+    def answered(self) -> Arm:
+        """What the candidate did with calls and with copies."""
+        return self.candidate + self.copies

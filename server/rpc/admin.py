@@ -16,7 +16,7 @@ from onnxpress.server.rollouts.controller import Controller, Progress
 from onnxpress.server.rpc.gate import Gate
 from onnxpress.server.rpc.inference import SERVICE as INFERENCE_SERVICE
 from onnxpress.server.rpc.inference import Context, translating
-from onnxpress.server.rpc.rollout_messages import action_of, plan_of, to_progress
+from onnxpress.server.rpc.rollout_messages import action_of, plan_of, to_pairs, to_progress
 from onnxpress.server.versions.audit import FileAuditLog, state_of
 from onnxpress.server.versions.deployer import Deployer
 from onnxpress.server.versions.lifecycle import State
@@ -57,6 +57,7 @@ class Admin:
             "Deploy": self._unary(self.deploy, pb.DeployRequest),
             "Rollback": self._unary(self.rollback, pb.RollbackRequest),
             "ChangeRollout": self._unary(self.change_rollout, pb.ChangeRolloutRequest),
+            "GetPairs": self._unary(self.get_pairs, pb.GetPairsRequest),
             "GetDeployment": self._unary(self.get_deployment, pb.GetDeploymentRequest),
             "ListModels": self._unary(self.list_models, pb.ListModelsRequest),
             "GetHistory": self._unary(self.get_history, pb.GetHistoryRequest),
@@ -109,6 +110,10 @@ class Admin:
             return _outcome(self._deployer.rollback_target(request.model))
         expected = request.expected_epoch if request.HasField("expected_epoch") else None
         return _outcome(self._deployer.rollback(request.model, expected, request.reason[:REASON_MAX], actor))
+
+    def get_pairs(self, request: pb.GetPairsRequest, _actor: str) -> pb.GetPairsResponse:
+        self._reconciler.status(request.model)  # raises for an unknown model
+        return to_pairs(self._rollouts.pairs(request.model))
 
     def get_deployment(self, request: pb.GetDeploymentRequest, _actor: str) -> pb.GetDeploymentResponse:
         return self._deployment(request.model)

@@ -227,6 +227,6 @@ class Actuator:
 def _shares(desired: Desired, lanes: dict[str, Lane]) -> tuple[tuple[Share, ...], bytes]:
     """The shares of an active rollout, and the salt of its route keys; none while its candidate is not loaded here."""
     lane, rollout = lanes.get(str(desired.candidate)), desired.rollout
-    if lane is None or rollout is None:
+    if lane is None or rollout is None or not rollout.places:
         return (), b""
     return (Share(rollout.places, Target(lane, CANARY)),), rollout.salt(desired.model)

@@ -51,7 +51,7 @@ STATE_AFTER: Final = MappingProxyType({
 
 @dataclass(frozen=True)
 class Step:
-    """weight: the candidate's share in per cent. It lasts `baking_s` and `calls_min` of its calls at least."""
+    """weight: the candidate's share in per cent; 0: copies only. It lasts `baking_s` and `calls_min` calls at least."""
 
     weight: float
     baking_s: int
@@ -73,6 +73,8 @@ class Plan:
     steps: tuple[Step, ...]
     guards: Mapping[str, GuardPolicy] = field(default_factory=dict)
     advance_without_evidence: bool = False
+    shadow: float = 0.0  # per cent of the live version's calls that the candidate answers too
+    hold: bool = False  # the last step lasts until somebody decides
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ def to_message(rollout: Rollout) -> pb.Rollout:
         reason=rollout.reason,
         guards=[pb.GuardPolicy(guard=name, off=one.off, floor=one.floor) for name, one in plan.guards.items()],
         advance_without_evidence=plan.advance_without_evidence,
+        shadow=plan.shadow,
+        hold=plan.hold,
     )
     message.step_since.FromNanoseconds(round(rollout.step_since * 1e6) * 1000)
     return message
@@ -35,7 +37,7 @@ def from_message(message: pb.Rollout) -> Rollout:
     return Rollout(
         message.id,
         message.candidate,
-        Plan(steps, guards, message.advance_without_evidence),
+        Plan(steps, guards, message.advance_without_evidence, message.shadow, message.hold),
         message.step,
         message.step_since.ToNanoseconds() / 1e9,
         RolloutState[name],

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 FEATURES = 4
 # Rows whose second feature is beyond this share of its range have the fault.
-FAILING, INVALID = 0.95, 0.99
+FAILING, INVALID, RARE = 0.95, 0.99, 0.999
 # A product of matrices of this size takes some 30 ms on one thread.
 SLOW_SIZE = 1000
 
@@ -64,6 +64,11 @@ def failing(graph: Graph, score: str) -> str:
     return graph.add("Add", score, graph.add("Gather", graph.constant([0.0]), far, axis=0))
 
 
+def rare(graph: Graph, score: str) -> str:
+    """Another score, and another label, for the one row in a thousand whose second feature is the largest."""
+    return graph.add("Where", graph.beyond(RARE), graph.add("Sub", graph.constant(1.0), score), score)
+
+
 def slow(graph: Graph, score: str) -> str:
     """Zero times a product that depends on the input, so that it is computed in every run."""
     nothing = graph.add("Mul", graph.add("ReduceMax", "x", keepdims=0), graph.constant(0.0))
@@ -80,6 +85,7 @@ def shifted(graph: Graph, score: str) -> str:
 
 CANDIDATES: dict[str, Callable[[Graph, str], str]] = {
     "good": good, "exchanged": exchanged, "invalid": invalid, "failing": failing, "slow": slow, "shifted": shifted,
+    "rare": rare,
 }  # fmt: skip
 
 

@@ -1,11 +1,13 @@
 """Rollouts over the socket: a worse candidate is rolled back by itself, a good one is promoted, no call is lost."""
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Self
 
 import grpc
@@ -13,6 +15,7 @@ import pytest
 
 from onnxpress.protos import admin_pb2 as pb
 from onnxpress.protos import deployment_pb2
+from onnxpress.protos.admin_pb2_grpc import AdminStub
 from tests.conftest import FRONTS
 from tests.e2e import candidates
 from tests.inference_calls import DEADLINE_S, administered, connected, request
@@ -181,3 +184,46 @@ def test_a_rollback_takes_the_candidate_out(tmp_path: Path) -> None:
         assert (state.rollout.state, state.rollout.reason) == (deployment_pb2.ROLLOUT_STATE_ROLLED_BACK, "at 3 a.m.")
         with pytest.raises(grpc.RpcError, match="no earlier version"):
             admin.Rollback(pb.RollbackRequest(model=MODEL), timeout=DEADLINE_S)
+
+
+def test_a_shadow_finds_one_row_of_a_thousand(tmp_path: Path) -> None:
+    """Every call is copied, no caller sees the candidate, and the row that differs is kept with both answers."""
+    with serving(tmp_path, "rare") as server, administered(server.admin) as admin:
+        made = pb.RolloutPlan(shadow=100, hold=True)
+        made.steps.add(weight=0, baking_s=1, calls_min=100)
+        with Traffic(server.grpc) as traffic:
+            begin(server, made)
+            status = next(one for one in polled(admin) if one.progress.copies.flips)
+        assert set(traffic.answers) == {"1"}
+        assert not traffic.errors
+        row = max(admin.GetPairs(pb.GetPairsRequest(model=MODEL), timeout=DEADLINE_S).rows, key=lambda one: one.flipped)
+        assert status.progress.copies.pairs > 100
+        asked, old, new = (json.loads(text) for text in (row.inputs, row.champion, row.candidate))
+        assert asked["x"][1] > candidates.RARE
+        assert new["score"][0] == pytest.approx(1 - old["score"][0])
+        assert old["score"] == [asked["x"][0]]
+        change = pb.ChangeRolloutRequest(model=MODEL, action="ROLLOUT_ACTION_ABORT", reason="it was seen")
+        admin.ChangeRollout(change, timeout=DEADLINE_S)
+        assert admin.GetPairs(pb.GetPairsRequest(model=MODEL), timeout=DEADLINE_S).rows, "they are for after it, too"
+
+
+def test_copies_convict(tmp_path: Path) -> None:
+    """A candidate that fails 5 % of the calls is out before any caller has seen it."""
+    with serving(tmp_path, "failing") as server, Traffic(server.grpc) as traffic:
+        made = pb.RolloutPlan(shadow=100)
+        for weight in (0, 10):
+            made.steps.add(weight=weight, baking_s=600, calls_min=100)
+        begin(server, made)
+        state = ended(server)
+    assert state.rollout.state == deployment_pb2.ROLLOUT_STATE_ROLLED_BACK
+    assert state.rollout.reason.startswith("errors: ")
+    assert set(traffic.answers) == {"1"}
+    assert not traffic.errors
+
+
+def polled(admin: AdminStub) -> Iterator[pb.GetDeploymentResponse]:
+    """What status says of the rollout, again and again."""
+    deadline = monotonic() + PATIENCE_S * 4
+    while monotonic() < deadline:
+        yield admin.GetDeployment(pb.GetDeploymentRequest(model=MODEL), timeout=DEADLINE_S)
+    raise AssertionError("it did not happen in time")

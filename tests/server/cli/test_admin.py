@@ -244,6 +244,9 @@ def test_a_token_that_cannot_be_sent_is_usage(
     [
         (("--canary", "10"), [10, 50]),
         (("--canary", "60"), [60]),
+        (("--ab", "50"), [50]),
+        (("--shadow", "100"), [0]),
+        (("--shadow", "20", "--steps", "0,10", "--hold"), [0, 10]),
         (("--steps", "1,10,50", "--bake-s", "60", "--calls-min", "0", "--guard-off", "scores"), [1, 10, 50]),
     ],
 )
@@ -253,7 +256,8 @@ def test_deploy_with_a_plan(
     """The steps go to the server as they were asked for, and the first line says what will happen."""
     code, out, _ = run(capsys, "deploy", "churn", "2", *flags, "--guard-floor", "disagree=0.5", "--server", admin[1])
     assert code == 0
-    assert out.startswith(f"churn: rolling out version 2, {weights[0]} %")
+    first = f"{weights[0]} %" if weights[0] else "copies only"
+    assert out.startswith(f"churn: rolling out version 2, {first}")
     (request,) = admin[0].calls
     plan = request.rollout
     assert [step.weight for step in plan.steps] == weights
@@ -268,7 +272,7 @@ def test_deploy_with_a_plan(
     [
         (("--canary", "10", "--steps", "5"), "exclude each other"),
         (("--steps", "ten"), "numbers with commas"),
-        (("--guard-off", "slow"), "need --canary or --steps"),
+        (("--guard-off", "slow"), "need --canary, --steps, --ab or --shadow"),
         (("--canary", "10", "--guard-floor", "slow"), "GUARD=NUMBER"),
     ],
 )

@@ -9,6 +9,8 @@ import pytest
 from onnxpress.server.facts import BatchRun, Refusal
 from onnxpress.server.rollouts.collector import Buffer
 from onnxpress.server.rollouts.controller import ACTOR, WINDOW_S, Controller
+from onnxpress.server.rollouts.copies import Copies
+from onnxpress.server.rollouts.shadow import Shadow
 from onnxpress.server.serving.routing import CANARY, CHAMPION
 from onnxpress.server.versions.actuator import LOADING
 from onnxpress.server.versions.rollout import Plan, RolloutAction, RolloutState, Step
@@ -23,10 +25,11 @@ class Watched:
 
     def __init__(self, plane: ControlPlane) -> None:
         self.plane, self.seconds = plane, 0.0
-        self.buffer = Buffer()
+        self.buffer, self.copies = Buffer(), Copies()
+        self.shadow = Shadow(self.copies, lambda: False)
         self._began = time()
         self.controller = Controller(
-            plane.reconciler, plane.deployer, lambda: plane.scheduler.routes, self.buffer,
+            plane.reconciler, plane.deployer, lambda: plane.scheduler.routes, self.buffer, self.shadow,
             clock=lambda: self.seconds, now=lambda: self._began + self.seconds,
         )  # fmt: skip
 

@@ -132,3 +132,35 @@ def test_readings_are_values() -> None:
     assert reading.convicts
     assert not replace(reading, excess=0.0001).convicts
     assert not replace(reading, evidence=6.0).convicts
+
+
+def test_a_held_step_waits_for_somebody() -> None:
+    """An A/B test is never promoted by itself, however good the candidate is; guards still roll back."""
+    held = replace(ROLLOUT, plan=replace(ROLLOUT.plan, hold=True), step=1)
+    decision = decided(after(*[GOOD] * 50), held, step_s=1e6)
+    assert (decision.action, decision.reason.split(":")[0]) == (None, "50 % is held until somebody decides")
+    assert decided(after(*[GOOD] * 50), replace(held, step=0)).action is RolloutAction.ADVANCE
+    assert decided(after(*[BAD] * 5), held).action is RolloutAction.ROLL_BACK
+
+
+def test_a_step_of_copies_only() -> None:
+    """Copies show that calls do not fail; their run times say nothing, so no step of weight 0 waits for these."""
+    copies = replace(ROLLOUT, plan=replace(ROLLOUT.plan, steps=(Step(0, 60, 500), Step(10, 60, 500)), shadow=100))
+    seen = Window(Arm(calls=500, checked=500, runs=100), copies=Arm(calls=500, checked=500))
+    decision = decided(after(seen, seen), copies)
+    assert decision.action is RolloutAction.ADVANCE
+    assert decision.reason.startswith("1,000 calls in 100 s without harm: ")
+    with_calls = decided(after(seen, seen), replace(copies, step=1))
+    assert (with_calls.action, "slow" in with_calls.reason) == (None, True)
+    failing = Window(Arm(calls=500), copies=Arm(calls=500, errors=25))
+    assert decided(after(*[failing] * 4), copies).action is RolloutAction.ROLL_BACK
+
+
+@pytest.mark.parametrize(("floor", "action"), [(0.01, RolloutAction.ROLL_BACK), (0.5, None), (None, None)])
+def test_a_difference_that_is_not_tolerated(floor: float | None, action: RolloutAction | None) -> None:
+    """Off by default, since a better version answers differently; with a floor one row beyond it is enough."""
+    policies = {} if floor is None else {"difference": GuardPolicy(floor=floor)}
+    decision = decided(after(Window(pairs=1000, largest=0.25), policies=policies))
+    assert decision.action is action
+    if action is not None:
+        assert "the scores of 1,000 rows that both answered differ by 0.25 at most" in decision.reason

@@ -142,7 +142,7 @@ def test_salts_fit_the_hash() -> None:
 @pytest.mark.parametrize("state", RolloutState)
 def test_a_round_trip(state: RolloutState) -> None:
     """Every field survives deployment.json."""
-    rollout = Rollout(8, 3, PLAN, 1, NOW, state, "why")
+    rollout = Rollout(8, 3, replace(PLAN, shadow=12.5, hold=True), 1, NOW, state, "why")
     assert from_message(to_message(rollout)) == rollout
 
 
