@@ -89,14 +89,18 @@ class AsyncClient:
         *,
         reason: str = "",
         expected_epoch: int | None = None,
+        allow_breaking: bool = False,
         timeout: float = ADMIN_TIMEOUT_S,
     ) -> DeployResult:
         """Makes `version` live; when it returns, every new request is answered by it.
 
         expected_epoch: raises ConflictError unless the deployment is at that epoch. Raises RefusedError for a version
         that does not load or does not answer its golden rows, NotFoundError for a missing one.
+        allow_breaking: whether callers of the live version may be broken; else RefusedError names what they would miss.
         """
-        return await self._run(flows.deploy(self._known, model, version, reason, expected_epoch, timeout))
+        return await self._run(
+            flows.deploy(self._known, model, version, reason, expected_epoch, timeout, allow_breaking=allow_breaking)
+        )
 
     async def rollback(
         self,

@@ -146,9 +146,22 @@ def _features(asked: Order, version: str) -> Flow[tuple[str, tuple[str, ...]]]:
 
 
 def deploy(
-    known: Signatures, model: str, version: int, reason: str, expected_epoch: int | None, timeout: float
+    known: Signatures,
+    model: str,
+    version: int,
+    reason: str,
+    expected_epoch: int | None,
+    timeout: float,
+    *,
+    allow_breaking: bool = False,
 ) -> Flow[DeployResult]:
-    request = admin_pb2.DeployRequest(model=model, version=version, reason=reason, expected_epoch=expected_epoch)
+    request = admin_pb2.DeployRequest(
+        model=model,
+        version=version,
+        reason=reason,
+        expected_epoch=expected_epoch,
+        allow_breaking=allow_breaking,
+    )
     done = yield Call("Deploy", request, timeout, admin=True)
     known.forget(model)
     return deploy_result(done)

@@ -30,6 +30,14 @@ class VersionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERSION_STATE_DRAINING: _ClassVar[VersionState]
     VERSION_STATE_FAILED: _ClassVar[VersionState]
 
+class GateVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GATE_VERDICT_UNSPECIFIED: _ClassVar[GateVerdict]
+    GATE_VERDICT_PASSED: _ClassVar[GateVerdict]
+    GATE_VERDICT_FAILED: _ClassVar[GateVerdict]
+    GATE_VERDICT_UNREADABLE: _ClassVar[GateVerdict]
+    GATE_VERDICT_STALE: _ClassVar[GateVerdict]
+
 class AuditState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     AUDIT_STATE_UNSPECIFIED: _ClassVar[AuditState]
@@ -51,6 +59,11 @@ VERSION_STATE_LOADING: VersionState
 VERSION_STATE_READY: VersionState
 VERSION_STATE_DRAINING: VersionState
 VERSION_STATE_FAILED: VersionState
+GATE_VERDICT_UNSPECIFIED: GateVerdict
+GATE_VERDICT_PASSED: GateVerdict
+GATE_VERDICT_FAILED: GateVerdict
+GATE_VERDICT_UNREADABLE: GateVerdict
+GATE_VERDICT_STALE: GateVerdict
 AUDIT_STATE_UNSPECIFIED: AuditState
 AUDIT_STATE_INTENT: AuditState
 AUDIT_STATE_COMMITTED: AuditState
@@ -59,18 +72,20 @@ AUDIT_STATE_UNKNOWN: AuditState
 AUDIT_STATE_BREAK: AuditState
 
 class DeployRequest(_message.Message):
-    __slots__ = ("model", "version", "expected_epoch", "reason", "rollout")
+    __slots__ = ("model", "version", "expected_epoch", "reason", "allow_breaking", "rollout")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_EPOCH_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_BREAKING_FIELD_NUMBER: _ClassVar[int]
     ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     expected_epoch: int
     reason: str
+    allow_breaking: bool
     rollout: RolloutPlan
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., expected_epoch: _Optional[int] = ..., reason: _Optional[str] = ..., rollout: _Optional[_Union[RolloutPlan, _Mapping]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., expected_epoch: _Optional[int] = ..., reason: _Optional[str] = ..., allow_breaking: bool = ..., rollout: _Optional[_Union[RolloutPlan, _Mapping]] = ...) -> None: ...
 
 class RolloutPlan(_message.Message):
     __slots__ = ("steps", "guards", "advance_without_evidence", "shadow", "hold")
@@ -150,21 +165,43 @@ class DeployResponse(_message.Message):
     changed: bool
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., previous_version: _Optional[int] = ..., epoch: _Optional[int] = ..., changed: bool = ...) -> None: ...
 
+class GateResult(_message.Message):
+    __slots__ = ("verdict", "champion", "metric", "gain", "gain_low", "gain_high", "reasons", "finished_at")
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    CHAMPION_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    GAIN_FIELD_NUMBER: _ClassVar[int]
+    GAIN_LOW_FIELD_NUMBER: _ClassVar[int]
+    GAIN_HIGH_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_AT_FIELD_NUMBER: _ClassVar[int]
+    verdict: GateVerdict
+    champion: int
+    metric: str
+    gain: float
+    gain_low: float
+    gain_high: float
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    finished_at: _timestamp_pb2.Timestamp
+    def __init__(self, verdict: _Optional[_Union[GateVerdict, str]] = ..., champion: _Optional[int] = ..., metric: _Optional[str] = ..., gain: _Optional[float] = ..., gain_low: _Optional[float] = ..., gain_high: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class VersionStatus(_message.Message):
-    __slots__ = ("version", "state", "reason", "digest", "alone", "engine")
+    __slots__ = ("version", "state", "reason", "digest", "alone", "engine", "gate")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     ALONE_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
+    GATE_FIELD_NUMBER: _ClassVar[int]
     version: int
     state: VersionState
     reason: str
     digest: str
     alone: str
     engine: str
-    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., reason: _Optional[str] = ..., digest: _Optional[str] = ..., alone: _Optional[str] = ..., engine: _Optional[str] = ...) -> None: ...
+    gate: GateResult
+    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[VersionState, str]] = ..., reason: _Optional[str] = ..., digest: _Optional[str] = ..., alone: _Optional[str] = ..., engine: _Optional[str] = ..., gate: _Optional[_Union[GateResult, _Mapping]] = ...) -> None: ...
 
 class GetDeploymentRequest(_message.Message):
     __slots__ = ("model",)

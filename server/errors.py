@@ -69,6 +69,10 @@ class RolloutStateError(OnnxpressError):
     """There is no rollout in a state in which this can be done."""
 
 
+class BreakingVersionError(OnnxpressError):
+    """The version would break the callers of the live version, and the deploy does not allow that."""
+
+
 class StateWriteError(OnnxpressError):
     """The deployment or the audit log could not be made durable, so nothing was changed."""
 

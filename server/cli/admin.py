@@ -52,9 +52,20 @@ def asks_server(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("version", callback=version_number, metavar="VERSION")
 @reason_given
 @epoch_expected
+@click.option(
+    "--allow-breaking", is_flag=True, help="deploy it although callers of the live version could not call it unchanged"
+)
 @plans_rollout
 @asks_server
-def deploy(model: str, version: int, reason: str, expected_epoch: int | None, plan: PlanOptions, **asked: Any) -> None:
+def deploy(
+    model: str,
+    version: int,
+    reason: str,
+    expected_epoch: int | None,
+    plan: PlanOptions,
+    allow_breaking: bool,
+    **asked: Any,
+) -> None:
     """Makes a version live. When the command returns, every new request is answered by it.
 
     With --canary it gets a share of the calls beside the live version, is compared with it, and is promoted or rolled
@@ -63,7 +74,12 @@ def deploy(model: str, version: int, reason: str, expected_epoch: int | None, pl
     from onnxpress.protos import admin_pb2 as pb
 
     request = pb.DeployRequest(
-        model=model, version=version, expected_epoch=expected_epoch, reason=reason, rollout=plan.message()
+        model=model,
+        version=version,
+        expected_epoch=expected_epoch,
+        reason=reason,
+        rollout=plan.message(),
+        allow_breaking=allow_breaking,
     )
     with client_of(asked) as client:
         done: pb.DeployResponse = client.call("Deploy", request)
@@ -121,7 +137,7 @@ def status(model: str, **asked: Any) -> None:
         click.echo("no models in the repository")
     for one in models:
         _print_model(one)
-        for line in rollout_lines(one):
+        for line in (*_gate_lines(one), *rollout_lines(one)):
             click.echo(line)
 
 
@@ -201,6 +217,21 @@ def _print_model(model: "pb.GetDeploymentResponse") -> None:
 
 def _alone(why: str) -> str:
     return f"shared batches: no: {printable(why)}" if why else ""
+
+
+def _gate_lines(model: "pb.GetDeploymentResponse") -> list[str]:
+    """The verdict of the gate on each version that has one."""
+    lines = []
+    for version in facts_of(model)["versions"]:
+        gate = version["gate"]
+        if gate is None:
+            continue
+        line = f"  gate of version {version['version']}: {gate['verdict']}"
+        if gate["champion"]:
+            interval = f"[{gate['gain_low']:+.4g}, {gate['gain_high']:+.4g}]"
+            line += f" against version {gate['champion']}, {gate['metric']} {gate['gain']:+.4g} {interval}"
+        lines.append(line + "".join(f"; {printable(reason)}" for reason in gate["reasons"]))
+    return lines
 
 
 def _print_records(records: "list[pb.AuditRecord]") -> None:

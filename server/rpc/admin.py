@@ -22,7 +22,7 @@ from onnxpress.server.versions.deployer import Deployer
 from onnxpress.server.versions.lifecycle import State
 from onnxpress.server.versions.reconciler import Reconciler
 from onnxpress.server.versions.rollout_message import to_message
-from onnxpress.server.versions.status import ModelStatus, Outcome
+from onnxpress.server.versions.status import ModelStatus, Outcome, VersionStatus
 from onnxpress.server.wire.status import status_of
 
 SERVICE = "onnxpress.v1.Admin"
@@ -95,10 +95,13 @@ class Admin:
             raise InvalidRequestError("version must be a positive integer, got 0")
         expected = request.expected_epoch if request.HasField("expected_epoch") else None
         model, version, reason = request.model, request.version, request.reason[:REASON_MAX]
+        allowed = request.allow_breaking
         if request.HasField("rollout"):
             plan = plan_of(request.rollout)
-            return _outcome(self._deployer.roll_out(model, version, plan, expected, reason, actor))
-        return _outcome(self._deployer.deploy(model, version, expected, reason, actor))
+            return _outcome(
+                self._deployer.roll_out(model, version, plan, expected, reason, actor, allow_breaking=allowed)
+            )
+        return _outcome(self._deployer.deploy(model, version, expected, reason, actor, allow_breaking=allowed))
 
     def change_rollout(self, request: pb.ChangeRolloutRequest, actor: str) -> pb.DeployResponse:
         expected = request.expected_epoch if request.HasField("expected_epoch") else None
@@ -231,9 +234,30 @@ def _deployment(status: ModelStatus, progress: Progress | None) -> pb.GetDeploym
                 digest=version.lane.digest if version.lane else "",
                 alone=version.lane.signature.alone if version.lane else "",
                 engine=version.lane.session.engine if version.lane else "",
+                gate=_gate(version),
             )
             for version in status.versions
         ],
+    )
+
+
+def _gate(version: VersionStatus) -> pb.GateResult | None:
+    """The stored verdict; one on other bytes than the loaded ones is stale, since it was replaced without a new one."""
+    stored = version.verdict
+    if stored is None:
+        return None
+    verdict, reasons = stored.verdict.name, list(stored.reasons)
+    if version.lane is not None and stored.digest not in ("", version.lane.digest):
+        verdict, reasons = "STALE", [f"it is about model.onnx with digest {stored.digest[:12]}…", *reasons]
+    return pb.GateResult(
+        verdict=f"GATE_VERDICT_{verdict}",
+        champion=stored.champion,
+        metric=stored.metric,
+        gain=stored.gain,
+        gain_low=stored.low,
+        gain_high=stored.high,
+        reasons=reasons,
+        finished_at=stored.finished_at,
     )
 
 

@@ -1,5 +1,6 @@
 """A lane: a loaded version with its session, queue and counts."""
 
+from onnxpress.packages.compatibility import Interface
 from onnxpress.server.facts import LaneId
 from onnxpress.server.serving.batching import Queue
 from onnxpress.server.serving.contract import Contract
@@ -15,7 +16,14 @@ class Lane:
     """
 
     def __init__(
-        self, model: str, version: int, session: Session, digest: str, contract: Contract, cost: CostModel
+        self,
+        model: str,
+        version: int,
+        session: Session,
+        digest: str,
+        contract: Contract,
+        cost: CostModel,
+        interface: Interface = Interface((), ()),  # noqa: B008 -- immutable
     ) -> None:
         self.model = model
         self.version = str(version)
@@ -25,6 +33,7 @@ class Lane:
         self.id = LaneId(model, self.version, digest)
         self.contract = contract
         self.cost = cost
+        self.interface = interface
         self.queue = Queue()
         self.running = 0  # batches
         self.last_request_ns = 0  # monotonic ns of the newest request's arrival

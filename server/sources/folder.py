@@ -6,6 +6,7 @@ from pathlib import Path
 
 from onnxpress.packages.names import is_model_name, is_version
 from onnxpress.packages.package import MODEL_FILE
+from onnxpress.packages.verdicts import StoredVerdict, file_name, read_verdict
 from onnxpress.server.errors import UnknownModelError, UnknownVersionError
 
 
@@ -38,6 +39,10 @@ class FolderSource:
         if version not in versions:
             raise UnknownVersionError(f"model {model!r} has no version {version}; there are {_list(versions)}")
         return (self.root / model / str(version)).absolute()
+
+    def verdict(self, model: str, version: int) -> StoredVerdict | None:
+        """The newest verdict of `onnxpress gate` on a version; None: there is none."""
+        return read_verdict(self.root / model / file_name(version)) if is_model_name(model) else None
 
     def model_file(self, model: str, name: str) -> Path | None:
         """The path of a file of the model itself; None for an invalid name (a path, a hidden folder)."""

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Protocol
 
+from onnxpress.packages.verdicts import StoredVerdict
+
 
 class Source(Protocol):
     """Every method blocks, may be called from any thread, and returns the current state."""
@@ -20,4 +22,8 @@ class Source(Protocol):
 
         Raises UnknownModelError, UnknownVersionError.
         """
+        ...
+
+    def verdict(self, model: str, version: int) -> StoredVerdict | None:
+        """The newest verdict of `onnxpress gate` on a version; None: there is none."""
         ...

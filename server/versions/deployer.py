@@ -6,8 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import time
 
+from onnxpress.packages.compatibility import compare, interface_of
 from onnxpress.packages.errors import OnnxpressError, RefusedPackageError
-from onnxpress.server.errors import EpochConflictError, StateWriteError, UnknownModelError, UnknownVersionError
+from onnxpress.server.errors import (
+    BreakingVersionError,
+    EpochConflictError,
+    StateWriteError,
+    UnknownModelError,
+    UnknownVersionError,
+)
 from onnxpress.server.facts import AdminFact
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.versions.actuator import Actuator
@@ -79,23 +86,43 @@ class Deployer:
                 # The next change of the model will record them; until then `history` shows intents.
                 logger.error("model %r: changes without an outcome stay so: %s", name, error)  # noqa: TRY400
 
-    def deploy(self, name: str, version: int, expected_epoch: int | None, reason: str, actor: str) -> Outcome:
+    def deploy(
+        self,
+        name: str,
+        version: int,
+        expected_epoch: int | None,
+        reason: str,
+        actor: str,
+        *,
+        allow_breaking: bool = False,
+    ) -> Outcome:
         """Makes `version` live. It answers every request that is sent after this returns.
 
         An active rollout ends: promoted if `version` is its candidate, else aborted.
 
-        Raises UnknownModelError, UnknownVersionError, RefusedPackageError, EpochConflictError, StateWriteError: then
+        Raises UnknownModelError, UnknownVersionError, RefusedPackageError, EpochConflictError, StateWriteError, and
+        unless `allow_breaking` BreakingVersionError for a version that the callers of the live one cannot call: then
         nothing has changed.
         """
         fact = AdminFact(actor, "deploy", name, 0, version, 0, "", reason)
-        return self._change(fact, expected_epoch, lambda now: deployed(now, version))
+        return self._change(fact, expected_epoch, lambda now: deployed(now, version), allow_breaking=allow_breaking)
 
     def roll_out(
-        self, name: str, version: int, plan: Plan, expected_epoch: int | None, reason: str, actor: str
+        self,
+        name: str,
+        version: int,
+        plan: Plan,
+        expected_epoch: int | None,
+        reason: str,
+        actor: str,
+        *,
+        allow_breaking: bool = False,
     ) -> Outcome:
         """Begins a rollout of `version` beside the live one. Raises what `deploy` raises, and RolloutStateError."""
         fact = AdminFact(actor, "roll-out", name, 0, version, 0, "", reason)
-        return self._change(fact, expected_epoch, lambda now: begun(now, version, plan, time()))
+        return self._change(
+            fact, expected_epoch, lambda now: begun(now, version, plan, time()), allow_breaking=allow_breaking
+        )
 
     def change_rollout(
         self, name: str, action: RolloutAction, expected_epoch: int | None, reason: str, actor: str
@@ -148,8 +175,14 @@ class Deployer:
                 model.pinned = frozenset()
                 model.suspended = desired.epoch
 
-    def _change(self, fact: AdminFact, expected: int | None, step: Callable[[Desired], Target]) -> Outcome:
-        """Makes the deployment what `step` chooses, once the version that it brings in is loaded."""
+    def _change(
+        self, fact: AdminFact, expected: int | None, step: Callable[[Desired], Target], *, allow_breaking: bool = True
+    ) -> Outcome:
+        """Makes the deployment what `step` chooses, once the version that it brings in is loaded.
+
+        `allow_breaking` by default, since a rollback must never be refused, and steps of a rollout were checked when
+        it began.
+        """
         with self._audited(fact) as attempt, self._changing(attempt) as (model, desired):
             if expected not in (None, desired.epoch):
                 raise EpochConflictError(f"model {model.name!r} is at epoch {desired.epoch}, expected {expected}")
@@ -167,6 +200,8 @@ class Deployer:
                 if version != desired.version or model.suspended == desired.epoch:
                     lane = self._actuator.load(model, version, preflight=True)
                     self._check_on_disk(model, version, lane)
+                    if not allow_breaking and version not in (desired.version, desired.candidate):
+                        self._check_interface(model, desired.version, lane)
                     attempt.fact = replace(attempt.fact, digest=lane.digest)
                 after = desired.after(intent.change, target, fact.reason, fact.actor)
                 try:
@@ -197,6 +232,26 @@ class Deployer:
         if package.digest != lane.digest:
             raise RefusedPackageError(
                 f"version {version} of {model.name!r} was changed in the repository since it was loaded"
+            )
+
+    def _check_interface(self, model: Model, live: int, lane: Lane) -> None:
+        """Raises BreakingVersionError if callers of version `live` cannot call the version in `lane` unchanged."""
+        with model.lock:
+            status = model.versions.get(live)
+        if status is not None and status.lane is not None:
+            former = status.lane.interface
+        else:
+            try:
+                former = interface_of(self._actuator.read(model.name, live).manifest)
+            except OnnxpressError:
+                return  # a live version that is gone or damaged must not keep another one from replacing it
+        if not former.inputs:
+            return  # a bare model that is not loaded
+        breaking = compare(former, lane.interface).breaking
+        if breaking:
+            raise BreakingVersionError(
+                f"version {lane.version} of {model.name!r} breaks callers of version {live}, which is live: "
+                f"{'; '.join(breaking)}. Deploy it with allow_breaking (--allow-breaking) if they are ready for it"
             )
 
     @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpress.packages.compatibility import interface_of
 from onnxpress.packages.errors import RefusedPackageError
 from onnxpress.packages.golden import Golden
 from onnxpress.packages.graph import Constants, constants, scalars
@@ -56,7 +57,8 @@ class Loader:
         if session.signature.batchable:
             # Sizes the arena before the first request does.
             session.run(Feeds(session.signature, package.golden).rows(model.batch_rows), model.batch_rows)
-        return Lane(package.model, package.version, session, package.digest, contract, model)
+        interface = interface_of(package.manifest, session.signature.inputs, session.signature.outputs)
+        return Lane(package.model, package.version, session, package.digest, contract, model, interface)
 
     @property
     def _target_us(self) -> float:

@@ -132,9 +132,10 @@ class Reconciler:
         """Raises UnknownModelError."""
         model = self.known(name)
         on_disk = self._source.versions(name)
+        verdicts = {version: self._source.verdict(name, version) for version in on_disk}
         with model.lock:
             observed = self._actuator.observe(model)
-            versions = with_disk(model.versions, on_disk)
+            versions = with_disk(model.versions, verdicts)
             trouble = self._trouble(model, model.wanted(), observed, monotonic())
             return ModelStatus(name, model.desired, observed.version, observed.epoch, trouble, versions)
 

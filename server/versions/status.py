@@ -1,8 +1,9 @@
 """The status of a model and its versions, and the result of a change."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from onnxpress.packages.verdicts import StoredVerdict
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.versions.desired import Desired
 from onnxpress.server.versions.lifecycle import State
@@ -18,6 +19,7 @@ class VersionStatus:
     state: State
     reason: str = ""
     lane: Lane | None = None
+    verdict: StoredVerdict | None = None  # of the gate, as it lies beside the package now
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,12 @@ class Outcome:
     changed: bool
 
 
-def with_disk(versions: Mapping[int, VersionStatus], on_disk: Iterable[int]) -> tuple[VersionStatus, ...]:
-    """The versions known to this process and those found on disk, in order of number."""
+def with_disk(
+    versions: Mapping[int, VersionStatus], on_disk: Mapping[int, StoredVerdict | None]
+) -> tuple[VersionStatus, ...]:
+    """The versions known to this process and those found on disk with their verdicts, in order of number."""
     told = {version: VersionStatus(version, State.AVAILABLE) for version in on_disk}
     for version, status in versions.items():
         lost = status.state is State.READY and version not in told
         told[version] = replace(status, reason=MISSING) if lost else status
-    return tuple(told[version] for version in sorted(told))
+    return tuple(replace(told[version], verdict=on_disk.get(version)) for version in sorted(told))

@@ -28,6 +28,7 @@ STATUS: dict[type[OnnxpressError], grpc.StatusCode] = {
     errors.EpochConflictError: grpc.StatusCode.ABORTED,
     errors.NothingToRollBackError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.RolloutStateError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.BreakingVersionError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StateWriteError: grpc.StatusCode.UNAVAILABLE,
     errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,

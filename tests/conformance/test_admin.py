@@ -1,5 +1,6 @@
 """The admin port: who may call, what is told, watched and remembered; and the commands that speak to it."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -123,6 +124,33 @@ def test_unknown_models_are_not_found(admin: AdminStub) -> None:
                 admin_pb2.WatchDeploymentsRequest(model="nosuch"), timeout=DEADLINE_S, metadata=bearer()
             )
         )
+
+
+def test_verdicts_of_the_gate_are_told(server: ServerProcess, admin: AdminStub) -> None:
+    """As they lie beside the packages at the moment: a damaged one, one on other bytes than the loaded ones, none."""
+    named = {"timeout": DEADLINE_S, "metadata": bearer()}
+    request = admin_pb2.GetDeploymentRequest(model="price")
+    (told,) = admin.GetDeployment(request, **named).versions
+    assert not told.HasField("gate")
+    path = server.repository / "price/1.gate.json"
+    document = {
+        "schema": "onnxpress.comparison/v1", "verdict": "failed", "reasons": ["too slow"], "champion": 3,
+        "metric": "rmse", "gain": -0.5, "gain_low": -0.75, "gain_high": 0.25, "sha256": {"challenger": told.digest},
+        "finished_at": "2026-11-27T09:04:44.350Z",
+    }  # fmt: skip
+    path.write_text(json.dumps(document))
+    (version,) = admin.GetDeployment(request, **named).versions
+    gate = version.gate
+    assert (gate.verdict, gate.champion, gate.metric) == (admin_pb2.GATE_VERDICT_FAILED, 3, "rmse")
+    assert (gate.gain, gate.gain_low, gate.gain_high, list(gate.reasons)) == (-0.5, -0.75, 0.25, ["too slow"])
+    assert gate.finished_at.ToJsonString() == "2026-11-27T09:04:44.350Z"
+    path.write_text(json.dumps(document | {"sha256": {"challenger": "0" * 64}}))
+    (version,) = admin.GetDeployment(request, **named).versions
+    assert version.gate.verdict == admin_pb2.GATE_VERDICT_STALE
+    path.write_text("{")
+    (version,) = admin.GetDeployment(request, **named).versions
+    assert version.gate.verdict == admin_pb2.GATE_VERDICT_UNREADABLE
+    path.unlink()
 
 
 def onnxpress(server: ServerProcess, token_file: Path | None, *arguments: str) -> tuple[int, str, str]:

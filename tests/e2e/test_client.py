@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from onnxpress import Client
-from onnxpress.client.errors import ClientError
+from onnxpress.client.errors import ClientError, RefusedError
 from onnxpress.protos.package_pb2 import Manifest
 from tests.answers import number_rows
 from tests.client.both_clients import Connect, both
@@ -100,8 +101,10 @@ def test_a_swap_to_another_order_of_columns(tmp_path: Path, models: Models, conn
     with ServerProcess(served(tmp_path, models)) as server:
         server.ready()
         with connect(server.grpc) as client, Client(server.grpc, server.admin) as operator:
+            with pytest.raises(RefusedError, match="its columns in another order"):
+                operator.deploy("numbers", 2)
             for version in (1, 2, 1):
-                operator.deploy("numbers", version)
+                operator.deploy("numbers", version, allow_breaking=True)
                 result = client.infer("numbers", named(rows))
                 assert (result.version, same(result.outputs, expected[version])) == (version, True)
 
@@ -118,7 +121,7 @@ def test_swaps_under_load_never_mix_up_columns(tmp_path: Path, models: Models) -
         try:
             traffic.wait_busy(1)
             for version in (2, 1, 2):
-                client.deploy("numbers", version)
+                client.deploy("numbers", version, allow_breaking=True)
                 traffic.wait_busy(version)
         finally:
             traffic.end()

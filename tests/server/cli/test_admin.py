@@ -284,6 +284,37 @@ def test_plans_that_make_no_sense(
     assert (code, message in err, admin[0].calls) == (2, True, [])
 
 
+def test_a_break_is_allowed_by_a_flag_alone(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """`allow_breaking` is sent with the flag, for a rollout too, and never without it."""
+    run(capsys, "deploy", "churn", "2", "--server", admin[1])
+    run(capsys, "deploy", "churn", "2", "--allow-breaking", "--server", admin[1])
+    run(capsys, "deploy", "churn", "2", "--canary", "5", "--allow-breaking", "--server", admin[1])
+    assert [call.allow_breaking for call in admin[0].calls] == [False, True, True]
+
+
+def test_status_shows_the_verdicts_of_the_gate(
+    admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line for each version that has one, with champion, gain, interval and reasons; for programs an object."""
+    failed = admin[0].model.versions[1].gate
+    failed.verdict, failed.champion, failed.metric = "GATE_VERDICT_FAILED", 1, "roc_auc"
+    failed.gain, failed.gain_low, failed.gain_high = 0.00125, -0.002, 0.0041
+    failed.reasons.append(f"the gain is below 0.002 {HOSTILE}")
+    failed.finished_at.FromDatetime(AT)
+    admin[0].model.versions[0].gate.verdict = "GATE_VERDICT_UNREADABLE"
+    admin[0].model.versions[0].gate.reasons.append("1.gate.json cannot be read: it is empty")
+    out = run(capsys, "status", "churn", "--server", admin[1])[1]
+    why = "the gain is below 0.002 \\x1b[31mred\\x1b[2J"
+    assert out.splitlines()[-2:] == [
+        "  gate of version 1: unreadable; 1.gate.json cannot be read: it is empty",
+        f"  gate of version 2: failed against version 1, roc_auc +0.00125 [-0.002, +0.0041]; {why}",
+    ]
+    told = json.loads(run(capsys, "status", "churn", "--server", admin[1], "--output", "json")[1])
+    check_documented(told)
+    gate = told["models"][0]["versions"][1]["gate"]
+    assert (gate["verdict"], gate["gain"], gate["finished_at"]) == ("failed", 0.00125, "2026-11-23T07:05:07.250Z")
+
+
 def test_deploy_without_a_plan_has_none(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
     """A plain deploy goes live at once, as ever."""
     run(capsys, "deploy", "churn", "2", "--server", admin[1])

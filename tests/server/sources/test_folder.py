@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from onnxpress.packages.verdicts import GateVerdict
 from onnxpress.server.errors import UnknownModelError, UnknownVersionError
 from onnxpress.server.sources.folder import FolderSource
 from tests.server_process import ROOT
@@ -69,6 +70,19 @@ def test_files_of_models(tmp_path: Path) -> None:
     source = FolderSource(tmp_path)
     assert source.model_file("churn", "deployment.json") == tmp_path / "churn/deployment.json"
     assert [(name, status.st_size) for name, status in source.model_files("deployment.json").items()] == [("price", 2)]
+
+
+def test_the_verdict_beside_a_version(tmp_path: Path) -> None:
+    """It is read each time, belongs to its version alone, and is no version itself; a damaged one says so."""
+    add(tmp_path / "churn", "1", "2")
+    (tmp_path / "churn/2.gate.json").write_text("{")
+    source = FolderSource(tmp_path)
+    assert source.verdict("churn", 1) is None
+    assert source.verdict("../churn", 2) is None
+    damaged = source.verdict("churn", 2)
+    assert damaged is not None
+    assert damaged.verdict is GateVerdict.UNREADABLE
+    assert source.versions("churn") == [1, 2]
 
 
 # Names that stand for the repository or a part of its layout.
