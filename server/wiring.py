@@ -25,6 +25,7 @@ from onnxpress.server.http.server import HttpServer
 from onnxpress.server.rollouts.collector import Buffer
 from onnxpress.server.rollouts.controller import TICK_S, Controller
 from onnxpress.server.rollouts.copies import Copies
+from onnxpress.server.rollouts.recorder import Recorder
 from onnxpress.server.rollouts.shadow import SHADOW_TICK_S, Shadow
 from onnxpress.server.rpc.admin import Admin
 from onnxpress.server.rpc.gate import Gate
@@ -114,8 +115,9 @@ class Server:
         self._reconciler = Reconciler(source, store, self._actuator)
         self._deployer = Deployer(self._reconciler, store, self._actuator, self._audit, self._state)
         self._shadow = Shadow(self._copies, lambda: bool(self._scheduler.waiting()))
+        recorder = Recorder(settings.state_dir / "rollouts", self._state.server, self._state.alive)
         self._rollouts = Controller(
-            self._reconciler, self._deployer, lambda: self._scheduler.routes, self._compared, self._shadow
+            self._reconciler, self._deployer, lambda: self._scheduler.routes, self._compared, self._shadow, recorder
         )
         self._watching = Worker("rollouts", self._rollouts.tick, TICK_S)
         self._shadowing = Worker("shadow", self._shadow.work, SHADOW_TICK_S)

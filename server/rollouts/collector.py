@@ -120,7 +120,8 @@ class Counter:
     `close` ends a window.
     """
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, edges: Sequence[float] = ()) -> None:
+        """`edges`: of the bins of scores, from an earlier Counter of the rollout; by default they are learned."""
         self._pair = pair
         self._window = Window()
         self._sample: list[BatchRun] = []  # runs of the candidate whose rows the champion will answer too
@@ -128,11 +129,16 @@ class Counter:
         self._reference: deque[float] = deque(maxlen=REFERENCE_RUNS)  # the champion's run time / forecast
         self._limits: NDArray[np.float64] | None = None
         self._scores: list[float] = []  # of the champion, until the bins are known
-        self._edges: NDArray[np.float64] | None = None
+        self._edges: NDArray[np.float64] | None = np.array(edges, np.float64) if edges else None
         self._score = _score_of(pair.champion)
         # Of the candidate's rows to the champion: the other way round the candidate answers.
         self._comparison = Comparison(pair.champion.signature, pair.candidate.signature)
         self.kept = Kept()
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """Of the bins of scores; empty until they are known."""
+        return () if self._edges is None else tuple(self._edges.tolist())
 
     def add(self, reports: Sequence[Report]) -> int:
         """Counts `reports`. Returns the calls of the candidate in the window so far."""

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic, time
 from typing import Final, Protocol
 
@@ -13,10 +13,13 @@ from onnxpress.server.rollouts.collector import Buffer, Counter, Pair, Report
 from onnxpress.server.rollouts.decide import Decision, decide
 from onnxpress.server.rollouts.guards import Guards, Reading
 from onnxpress.server.rollouts.pairs import NO_PAIRS, KeptRow, Pairs, worst
+from onnxpress.server.rollouts.recorder import Recorder
+from onnxpress.server.rollouts.records import Entry, Header
+from onnxpress.server.rollouts.replay import restored
 from onnxpress.server.rollouts.shadow import Plan, Shadow, shadow_salt
 from onnxpress.server.serving.routing import Routes
 from onnxpress.server.versions.desired import Desired
-from onnxpress.server.versions.rollout import Rollout, RolloutAction
+from onnxpress.server.versions.rollout import Rollout, RolloutAction, RolloutState
 from onnxpress.server.versions.status import Outcome
 
 # A window ends after a second, or once the candidate has answered so many calls.
@@ -69,6 +72,7 @@ class _Trial:
     guards: Guards
     step: int
     window_began: float
+    edges: tuple[float, ...] = ()  # of the bins of scores, as they were recorded last
     pairs: Pairs = NO_PAIRS
     dropped: int = 0  # rows of copies
 
@@ -87,11 +91,13 @@ class Controller:
         routes: Callable[[], Routes],
         buffer: Buffer,
         shadow: Shadow,
+        recorder: Recorder | None = None,
         clock: Callable[[], float] = monotonic,
         now: Callable[[], float] = time,
     ) -> None:
+        """`recorder`: keeps the windows across restarts; None: a restart counts anew."""
         self._deployments, self._changes, self._routes = deployments, changes, routes
-        self._buffer, self._shadow = buffer, shadow
+        self._buffer, self._shadow, self._recorder = buffer, shadow, recorder
         self._clock, self._now = clock, now
         self._trials: dict[str, _Trial] = {}
         self._progress: dict[str, Progress] = {}
@@ -150,6 +156,7 @@ class Controller:
         if rollout.plan.shadow:
             copies = Copying(self._shadow.share(model), trial.pairs, trial.dropped, self._shadow.unanswerable(model))
         self._tell(model, Progress(rollout.id, trial.guards.step_calls, decision.reason, tuple(readings), copies))
+        self._record(model, trial, desired, decision, Entry(step_s=step_s, seconds=seconds, window=window))
         if decision.action is not None:
             self._carry_out(model, desired, decision)
 
@@ -161,12 +168,39 @@ class Controller:
             return None
         trial, pair = self._trials.get(model), Pair(rollout.id, route.live, lane)
         if trial is None or trial.pair != pair:
-            trial = _Trial(pair, Counter(pair), Guards(rollout.plan.guards), rollout.step, self._clock())
-            self._trials[model] = trial
-        elif trial.step != rollout.step:
+            self._trials[model] = trial = self._begun(model, pair, rollout)
+        if trial.step != rollout.step:
             trial.step = rollout.step
             trial.guards.start_step()
         return trial
+
+    def _begun(self, model: str, pair: Pair, rollout: Rollout) -> _Trial:
+        """A trial with the evidence that was recorded of it: before a restart, or before a version was reloaded."""
+        header = Header(model, rollout.id, pair.champion.digest, pair.candidate.digest)
+        entries = self._recorder.begin(header) if self._recorder is not None else []
+        edges = next((entry.edges for entry in reversed(entries) if entry.edges), ())
+        step = entries[-1].step if entries else rollout.step
+        if entries:
+            logger.info("model %r: rollout %d goes on with %d recorded windows", model, rollout.id, len(entries))
+        pairs = sum((Pairs(one.window.pairs, one.window.flips, one.window.largest) for one in entries), NO_PAIRS)
+        return _Trial(pair, Counter(pair, edges), restored(rollout, entries), step, self._clock(), edges, pairs)
+
+    def _record(self, model: str, trial: _Trial, desired: Desired, decision: Decision, entry: Entry) -> None:
+        if self._recorder is None:
+            return
+        assert desired.rollout is not None, "it is active"
+        edges, action = trial.counter.edges, decision.action
+        told = replace(
+            entry,
+            time=self._now(),
+            step=desired.rollout.step,
+            epoch=desired.epoch,
+            paused=desired.rollout.state is RolloutState.PAUSED,
+            action=action.value if action is not None else "",
+            edges=edges if edges != trial.edges else (),
+        )
+        trial.edges = edges
+        self._recorder.keep(model, told)
 
     def _carry_out(self, model: str, desired: Desired, decision: Decision) -> None:
         assert decision.action is not None, "there is something to do"

@@ -59,6 +59,7 @@ class ControlPlane:
         self.preflights: list[int] = []
         self.after_preflight: Callable[[Path], object] = lambda _folder: None
         self._changed = threading.Condition()
+        self._stopped = False
         self.loader = Loader(100, ROWS_MAX)
         self.actuator = Actuator(self.source, self.scheduler, self.loader, self._preflight, lambda _lane: None, 64)
         self.actuator.on_change = self._wake
@@ -111,6 +112,10 @@ class ControlPlane:
         return [tuple(record[name] for name in names) for record in self.audit.records(model, 100)]  # type: ignore[misc]
 
     def stop(self) -> None:
+        """Once; a test may do it before the fixture does."""
+        if self._stopped:
+            return
+        self._stopped = True
         self.go.set()
         self.reconciler.stop()
         self.reconciler.await_workers()
