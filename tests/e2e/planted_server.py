@@ -3,17 +3,22 @@
 shares: of every model with two versions the one that is not live has a tenth of the calls. stuck deploys: a deploy
 never ends. no pygrpc-native: it cannot be imported. dying
 pumps: a call to the model `die-once` kills the pump that receives it, one to `die-always` every pump from then on.
+recorded batches: what the rollouts' controller is told of each run is appended to the file in BATCHES_FILE.
 """
 
+import json
+import os
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from onnxpress.__main__ import main
 from onnxpress.server.front.calls import Calls
+from onnxpress.server.rollouts.collector import Buffer, Ran, Report
 from onnxpress.server.serving.routing import CANARY, PLACES, Route, Share, Target
 from onnxpress.server.serving.scheduler import Scheduler
 from onnxpress.server.versions.deployer import Deployer
@@ -74,11 +79,31 @@ def plant_dying_receiver(receiver: type[Any]) -> None:
     receiver.receive = receive
 
 
+def plant_recorded_batches() -> None:
+    original = Buffer.take
+    file = Path(os.environ["BATCHES_FILE"]).open("a")  # noqa: SIM115 -- for as long as the process lives
+
+    def take(self: Buffer) -> dict[str, list[Report]]:
+        taken = original(self)
+        tick = [
+            (one.rows, one.calls, one.took_ns, [bytes(flat).hex() for flat in one.outputs or ()])
+            for reports in taken.values()
+            for one in reports
+            if isinstance(one, Ran)
+        ]
+        file.write(json.dumps(tick) + "\n")
+        file.flush()
+        return taken
+
+    Buffer.take = take  # type: ignore[method-assign]
+
+
 PLANTS: dict[str, Callable[[], None]] = {
     "dying pumps": plant_dying_pumps,
     "shares": plant_shares,
     "stuck deploys": plant_stuck_deploys,
     "no pygrpc-native": plant_no_pygrpc_native,
+    "recorded batches": plant_recorded_batches,
 }
 
 if __name__ == "__main__":
