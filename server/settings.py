@@ -65,6 +65,9 @@ class Settings:
     state_dir: Path = option(
         "storage", Path(), "what the server writes itself: audit log; default <repository>/.onnxpress"
     )
+    audit_file_kib_max: int = option(
+        "storage", 8192, "size at which the audit log goes on in a new file; a start verifies the newest one", least=1
+    )
 
     host: str = option("data", "0.0.0.0", "address of the data and HTTP ports")  # noqa: S104 -- it serves its network
     grpc_port: int = option("data", 8001, "data port: Open Inference Protocol, health, reflection; 0: a free one")

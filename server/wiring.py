@@ -37,7 +37,7 @@ from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.pump import Pump
 from onnxpress.server.serving.pump_threads import PumpThreads
 from onnxpress.server.serving.scheduler import Scheduler
-from onnxpress.server.settings import MIB, Settings
+from onnxpress.server.settings import KIB, MIB, Settings
 from onnxpress.server.sources.folder import FolderSource
 from onnxpress.server.telemetry.metrics import Metrics
 from onnxpress.server.telemetry.observers import Observers, Worker
@@ -90,7 +90,7 @@ class Server:
         self._watch = watch
         self._slots = settings.run_slots or len(os.sched_getaffinity(0))
         self._state = StateFolder(settings.state_dir, settings.repository)
-        self._audit = FileAuditLog(settings.state_dir / "audit", self._state.server)
+        self._audit = FileAuditLog(settings.state_dir / "audit", self._state.server, settings.audit_file_kib_max * KIB)
         self._gate = Gate(settings)
         self._metrics = Metrics()
         self._registry = _registry(self._metrics)
