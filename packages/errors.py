@@ -4,6 +4,8 @@
 class OnnxpressError(Exception):
     """The base class of expected errors; programming errors are never of it."""
 
+    audited = False  # set by whoever wrote it to the audit log of a server, or tried to
+
 
 class RefusedPackageError(OnnxpressError):
     """A version's files are missing, changed or invalid, or its model does not reproduce the golden rows."""

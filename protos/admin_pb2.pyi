@@ -46,6 +46,7 @@ class AuditState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AUDIT_STATE_ABORTED: _ClassVar[AuditState]
     AUDIT_STATE_UNKNOWN: _ClassVar[AuditState]
     AUDIT_STATE_BREAK: _ClassVar[AuditState]
+    AUDIT_STATE_REFUSED: _ClassVar[AuditState]
 ROLLOUT_ACTION_UNSPECIFIED: RolloutAction
 ROLLOUT_ACTION_ADVANCE: RolloutAction
 ROLLOUT_ACTION_PROMOTE: RolloutAction
@@ -70,6 +71,7 @@ AUDIT_STATE_COMMITTED: AuditState
 AUDIT_STATE_ABORTED: AuditState
 AUDIT_STATE_UNKNOWN: AuditState
 AUDIT_STATE_BREAK: AuditState
+AUDIT_STATE_REFUSED: AuditState
 
 class DeployRequest(_message.Message):
     __slots__ = ("model", "version", "expected_epoch", "reason", "allow_breaking", "rollout")
@@ -314,7 +316,7 @@ class GetHistoryRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class AuditRecord(_message.Message):
-    __slots__ = ("sequence", "at", "actor", "action", "model", "from_version", "to_version", "epoch", "digest", "reason", "result", "state", "server", "change")
+    __slots__ = ("sequence", "at", "actor", "action", "model", "from_version", "to_version", "epoch", "digest", "reason", "result", "state", "server", "change", "code")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
@@ -329,6 +331,7 @@ class AuditRecord(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     SERVER_FIELD_NUMBER: _ClassVar[int]
     CHANGE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     at: _timestamp_pb2.Timestamp
     actor: str
@@ -343,10 +346,13 @@ class AuditRecord(_message.Message):
     state: AuditState
     server: str
     change: str
-    def __init__(self, sequence: _Optional[int] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., action: _Optional[str] = ..., model: _Optional[str] = ..., from_version: _Optional[int] = ..., to_version: _Optional[int] = ..., epoch: _Optional[int] = ..., digest: _Optional[str] = ..., reason: _Optional[str] = ..., result: _Optional[str] = ..., state: _Optional[_Union[AuditState, str]] = ..., server: _Optional[str] = ..., change: _Optional[str] = ...) -> None: ...
+    code: str
+    def __init__(self, sequence: _Optional[int] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., action: _Optional[str] = ..., model: _Optional[str] = ..., from_version: _Optional[int] = ..., to_version: _Optional[int] = ..., epoch: _Optional[int] = ..., digest: _Optional[str] = ..., reason: _Optional[str] = ..., result: _Optional[str] = ..., state: _Optional[_Union[AuditState, str]] = ..., server: _Optional[str] = ..., change: _Optional[str] = ..., code: _Optional[str] = ...) -> None: ...
 
 class GetHistoryResponse(_message.Message):
-    __slots__ = ("records",)
+    __slots__ = ("records", "unread")
     RECORDS_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_FIELD_NUMBER: _ClassVar[int]
     records: _containers.RepeatedCompositeFieldContainer[AuditRecord]
-    def __init__(self, records: _Optional[_Iterable[_Union[AuditRecord, _Mapping]]] = ...) -> None: ...
+    unread: int
+    def __init__(self, records: _Optional[_Iterable[_Union[AuditRecord, _Mapping]]] = ..., unread: _Optional[int] = ...) -> None: ...

@@ -31,6 +31,7 @@ from onnxpress.server.rpc.admin import Admin
 from onnxpress.server.rpc.gate import Gate
 from onnxpress.server.rpc.health import Health
 from onnxpress.server.rpc.inference import Inference
+from onnxpress.server.rpc.refusals import Refusals
 from onnxpress.server.rpc.servers import AdminServer, DataServer
 from onnxpress.server.serving.admission import Admission
 from onnxpress.server.serving.lane import Lane
@@ -51,6 +52,7 @@ from onnxpress.server.versions.reconciler import Reconciler
 from onnxpress.server.versions.state_folder import StateFolder
 from onnxpress.server.versions.status import ModelStatus
 from onnxpress.server.wire.codec import Codec
+from onnxpress.server.wire.status import code_of
 
 if TYPE_CHECKING:
     from onnxpress.server.front.native import NativeFront
@@ -113,7 +115,11 @@ class Server:
             source, self._scheduler, loader, self._preflights.load, self._unloaded, settings.model_mib_max
         )
         self._reconciler = Reconciler(source, store, self._actuator)
-        self._deployer = Deployer(self._reconciler, store, self._actuator, self._audit, self._state)
+        self._deployer = Deployer(
+            self._reconciler, store, self._actuator, self._audit, self._state, lambda error: code_of(error).name
+        )
+        self._refusing = ThreadPoolExecutor(1, thread_name_prefix=f"{POOL_NAME}-refusals")
+        self._refusals = Refusals(self._audit, self._refusing)
         self._shadow = Shadow(self._copies, lambda: bool(self._scheduler.waiting()))
         recorder = Recorder(settings.state_dir / "rollouts", self._state.server, self._state.alive)
         self._rollouts = Controller(
@@ -140,7 +146,9 @@ class Server:
         version = distribution_version("onnxpress")
         rows_max, scheduler, metrics = self._codec.request_rows_max, self._scheduler, self._metrics
         inference = Inference(version, rows_max, scheduler, metrics, health, calls)
-        admin = Admin(self._deployer, self._reconciler, self._rollouts, self._audit, self._gate, self._pool)
+        admin = Admin(
+            self._deployer, self._reconciler, self._rollouts, self._audit, self._gate, self._refusals, self._pool
+        )
         self._actuator.on_change = partial(self._changed, loop, admin)
         metrics.lanes = lambda: [(lane.model, lane.version, lane.queue.rows) for lane in self._lanes()]
         metrics.forests = lambda: [
@@ -259,7 +267,9 @@ class Server:
 
         All durable state is on disk, so `os._exit` without the interpreter's shutdown loses nothing.
         """
-        self._pool.shutdown(wait=False)
+        self._refusals.close()
+        for pool in (self._pool, self._refusing):
+            pool.shutdown(wait=False)
         threads = [thread for thread in threading.enumerate() if thread.name.startswith(POOL_NAME)]
         for thread in threads:
             thread.join(STOP_MARGIN_S / 5 / len(threads))

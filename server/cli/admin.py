@@ -153,13 +153,15 @@ def history(model: str, limit: int, **asked: Any) -> None:
 
     request = pb.GetHistoryRequest(model=model, limit=limit)
     with client_of(asked) as client:
-        records = list(client.call("GetHistory", request).records)
+        told = client.call("GetHistory", request)
     if asked["output"] == "json":
-        print_json("history/v1", {"records": [facts_of(record) for record in records]})
+        print_json("history/v1", {"records": [facts_of(record) for record in told.records], "unread": told.unread})
         return
-    if not records:
+    if told.unread:
+        click.echo(f"{told.unread:,} older records were not searched: `onnxpress audit export` has all")
+    elif not told.records:
         click.echo("no changes yet")
-    _print_records(records)
+    _print_records(list(told.records))
 
 
 def client_of(asked: dict[str, Any]) -> "AdminClient":
@@ -241,12 +243,21 @@ def _print_records(records: "list[pb.AuditRecord]") -> None:
         at = record.at.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
         change = f"{record.from_version} -> {record.to_version}"
         who, result = f"by {printable(record.actor)}", printable(record.result)
+        if record.code:
+            result = f"{result} ({record.code})"
         why = repr(record.reason) if record.reason else ""
         if console is None:
-            what = f"{record.model}  {record.action:<8} {change:<10} epoch {record.epoch}"
+            what = f"{printable(record.model)}  {printable(record.action):<8} {change:<10} epoch {record.epoch}"
             click.echo(f"{at}  {what}  {result}  {who}  {why}".rstrip())
         else:
-            cells = (at, record.model, f"{record.action} {change}", str(record.epoch), result, f"{why} {who}".strip())
+            cells = (
+                at,
+                printable(record.model),
+                f"{printable(record.action)} {change}",
+                str(record.epoch),
+                result,
+                f"{why} {who}".strip(),
+            )
             rows.append(("" if result == "ok" else "red", cells))
     if console is not None and rows:
         print_table(console, ("time (UTC)", "model", "change", "epoch", "result", "reason"), rows)

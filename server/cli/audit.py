@@ -143,8 +143,9 @@ def _follow(log: Path, inode: int, place: "Place | None") -> None:
 
 
 def _line(record: "Record") -> str:
-    change = f"{record['action']:<9} {record['from_version']} -> {record['to_version']}"
-    result = f"{record.get('state', '')}  {printable(record['result'])}  by {printable(record['actor'])}"
+    change = f"{printable(record['action']):<9} {record['from_version']} -> {record['to_version']}"
+    code = f" ({record['code']})" if record.get("code") else ""
+    result = f"{record.get('state', '')}  {printable(record['result'])}{code}  by {printable(record['actor'])}"
     why = f"  {record['reason']!r}" if record["reason"] else ""
     head = f"{record['sequence']:>6}  {record['at'][:19]}  {printable(record['model'])}  {change}"
     return f"{head}  epoch {record['epoch']}  {result}{why}"

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from onnxpress.packages.errors import OnnxpressError
 from onnxpress.protos import admin_pb2 as pb
 from onnxpress.protos import inference_pb2
 from onnxpress.server.errors import InvalidRequestError
@@ -16,6 +17,7 @@ from onnxpress.server.rollouts.controller import Controller, Progress
 from onnxpress.server.rpc.gate import Gate
 from onnxpress.server.rpc.inference import SERVICE as INFERENCE_SERVICE
 from onnxpress.server.rpc.inference import Context, translating
+from onnxpress.server.rpc.refusals import Refusals
 from onnxpress.server.rpc.rollout_messages import action_of, plan_of, to_pairs, to_progress
 from onnxpress.server.versions.audit import FileAuditLog, state_of
 from onnxpress.server.versions.deployer import Deployer
@@ -41,6 +43,7 @@ class Admin:
         rollouts: Controller,
         audit: FileAuditLog,
         gate: Gate,
+        refusals: Refusals,
         pool: Executor,
     ) -> None:
         self._deployer = deployer
@@ -48,6 +51,7 @@ class Admin:
         self._reconciler = reconciler
         self._audit = audit
         self._gate = gate
+        self._refusals = refusals
         self._pool = pool
         self._watchers: set[asyncio.Event] = set()
         self._closing = False
@@ -81,14 +85,26 @@ class Admin:
         """Runs the blocking `method` in the pool, with the request and the caller's identity."""
 
         async def call(message: Any, context: Context) -> Any:
-            actor = self._gate.check(context)
-            return await asyncio.get_running_loop().run_in_executor(self._pool, method, message, actor)
+            actor = self._admit(message, context)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._pool, method, message, actor)
+            except OnnxpressError as error:
+                await self._refusals.caller(message, actor, error)
+                raise
 
         return grpc.unary_unary_rpc_method_handler(
             translating(call),
             request_deserializer=request.FromString,
             response_serializer=lambda response: response.SerializeToString(),
         )
+
+    def _admit(self, message: Any, context: Context) -> str:
+        """The caller's identity. Raises UnauthenticatedError, PermissionDeniedError; the audit log then has it."""
+        try:
+            return self._gate.check(context)
+        except OnnxpressError as error:
+            self._refusals.stranger(type(message).__name__.removesuffix("Request"), message, context, error)
+            raise
 
     def deploy(self, request: pb.DeployRequest, actor: str) -> pb.DeployResponse:
         if not request.version:
@@ -130,9 +146,8 @@ class Admin:
         return pb.ListModelsResponse(models=models, notices=notices)
 
     def get_history(self, request: pb.GetHistoryRequest, _actor: str) -> pb.GetHistoryResponse:
-        return pb.GetHistoryResponse(
-            records=[_record(record) for record in self._audit.records(request.model, request.limit or HISTORY_DEFAULT)]
-        )
+        found = self._audit.history(request.model, request.limit or HISTORY_DEFAULT)
+        return pb.GetHistoryResponse(records=[_record(record) for record in found.records], unread=found.unread)
 
     async def watch_deployments(
         self, request: pb.WatchDeploymentsRequest, context: Context
@@ -140,7 +155,7 @@ class Admin:
         """Sends the current state, then every change; a slow reader gets the newest state, not all in between."""
         loop = asyncio.get_running_loop()
         try:
-            self._gate.check(context)
+            self._admit(request, context)
             if request.model:
                 await loop.run_in_executor(self._pool, self._reconciler.status, request.model)
         except Exception as error:  # noqa: BLE001 -- the table says what the caller may know
@@ -266,5 +281,5 @@ def _record(record: dict[str, Any]) -> pb.AuditRecord:
     at.FromDatetime(datetime.fromisoformat(record["at"]))
     same = ("sequence", "actor", "action", "model", "from_version", "to_version", "epoch", "digest", "reason", "result")
     state = f"AUDIT_STATE_{state_of(record).name}"
-    added = {name: record.get(name, "") for name in ("server", "change")}
+    added = {name: record.get(name, "") for name in ("server", "change", "code")}
     return pb.AuditRecord(at=at, state=state, **added, **{name: record[name] for name in same})

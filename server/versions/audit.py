@@ -1,4 +1,4 @@
-"""The audit log: requested changes (`intent`) and their outcomes (`committed`, `aborted`).
+"""The audit log: requested changes (`intent`) and their outcomes (`committed`, `aborted`, `refused`).
 
 A record is on disk before the call that made it returns.
 
@@ -20,10 +20,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from onnxpress.server.errors import StateWriteError
 from onnxpress.server.facts import AdminFact
+from onnxpress.server.versions.audit_bounds import MESSAGE_MAX, bounded, one_line
 from onnxpress.server.versions.audit_chain import BrokenChainError, Place, Record, seal, verified
 from onnxpress.server.versions.audit_files import (
     AUDIT_FILE,
@@ -45,7 +46,7 @@ from onnxpress.server.versions.audit_lock import AuditLock
 FILE_BYTES_MAX = 8 << 20
 FILE_MODE = 0o640
 RECORDS_MAX = 10_000
-NAME_MAX = 255  # of a model that does not exist
+READ_MAX = 50_000  # to find them; 80 µs each
 OK = "ok"
 PENDING = "no outcome yet"
 
@@ -58,6 +59,7 @@ class AuditState(Enum):
     INTENT = "intent"
     COMMITTED = "committed"
     ABORTED = "aborted"
+    REFUSED = "refused"
     UNKNOWN = "unknown"
     BREAK = "break"
     ROTATION = "rotation"  # the first record of a file that continues an archive
@@ -70,6 +72,13 @@ class Intent:
     change: str
     server: str
     fact: AdminFact
+
+
+class History(NamedTuple):
+    """unread: how many records of the log are older than all that were read to find these; 0 if there was no need."""
+
+    records: list[Record]
+    unread: int
 
 
 class FileAuditLog:
@@ -121,26 +130,30 @@ class FileAuditLog:
         """Returns once the outcome is on disk. Raises StateWriteError; the intent then stays open."""
         self._append(intent, state, result)
 
-    def refuse(self, intent: Intent | None, fact: AdminFact, result: str) -> None:
-        """Like `finish`, for a change that was not made and may have no intent."""
-        named = replace(fact, model=fact.model[:NAME_MAX])
-        asked = intent or Intent(secrets.token_hex(8), self._server, named)
-        self.finish(replace(asked, fact=named), AuditState.ABORTED, result)
+    def refuse(self, intent: Intent | None, fact: AdminFact, code: str, message: str) -> None:
+        """Like `finish`, for a change that its caller was refused; it may have no intent.
+
+        `code` is the gRPC status, by name, and `message` what the caller was told.
+        """
+        asked = replace(intent or Intent("", self._server, fact), fact=bounded(fact))
+        self._append(asked, AuditState.REFUSED, f"refused: {one_line(message, MESSAGE_MAX)}", code)
 
     def unfinished(self) -> list[Intent]:
         """Intents without an outcome, of all servers that share the log, oldest first."""
         with self._writing():
             return list(self._open.values())
 
-    def records(self, model: str, limit: int) -> list[Record]:
+    def history(self, model: str, limit: int) -> History:
         """The newest changes of `model`, or of all for an empty name: at most `limit` and RECORDS_MAX, newest last.
 
-        Each change appears once: its outcome, or its intent if there is none. If the chain is broken, the last record
-        reports it.
+        Each change appears once: its outcome, or its intent if there is none. If the chain is broken, the first record
+        reports it. At most READ_MAX records of the log are read.
         """
         chosen: list[Record] = []
         finished: set[str] = set()
-        for record in self._newest_first():
+        for count, record in enumerate(self._newest_first()):
+            if count >= READ_MAX:
+                return History(chosen[::-1], record["sequence"])
             change, state = record.get("change", ""), state_of(record)
             if state is AuditState.INTENT and change in finished:
                 finished.discard(change)
@@ -153,7 +166,7 @@ class FileAuditLog:
                 chosen.append(record)
             if len(chosen) >= min(limit, RECORDS_MAX):
                 break
-        return chosen[::-1]
+        return History(chosen[::-1], 0)
 
     def _newest_first(self) -> Iterator[Record]:
         """Verified records from all files; a break in the chain is reported by a synthetic record."""
@@ -165,9 +178,9 @@ class FileAuditLog:
                 **self._record(Intent("", self._server, ITSELF), AuditState.BREAK, f"broken: {error}"), "sequence": 0
             }  # fmt: skip
 
-    def _append(self, intent: Intent, state: AuditState, result: str) -> None:
+    def _append(self, intent: Intent, state: AuditState, result: str, code: str = "") -> None:
         with self._writing():
-            record = self._record(intent, state, result)
+            record = {**self._record(intent, state, result), **({"code": code} if code else {})}
             if self._full(len(seal(record, self._place)[1])):
                 self._rotate()
             if self._archive and not self._place.offset:

@@ -36,6 +36,7 @@ class Attempt:
     """A change in progress; `fact` is completed as its details become known."""
 
     audit: FileAuditLog
+    code: Callable[[BaseException], str]
     fact: AdminFact
     intent: Intent | None = None
     undecided: bool = False  # it failed, but may have taken effect
@@ -52,7 +53,7 @@ class Attempt:
 
     def refuse(self, why: OnnxpressError) -> None:
         """Raises StateWriteError."""
-        self.audit.refuse(self.intent, self.fact, f"refused: {why}")
+        self.audit.refuse(self.intent, self.fact, self.code(why), str(why))
 
 
 class Deployer:
@@ -65,12 +66,15 @@ class Deployer:
         actuator: Actuator,
         audit: FileAuditLog,
         state: StateFolder,
+        code: Callable[[BaseException], str],
     ) -> None:
+        """`code` names the gRPC status of an error, for the audit log."""
         self._reconciler = reconciler
         self._store = store
         self._actuator = actuator
         self._audit = audit
         self._state = state
+        self._code = code
 
     def settle(self) -> None:
         """At the start, records the outcome of changes whose servers have ended."""
@@ -257,10 +261,11 @@ class Deployer:
     @contextmanager
     def _audited(self, fact: AdminFact) -> Iterator[Attempt]:
         """Records an error as the change's outcome in the audit log, whether or not an intent was written."""
-        attempt = Attempt(self._audit, fact)
+        attempt = Attempt(self._audit, self._code, fact)
         try:
             yield attempt
         except OnnxpressError as error:
+            error.audited = True
             if attempt.undecided:
                 raise  # the outcome is unknown until the deployment is read again, so the intent stays open
             try:

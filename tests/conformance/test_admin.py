@@ -1,6 +1,7 @@
 """The admin port: who may call, what is told, watched and remembered; and the commands that speak to it."""
 
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -244,3 +245,85 @@ def test_rollouts_out_of_turn(admin: AdminStub) -> None:
     live = admin_pb2.DeployRequest(model="price", version=1, rollout=admin_pb2.RolloutPlan(steps=[{"weight": 10.0}]))
     with pytest.raises(grpc.RpcError, match="version 1 of model 'price' is live already"):
         admin.Deploy(live, timeout=DEADLINE_S, metadata=bearer())
+
+
+@pytest.fixture
+def fresh(models: Models, tmp_path: Path, token_file: Path) -> Iterator[AdminStub]:
+    """The admin port of a server of its own, which has refused nobody yet."""
+    repository = models.copy(tmp_path, "price")
+    with (
+        ServerProcess(repository, "--admin-token-file", str(token_file)) as server,
+        administered(server.ready().admin) as stub,
+    ):
+        yield stub
+
+
+def test_refused_calls_are_remembered(fresh: AdminStub) -> None:
+    """Every admin call that is refused is in the history, at once: who, what, which version, with status and message.
+
+    What the gate refused, what the request's values refuse, and what the deployer refuses look alike.
+    """
+    named = {"timeout": DEADLINE_S, "metadata": bearer()}
+    rollout = admin_pb2.RolloutPlan(steps=[{"weight": 10.0}])
+    asked = (
+        ("Deploy", admin_pb2.DeployRequest(model="price", version=1), ()),
+        ("GetHistory", admin_pb2.GetHistoryRequest(model="price"), bearer("wrong")),
+        ("Deploy", admin_pb2.DeployRequest(model="price"), bearer()),
+        ("Deploy", admin_pb2.DeployRequest(model="price", version=1, expected_epoch=77), bearer()),
+        ("Deploy", admin_pb2.DeployRequest(model="price", version=9), bearer()),
+        ("Deploy", admin_pb2.DeployRequest(model="no\nsuch" * 100, version=1), bearer()),
+        ("Deploy", admin_pb2.DeployRequest(model="price", version=1, rollout=rollout), bearer()),
+        ("Rollback", admin_pb2.RollbackRequest(model="price", reason="worse"), bearer()),
+        ("ChangeRollout", admin_pb2.ChangeRolloutRequest(model="price"), bearer()),
+        ("ChangeRollout", admin_pb2.ChangeRolloutRequest(model="price", action="ROLLOUT_ACTION_PAUSE"), bearer()),
+        ("Rollback", admin_pb2.RollbackRequest(model="nosuch", dry_run=True), bearer()),  # asks, changes nothing
+        ("GetDeployment", admin_pb2.GetDeploymentRequest(model="nosuch"), bearer()),
+    )
+    refused: list[tuple[str, str]] = []
+    for method, message, metadata in asked:
+        with pytest.raises(grpc.RpcError) as caught:
+            getattr(fresh, method)(message, timeout=DEADLINE_S, metadata=metadata)
+        refused.append((caught.value.code().name, caught.value.details()))
+    told = fresh.GetHistory(admin_pb2.GetHistoryRequest(), **named).records
+    assert [(one.action, one.model[:7], one.to_version) for one in told] == [
+        ("deploy", "price", 1),
+        ("GetHistory", "", 0),
+        ("deploy", "price", 0),
+        ("deploy", "price", 1),
+        ("deploy", "price", 9),
+        ("deploy", "no\\nsuc", 1),
+        ("roll-out", "price", 1),
+        ("rollback", "price", 0),
+        ("rollout", "price", 0),
+        ("pause", "price", 0),
+    ]
+    for record, (code, details) in zip(told, refused[:10], strict=True):
+        assert record.state == admin_pb2.AUDIT_STATE_REFUSED
+        assert record.code == code
+        assert record.result.startswith(f"refused: {details[:20]}")
+        assert max(len(record.model), len(record.result) / 5) <= 255
+    assert {one.actor.split()[0] for one in told[2:]} == {"token"}
+    assert [one.actor.partition(":")[0] for one in told[:2]] == ["ipv4", "ipv4"]
+    assert told[1].actor.endswith(" on behalf of ada")
+    assert told[7].reason == "worse"
+
+
+def test_a_refused_call_on_a_full_disk(models: Models, tmp_path: Path) -> None:
+    """It is refused for its own reason and not for the record that cannot be written; the server says so in its log."""
+    repository = models.copy(tmp_path, "numbers/1")
+    with ServerProcess(repository) as server, administered(server.ready().admin) as stub:
+        with pytest.raises(grpc.RpcError):
+            stub.Deploy(admin_pb2.DeployRequest(model="numbers", version=8), timeout=DEADLINE_S)
+        log = repository / ".onnxpress/audit/audit.jsonl"
+        before = log.read_bytes()
+        limit = (len(before) + 20, resource.RLIM_INFINITY)
+        unlimited = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limit)
+        for version, code in ((0, "INVALID_ARGUMENT"), (1, "ABORTED")):
+            asked = admin_pb2.DeployRequest(model="numbers", version=version, expected_epoch=77)
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Deploy(asked, timeout=DEADLINE_S)
+            assert caught.value.code().name == code
+        server.wait_for("is not in the audit log: the audit log cannot be written: File too large")
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
+        assert log.read_bytes() == before
+        assert server.stop() == 0

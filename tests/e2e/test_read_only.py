@@ -70,7 +70,7 @@ def test_replicas_of_a_read_only_repository_share_a_state_folder(repository: Pat
             admin.GetHistory(admin_pb2.GetHistoryRequest(), timeout=DEADLINE_S).records for admin in (first, second)
         ]
         assert told[0] == told[1]
-        assert [record.state for record in told[0]] == [admin_pb2.AUDIT_STATE_ABORTED] * 2
+        assert [record.state for record in told[0]] == [admin_pb2.AUDIT_STATE_REFUSED] * 2
         assert len({record.server for record in told[0]}) == 2
         watches = [
             admin.WatchDeployments(admin_pb2.WatchDeploymentsRequest(model="numbers"), timeout=DEADLINE_S)

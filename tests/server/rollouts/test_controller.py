@@ -111,7 +111,7 @@ def test_a_good_candidate_is_promoted(watched: Watched) -> None:
         ("roll-out", 2, "committed"),
         ("advance", 2, "committed"), ("promote", 2, "committed"),
     ]  # fmt: skip
-    record = watched.plane.audit.records("churn", 1)[-1]
+    record = watched.plane.audit.history("churn", 1).records[-1]
     assert record["actor"] == ACTOR
     assert "calls in" in record["reason"]
 
@@ -126,7 +126,7 @@ def test_a_bad_candidate_is_rolled_back(watched: Watched) -> None:
     route = watched.plane.scheduler.routes.models["churn"]
     assert not route.shares
     assert "2" not in route.lanes
-    assert "errors: " in watched.plane.audit.records("churn", 1)[-1]["reason"]
+    assert "errors: " in watched.plane.audit.history("churn", 1).records[-1]["reason"]
 
 
 def test_a_common_outage_holds(watched: Watched) -> None:
@@ -283,7 +283,7 @@ def test_a_rollout_replays(watched: Watched) -> None:
     replayed = list(replay(desired.rollout, watched.recorder.begin(watched.header)))
     assert all(one.as_made for one in replayed)
     decided = [(one.decision.action.value, one.decision.reason) for one in replayed if one.decision.action]
-    records = watched.plane.audit.records("churn", 100)
+    records = watched.plane.audit.history("churn", 100).records
     assert decided == [(record["action"], record["reason"]) for record in records if record["actor"] == ACTOR]
 
 

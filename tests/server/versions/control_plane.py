@@ -26,6 +26,7 @@ from onnxpress.server.versions.loader import Loader
 from onnxpress.server.versions.preflight import PreflightResult
 from onnxpress.server.versions.reconciler import Reconciler
 from onnxpress.server.versions.state_folder import StateFolder
+from onnxpress.server.wire.status import code_of
 
 PATIENCE_S = 30.0
 ROWS_MAX = 4
@@ -64,7 +65,9 @@ class ControlPlane:
         self.actuator = Actuator(self.source, self.scheduler, self.loader, self._preflight, lambda _lane: None, 64)
         self.actuator.on_change = self._wake
         self.reconciler = Reconciler(self.source, self.store, self.actuator)
-        self.deployer = Deployer(self.reconciler, self.store, self.actuator, self.audit, self.state)
+        self.deployer = Deployer(
+            self.reconciler, self.store, self.actuator, self.audit, self.state, lambda error: code_of(error).name
+        )
 
     def start(self) -> Self:
         """Loads what is deployed; polls are the test's to make."""
@@ -109,7 +112,7 @@ class ControlPlane:
     def history(self, model: str = "churn") -> list[tuple[str, int, str, str]]:
         """Action, version, state and result of each change."""
         names = ("action", "to_version", "state", "result")
-        return [tuple(record[name] for name in names) for record in self.audit.records(model, 100)]  # type: ignore[misc]
+        return [tuple(record[name] for name in names) for record in self.audit.history(model, 100).records]  # type: ignore[misc]
 
     def stop(self) -> None:
         """Once; a test may do it before the fixture does."""

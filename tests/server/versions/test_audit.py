@@ -39,7 +39,7 @@ def lines(folder: Path) -> list[Record]:
 
 
 def told(log: FileAuditLog, model: str = "", limit: int = 100) -> list[tuple[int, str, str]]:
-    return [(record["to_version"], record["state"], record["result"]) for record in log.records(model, limit)]
+    return [(record["to_version"], record["state"], record["result"]) for record in log.history(model, limit).records]
 
 
 def test_an_intent_and_its_outcome_are_one_change(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_torn_record_is_cut(tmp_path: Path) -> None:
     whole = (tmp_path / FILE).read_bytes()
     for torn in (whole[:40], whole[:-1], b"\xff"):
         (tmp_path / FILE).write_bytes(whole + torn)
-        assert len(opened(tmp_path).records("", 10)) == 1
+        assert len(opened(tmp_path).history("", 10).records) == 1
         assert (tmp_path / FILE).read_bytes() == whole
 
 
@@ -133,7 +133,7 @@ def test_a_broken_chain_is_set_aside(tmp_path: Path) -> None:
     assert [(record["to_version"], record["state"]) for record in lines(tmp_path)] == [(1, "intent"), (0, "break")]
     for words in (f"line 2, bytes {second} to ", kept.name):
         assert words in log.notice
-        assert words in log.records("churn", 1)[0]["result"]
+        assert words in log.history("churn", 1).records[0]["result"]
     # Its outcome stood behind the break: it has to be found out again.
     assert log.unfinished() == [intents[0]]
     log.begin(fact(4))
@@ -151,7 +151,7 @@ def test_a_break_under_a_running_server_is_told(tmp_path: Path) -> None:
     raw[second + 30] ^= 1
     (tmp_path / FILE).write_bytes(raw)
     assert [(version, state) for version, state, _ in told(log)] == [(0, "break"), (3, "intent")]
-    assert log.records("", 9)[0]["result"].startswith(f"broken: bytes {second} to ")
+    assert log.history("", 9).records[0]["result"].startswith(f"broken: bytes {second} to ")
 
 
 def test_servers_that_share_a_folder_write_one_chain(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
         assert change(1000) - early < 50_000
     finally:
         tracemalloc.stop()
-    assert len(log.records("", 5000)) == 1010
+    assert len(log.history("", 5000).records) == 1010
 
 
 def test_logs_without_states_are_read(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_logs_without_states_are_read(tmp_path: Path) -> None:
         place, text = Place(len(text + line), place.line + 1, sealed["sequence"], sealed["hash"]), text + line
     (tmp_path / FILE).write_bytes(text)
     log = opened(tmp_path, "here.2.00")
-    assert [audit.state_of(record) for record in log.records("", 9)] == [COMMITTED, ABORTED]
+    assert [audit.state_of(record) for record in log.history("", 9).records] == [COMMITTED, ABORTED]
     assert log.unfinished() == []
 
 

@@ -12,7 +12,7 @@ from threading import Timer
 import pytest
 
 from onnxpress.server.errors import StateWriteError
-from onnxpress.server.versions import audit_chain, audit_files
+from onnxpress.server.versions import audit, audit_chain, audit_files
 from onnxpress.server.versions.audit import AuditState
 from onnxpress.server.versions.audit_files import (
     AUDIT_FILE,
@@ -57,8 +57,8 @@ def test_a_full_file_becomes_an_archive(tmp_path: Path) -> None:
     assert [record["continues"] for record in headers] == [f"audit-00000{number}.jsonl" for number in (1, 2, 3)]
     versions = [version for version, state in changes(tmp_path) if state == "committed"]
     assert versions == list(range(1, versions[-1] + 1))
-    assert [record["to_version"] for record in log.records("churn", 100)] == versions
-    assert [record["to_version"] for record in log.records("", 3)] == versions[-3:]
+    assert [record["to_version"] for record in log.history("churn", 100).records] == versions
+    assert [record["to_version"] for record in log.history("", 3).records] == versions[-3:]
 
 
 def test_a_record_larger_than_a_file_stays_whole(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_intents_outlive_their_file(tmp_path: Path) -> None:
     while len(archive_numbers(tmp_path)) < 4:
         change(log, 1)
     assert opened(tmp_path, "here.3.00").unfinished() == []
-    assert [record["state"] for record in log.records("price", 9)] == ["aborted"]
+    assert [record["state"] for record in log.history("price", 9).records] == ["aborted"]
 
 
 def test_every_byte_that_is_changed_is_found(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_server_tells_of_archives_that_do_not_fit(tmp_path: Path) -> None:
     hidden = (tmp_path / SECOND).rename(tmp_path / "hidden")
     log = opened(tmp_path, "here.2.00")
     assert log.notice == f"the audit log is broken: {SECOND} is missing"
-    assert log.records("", 99)[0]["result"].startswith("broken: ")
+    assert log.history("", 99).records[0]["result"].startswith("broken: ")
     log.begin(fact(50))
     hidden.rename(tmp_path / SECOND)
     (tmp_path / SECOND).write_bytes(b"".join(lines(tmp_path / SECOND)[:-1]))
@@ -238,7 +238,7 @@ def test_killed_in_a_rotation(tmp_path: Path, point: str) -> None:
     change(log, 1000)
     assert changes(tmp_path)[-2:] == [(1000, "intent"), (1000, "committed")]
     assert archive_numbers(tmp_path) == [1]
-    assert [r["to_version"] for r in log.records("", 99) if r["state"] == "committed"] == [*acknowledged, 1000]
+    assert [r["to_version"] for r in log.history("", 99).records if r["state"] == "committed"] == [*acknowledged, 1000]
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(60, marks=pytest.mark.long)])
@@ -343,8 +343,21 @@ def test_a_start_reads_the_newest_file_only(tmp_path: Path, monkeypatch: pytest.
     newest = len(lines(tmp_path / AUDIT_FILE))
     assert counted[0] <= newest + 2
     counted[0] = 0
-    assert len(log.records("", 2)) == 2
+    assert len(log.history("", 2).records) == 2
     assert counted[0] <= newest + len(lines(tmp_path / "audit-000012.jsonl")) + 1
+
+
+def test_a_history_reads_so_much_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is older than the records that may be read is counted, unless enough was found before."""
+    monkeypatch.setattr(audit, "READ_MAX", 10)
+    log = rotated(tmp_path, archives=4)
+    sequence = records(tmp_path)[-1]["sequence"]
+    assert log.history("price", 5) == ([], sequence - 10)
+    found = log.history("churn", 100)
+    assert (0 < len(found.records) < 10, found.unread) == (True, sequence - 10)
+    assert log.history("churn", 2).unread == 0
+    monkeypatch.setattr(audit, "READ_MAX", sequence)
+    assert log.history("price", 5) == ([], 0)
 
 
 def test_a_rotation_while_files_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

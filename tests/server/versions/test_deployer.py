@@ -46,7 +46,7 @@ def test_a_change_is_an_intent_and_an_outcome(plane: ControlPlane) -> None:
     ]  # fmt: skip
     desired = plane.store.read("churn")
     assert desired is not None
-    assert desired.changes == tuple(record["change"] for record in plane.audit.records("", 9))
+    assert desired.changes == tuple(record["change"] for record in plane.audit.history("", 9).records)
     assert (desired.version, desired.history) == (3, ())
 
 
@@ -72,7 +72,7 @@ def test_refusals_are_in_the_audit_log(
     before = plane.live()
     with pytest.raises(error) as caught:
         call(plane.deployer)
-    assert plane.history("") == [(*change, "aborted", f"refused: {caught.value}")]
+    assert plane.history("") == [(*change, "refused", f"refused: {caught.value}")]
     assert plane.audit.unfinished() == []
     assert plane.live() == before
     assert plane.store.read("churn") is None
@@ -88,8 +88,8 @@ def test_a_deployment_that_cannot_be_written_leaves_no_ok(plane: ControlPlane, m
     with pytest.raises(StateWriteError):
         plane.deployer.deploy("churn", 1, None, "", "ada")
     (change,) = plane.history()
-    assert change[2:] == ("aborted", "refused: deployment.json of 'churn' cannot be written: No space left on device")
-    assert records(plane) == [("deploy", "intent", 1), ("deploy", "aborted", 0)]
+    assert change[2:] == ("refused", "refused: deployment.json of 'churn' cannot be written: No space left on device")
+    assert records(plane) == [("deploy", "intent", 1), ("deploy", "refused", 0)]
     assert plane.live() == (3, 0)
     assert plane.states()[1].value == "available"
 

@@ -49,7 +49,7 @@ def test_a_breaking_version_is_refused(plane: ControlPlane) -> None:
     assert "input 'x' was removed; input 'z' is newly required" in said
     assert "--allow-breaking" in said
     assert plane.live() == (5, 0)
-    assert plane.history() == [("deploy", 3, "aborted", f"refused: {said}")]
+    assert plane.history() == [("deploy", 3, "refused", f"refused: {said}")]
     assert plane.states()[3].value == "available"
 
 

@@ -45,7 +45,7 @@ def test_settle_leaves_what_others_are_making(tmp_path: Path) -> None:
         for model in ("churn", "price"):
             log.begin(AdminFact(name, "deploy", model, 1, 2, 3, "", ""))
     settle(logs["own"], "alive".__eq__, "own", "churn", 2, [])
-    told = {(r["actor"], r["model"]): r["state"] for r in logs["own"].records("", 10)}
+    told = {(r["actor"], r["model"]): r["state"] for r in logs["own"].history("", 10).records}
     assert told == {
         ("own", "churn"): "aborted", ("dead", "churn"): "aborted", ("alive", "churn"): "intent",
         ("own", "price"): "intent", ("alive", "price"): "intent", ("dead", "price"): "intent",
