@@ -46,7 +46,7 @@ from onnxpress.server.versions.audit_lock import AuditLock
 FILE_BYTES_MAX = 8 << 20
 FILE_MODE = 0o640
 RECORDS_MAX = 10_000
-READ_MAX = 50_000  # to find them; 80 µs each
+READ_MAX = 50_000  # to find them, in about 1 s
 OK = "ok"
 PENDING = "no outcome yet"
 

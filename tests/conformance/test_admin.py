@@ -12,6 +12,7 @@ import pytest
 
 from onnxpress.protos import admin_pb2
 from onnxpress.protos.admin_pb2_grpc import AdminStub
+from onnxpress.server.rpc.refusals import RECORDED_MAX
 from tests.inference_calls import DEADLINE_S, administered
 from tests.model_repository import Models, deploy_on_disk
 from tests.server_process import PATIENCE_S, ROOT, ServerProcess
@@ -306,6 +307,21 @@ def test_refused_calls_are_remembered(fresh: AdminStub) -> None:
     assert [one.actor.partition(":")[0] for one in told[:2]] == ["ipv4", "ipv4"]
     assert told[1].actor.endswith(" on behalf of ada")
     assert told[7].reason == "worse"
+
+
+def test_strangers_cannot_fill_the_log(models: Models, tmp_path: Path, token_file: Path) -> None:
+    """Of a flood of calls without a token some are recorded, and the others counted when the server stops."""
+    repository, calls = models.copy(tmp_path, "price"), RECORDED_MAX + 200
+    with (
+        ServerProcess(repository, "--admin-token-file", str(token_file)) as server,
+        administered(server.ready().admin) as stub,
+    ):
+        asked = [stub.Deploy.future(admin_pb2.DeployRequest(model="m" * 9999, version=1)) for _ in range(calls)]
+        assert {call.exception(DEADLINE_S).code() for call in asked} == {grpc.StatusCode.UNAUTHENTICATED}
+        assert server.stop() == 0
+    records = [json.loads(line) for line in (repository / ".onnxpress/audit/audit.jsonl").read_text().splitlines()]
+    assert [record.get("code", "") for record in records] == ["UNAUTHENTICATED"] * RECORDED_MAX + [""]
+    assert records[-1]["result"].endswith(": 200 UNAUTHENTICATED")
 
 
 def test_a_refused_call_on_a_full_disk(models: Models, tmp_path: Path) -> None:

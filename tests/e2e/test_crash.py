@@ -31,9 +31,10 @@ KILLS = 4
 
 
 def read_audit(repository: Path) -> list[dict[str, Any]]:
-    """The records, after proving that each carries its own hash and that of the one before."""
-    path = repository / ".onnxpress/audit/audit.jsonl"
-    records: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
+    """The records of all files, after proving that each carries its own hash and that of the one before."""
+    folder = repository / ".onnxpress/audit"
+    files = [*sorted(folder.glob("audit-*.jsonl")), folder / "audit.jsonl"]
+    records: list[dict[str, Any]] = [json.loads(line) for path in files for line in path.read_text().splitlines()]
     previous = NO_HASH
     for number, record in enumerate(records, 1):
         assert record["sequence"] == number
@@ -98,13 +99,19 @@ def test_killed_at(tmp_path: Path, models: Models, point: str) -> None:
 
 
 def test_killed_anywhere(tmp_path: Path, models: Models) -> None:
-    """Killed at random moments of a series of deploys, again and again, nothing acknowledged is lost."""
+    """Killed at random moments of a series of deploys, again and again, nothing acknowledged is lost.
+
+    Every other record goes into a new file of the audit log, so that rotations are killed too.
+    """
     repository = models.copy(tmp_path, "numbers/1", "numbers/2")
     deploy_on_disk(repository, "numbers", live=2, previous=1)
     chance = random.Random(7)
     acknowledged: list[tuple[int, int]] = []
     for _ in range(KILLS):
-        with ServerProcess(repository) as server, administered(server.ready().admin) as admin:
+        with (
+            ServerProcess(repository, "--audit-file-kib-max", "1") as server,
+            administered(server.ready().admin) as admin,
+        ):
             version, epoch = live(server)
             if acknowledged:
                 assert epoch >= acknowledged[-1][1]
@@ -125,6 +132,7 @@ def test_killed_anywhere(tmp_path: Path, models: Models) -> None:
         carried_out = {(r["to_version"], r["epoch"]) for r in records if r["state"] in ("intent", "committed")}
         assert set(acknowledged) <= carried_out
     assert len(acknowledged) > KILLS
+    assert len(list((repository / ".onnxpress/audit").glob("audit-*.jsonl"))) > KILLS
 
 
 def test_torn_audit_record_is_cut(tmp_path: Path, models: Models) -> None:
