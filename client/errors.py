@@ -61,7 +61,7 @@ class ConflictError(CallError):
 
 
 class AccessError(CallError):
-    """UNAUTHENTICATED or PERMISSION_DENIED: an admin call without the token, or with a wrong one."""
+    """UNAUTHENTICATED or PERMISSION_DENIED: an admin call without a valid token, or without the role that it needs."""
 
 
 BY_CODE: dict[grpc.StatusCode, type[CallError]] = {

@@ -78,11 +78,11 @@ class StateWriteError(OnnxpressError):
 
 
 class UnauthenticatedError(OnnxpressError):
-    """An admin call without credentials."""
+    """An admin call without valid credentials."""
 
 
 class PermissionDeniedError(OnnxpressError):
-    """An admin call with wrong credentials."""
+    """An admin call whose caller is known and may not make it."""
 
 
 class UnsupportedError(OnnxpressError):

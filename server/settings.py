@@ -93,7 +93,7 @@ class Settings:
         "admin", "127.0.0.1:8003", "admin gRPC; beyond loopback only with TLS and a token or client certificates"
     )
     admin_token_file: Path = option(
-        "admin", Path(), "file of bearer tokens, lines `name:token`, one of which calls must carry; empty: none"
+        "admin", Path(), "file of bearer tokens, lines `id role token`, one of which calls must carry; empty: none"
     )
     admin_tls_cert_file: Path = option("admin", Path(), "PEM certificate chain of the admin port")
     admin_tls_key_file: Path = option("admin", Path(), "PEM private key of the certificate")
@@ -102,6 +102,9 @@ class Settings:
     )
     admin_names: Names = option(
         "admin", (), "names of tokens and of client certificates that may call; empty: all who can prove theirs"
+    )
+    admin_operators: Names = option(
+        "admin", (), "names of client certificates that may change things, others may only look; empty: all may"
     )
 
     http_port: int = option("http", 8002, "HTTP: /metrics, /healthz, /readyz; 0: a free one")
@@ -155,6 +158,8 @@ class Settings:
             )
         if self.admin_names and not proof:
             raise UsageError("admin_names needs admin_token_file or admin_tls_client_ca_file")
+        if self.admin_operators and self.admin_tls_client_ca_file == Path():
+            raise UsageError("admin_operators needs admin_tls_client_ca_file; roles of tokens are in admin_token_file")
 
     def _check_tls(self) -> None:
         for of in ("", "admin_"):

@@ -33,6 +33,7 @@ from onnxpress.server.rpc.health import Health
 from onnxpress.server.rpc.inference import Inference
 from onnxpress.server.rpc.refusals import Refusals
 from onnxpress.server.rpc.servers import AdminServer, DataServer
+from onnxpress.server.rpc.tokens import POLL_S
 from onnxpress.server.serving.admission import Admission
 from onnxpress.server.serving.lane import Lane
 from onnxpress.server.serving.pump import Pump
@@ -127,6 +128,7 @@ class Server:
         )
         self._watching = Worker("rollouts", self._rollouts.tick, TICK_S)
         self._shadowing = Worker("shadow", self._shadow.work, SHADOW_TICK_S)
+        self._following = Worker("tokens", self._gate.refresh, POLL_S)
         self._stop = asyncio.Event()
         self.broken = False  # its pumps kept dying; written on the control loop
 
@@ -147,7 +149,7 @@ class Server:
         rows_max, scheduler, metrics = self._codec.request_rows_max, self._scheduler, self._metrics
         inference = Inference(version, rows_max, scheduler, metrics, health, calls)
         admin = Admin(
-            self._deployer, self._reconciler, self._rollouts, self._audit, self._gate, self._refusals, self._pool
+            self._deployer, self._reconciler, self._rollouts, self._audit, self._refusals, self._notices, self._pool
         )
         self._actuator.on_change = partial(self._changed, loop, admin)
         metrics.lanes = lambda: [(lane.model, lane.version, lane.queue.rows) for lane in self._lanes()]
@@ -163,7 +165,7 @@ class Server:
         http = HttpServer(
             settings.host, settings.http_port, build_app(self._registry, lambda: health.serving, self._troubles)
         )
-        admin_server = AdminServer(settings, admin)
+        admin_server = AdminServer(settings, admin, self._gate, self._gate_refused)
         http.start()
         await data.start()
         await admin_server.start()
@@ -180,6 +182,7 @@ class Server:
         self._folding.start()
         self._watching.start()
         self._shadowing.start()
+        self._following.start()
         ports = f"grpc {native.port if native else data.port}, http {http.port}, admin {admin_server.port}"
         logger.info("listening: %s (front %s, %d run slots)", ports, settings.front, self._slots)
 
@@ -199,6 +202,10 @@ class Server:
         self._pool.shutdown(wait=False, cancel_futures=True)
         logger.info("stopped")
 
+    def _gate_refused(self, method: str, request: Any, context: Any, error: Exception) -> None:
+        self._metrics.admin_refused(code_of(error).name)
+        self._refusals.stranger(method, request, context, error)
+
     async def _drain(
         self, loop: asyncio.AbstractEventLoop, health: Health, fronts: "Sequence[NativeFront | Calls]", calls: Calls
     ) -> None:
@@ -210,6 +217,7 @@ class Server:
         await health.set(serving=False)
         self._reconciler.stop()
         self._watching.stop(0)
+        self._following.stop(0)
         self._preflights.stop()
         logger.info("stopping: not serving, %.1f s for balancers to notice", settings.drain_wait_s)
         await asyncio.sleep(settings.drain_wait_s)
@@ -258,9 +266,13 @@ class Server:
         self._deployer.settle()
         self._reconciler.load_all()
 
+    def _notices(self) -> list[str]:
+        """Faults of the server itself, for `status`."""
+        return [notice for notice in (self._audit.notice, self._gate.notice) if notice]
+
     def _troubles(self) -> list[str]:
         """Problems to report in /readyz although requests are answered."""
-        return [*([self._audit.notice] if self._audit.notice else ()), *self._reconciler.troubles()]
+        return [*self._notices(), *self._reconciler.troubles()]
 
     def leave(self) -> None:
         """Ends the process even if a load still runs, since loads cannot be interrupted.

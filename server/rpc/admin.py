@@ -14,9 +14,9 @@ from onnxpress.protos import admin_pb2 as pb
 from onnxpress.protos import inference_pb2
 from onnxpress.server.errors import InvalidRequestError
 from onnxpress.server.rollouts.controller import Controller, Progress
-from onnxpress.server.rpc.gate import Gate
 from onnxpress.server.rpc.inference import SERVICE as INFERENCE_SERVICE
 from onnxpress.server.rpc.inference import Context, translating
+from onnxpress.server.rpc.interceptor import CALLER
 from onnxpress.server.rpc.refusals import Refusals
 from onnxpress.server.rpc.rollout_messages import action_of, plan_of, to_pairs, to_progress
 from onnxpress.server.versions.audit import FileAuditLog, state_of
@@ -42,16 +42,17 @@ class Admin:
         reconciler: Reconciler,
         rollouts: Controller,
         audit: FileAuditLog,
-        gate: Gate,
         refusals: Refusals,
+        notices: Callable[[], list[str]],
         pool: Executor,
     ) -> None:
+        """`notices`: faults of the server itself, as text."""
         self._deployer = deployer
         self._rollouts = rollouts
         self._reconciler = reconciler
         self._audit = audit
-        self._gate = gate
         self._refusals = refusals
+        self._notices = notices
         self._pool = pool
         self._watchers: set[asyncio.Event] = set()
         self._closing = False
@@ -84,8 +85,8 @@ class Admin:
     def _unary(self, method: Callable[[Any, str], Any], request: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         """Runs the blocking `method` in the pool, with the request and the caller's identity."""
 
-        async def call(message: Any, context: Context) -> Any:
-            actor = self._admit(message, context)
+        async def call(message: Any, _context: Context) -> Any:
+            actor = CALLER.get()
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._pool, method, message, actor)
             except OnnxpressError as error:
@@ -97,14 +98,6 @@ class Admin:
             request_deserializer=request.FromString,
             response_serializer=lambda response: response.SerializeToString(),
         )
-
-    def _admit(self, message: Any, context: Context) -> str:
-        """The caller's identity. Raises UnauthenticatedError, PermissionDeniedError; the audit log then has it."""
-        try:
-            return self._gate.check(context)
-        except OnnxpressError as error:
-            self._refusals.stranger(type(message).__name__.removesuffix("Request"), message, context, error)
-            raise
 
     def deploy(self, request: pb.DeployRequest, actor: str) -> pb.DeployResponse:
         if not request.version:
@@ -142,8 +135,7 @@ class Admin:
 
     def list_models(self, _request: pb.ListModelsRequest, _actor: str) -> pb.ListModelsResponse:
         models = [self._deployment(name) for name in self._reconciler.names()]
-        notices = [self._audit.notice] if self._audit.notice else []
-        return pb.ListModelsResponse(models=models, notices=notices)
+        return pb.ListModelsResponse(models=models, notices=self._notices())
 
     def get_history(self, request: pb.GetHistoryRequest, _actor: str) -> pb.GetHistoryResponse:
         found = self._audit.history(request.model, request.limit or HISTORY_DEFAULT)
@@ -155,7 +147,6 @@ class Admin:
         """Sends the current state, then every change; a slow reader gets the newest state, not all in between."""
         loop = asyncio.get_running_loop()
         try:
-            self._admit(request, context)
             if request.model:
                 await loop.run_in_executor(self._pool, self._reconciler.status, request.model)
         except Exception as error:  # noqa: BLE001 -- the table says what the caller may know

@@ -12,9 +12,11 @@ from onnxpress.server.errors import UsageError
 from onnxpress.server.front.tls import Files, server_credentials
 from onnxpress.server.rpc.admin import SERVICE as ADMIN_SERVICE
 from onnxpress.server.rpc.admin import Admin
+from onnxpress.server.rpc.gate import Gate
 from onnxpress.server.rpc.health import Health
 from onnxpress.server.rpc.inference import SERVICE as INFERENCE_SERVICE
 from onnxpress.server.rpc.inference import Inference
+from onnxpress.server.rpc.interceptor import GateInterceptor, Refused
 from onnxpress.server.settings import MIB, Settings
 
 # Seconds that watches and streams get to end; grpc.aio's stop cancels the calls that are open after that.
@@ -49,11 +51,11 @@ class DataServer:
 
 
 class AdminServer:
-    """The admin port."""
+    """The admin port: every service on it is behind the gate."""
 
-    def __init__(self, settings: Settings, admin: Admin) -> None:
-        """Raises UsageError if the port is in use."""
-        self._server = _server(settings)
+    def __init__(self, settings: Settings, admin: Admin, gate: Gate, refused: Refused) -> None:
+        """`refused` is told each call that the gate refuses. Raises UsageError for a port in use."""
+        self._server = _server(settings, interceptors=[GateInterceptor(gate, refused)])
         self._server.add_generic_rpc_handlers(tuple(admin.handlers()))
         if settings.reflection:
             names = (ADMIN_SERVICE, INFERENCE_SERVICE, reflection.SERVICE_NAME)
@@ -68,7 +70,11 @@ class AdminServer:
         await self._server.stop(GRACE_S)
 
 
-def _server(settings: Settings, more: Sequence[tuple[str, int]] = ()) -> Any:
+def _server(
+    settings: Settings,
+    more: Sequence[tuple[str, int]] = (),
+    interceptors: "Sequence[grpc.aio.ServerInterceptor[Any, Any]]" = (),
+) -> Any:
     options = [
         *more,
         ("grpc.max_receive_message_length", settings.message_mib_max * MIB),
@@ -83,7 +89,7 @@ def _server(settings: Settings, more: Sequence[tuple[str, int]] = ()) -> Any:
     ]
     if settings.connection_age_s:
         options.append(("grpc.max_connection_age_ms", settings.connection_age_s * 1000))
-    return grpc.aio.server(options=options)
+    return grpc.aio.server(options=options, interceptors=interceptors)
 
 
 def _bind(server: Any, address: str, credentials: grpc.ServerCredentials | None = None) -> int:

@@ -95,6 +95,7 @@ class Metrics:
         self._counts: dict[Key, VersionCounts] = defaultdict(VersionCounts)
         self._refused: Counter[str] = Counter()  # by code, of requests that were not bound to a version
         self._pump_deaths: Counter[str] = Counter()  # by front
+        self._admin_refusals: Counter[str] = Counter()  # by code
         self._lock = threading.Lock()
         self._started = time.time()
         self.lanes: Callable[[], Iterable[tuple[str, str, int]]] = lambda: ()  # model, version, queued rows
@@ -120,6 +121,10 @@ class Metrics:
     def pump_died(self, front: str) -> None:
         with self._lock:
             self._pump_deaths[front] += 1
+
+    def admin_refused(self, code: str) -> None:
+        with self._lock:
+            self._admin_refusals[code] += 1
 
     def fold(self) -> None:
         """Folds the runs and refusals that pumps have added."""
@@ -170,6 +175,12 @@ class Metrics:
         for front, count in self._pump_deaths.copy().items():
             deaths.add_metric([front], count)
         yield deaths
+        strangers = CounterMetricFamily(
+            "onnxpress_admin_refusals", "Admin calls without valid credentials or the role they need", labels=["code"]
+        )
+        for code, count in self._admin_refusals.copy().items():
+            strangers.add_metric([code], count)
+        yield strangers
         queue = GaugeMetricFamily("onnxpress_queue_rows", "Rows that wait now", labels=["model", "version"])
         for model, version, waiting in self.lanes():
             queue.add_metric([model, version], waiting)

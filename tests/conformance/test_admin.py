@@ -64,15 +64,15 @@ CALLS = [
     ("metadata", "code"),
     [
         ((), "UNAUTHENTICATED"),
-        (bearer("wrong"), "PERMISSION_DENIED"),
-        ((("authorization", TOKEN),), "PERMISSION_DENIED"),
+        (bearer("wrong"), "UNAUTHENTICATED"),
+        ((("authorization", TOKEN),), "UNAUTHENTICATED"),
         (bearer(), None),
     ],
 )
 def test_credentials(
     admin: AdminStub, method: str, message: object, metadata: tuple[tuple[str, str], ...], code: str | None
 ) -> None:
-    """Every admin call needs the token: none is UNAUTHENTICATED, another PERMISSION_DENIED, and neither tells it."""
+    """Every admin call needs the token: none and another are UNAUTHENTICATED, and neither answer tells it."""
     if code is None and method in ("Deploy", "Rollback", "ChangeRollout"):
         method, message = CALLS[3]
 

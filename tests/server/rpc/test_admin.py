@@ -4,15 +4,13 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from onnxpress.protos import admin_pb2 as pb
 from onnxpress.server.errors import UnknownModelError
-from onnxpress.server.rpc.admin import Admin, Gate
-from onnxpress.server.settings import Settings
+from onnxpress.server.rpc.admin import Admin
 from onnxpress.server.versions.desired import Desired
 from onnxpress.server.versions.status import ModelStatus
 
@@ -47,9 +45,7 @@ def run(model: str, check: Callable[[Admin, Reads, Watch], Awaitable[None]]) -> 
 
     async def main() -> None:
         with ThreadPoolExecutor(2) as pool:
-            admin = Admin(
-                Mock(), reads, Mock(progress=lambda _: None), Mock(), Gate(Settings(repository=Path())), Mock(), pool
-            )  # type: ignore[arg-type]
+            admin = Admin(Mock(), reads, Mock(progress=lambda _: None), Mock(), Mock(), list, pool)  # type: ignore[arg-type]
             context = Mock(invocation_metadata=lambda: (), peer=lambda: "here", abort=AsyncMock(side_effect=Aborted))
             watch = admin.watch_deployments(pb.WatchDeploymentsRequest(model=model), context)
             await asyncio.wait_for(check(admin, reads, watch), PATIENCE_S)

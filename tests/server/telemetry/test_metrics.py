@@ -197,6 +197,7 @@ def test_every_metric_is_documented() -> None:
     metrics.run_done(batch(1, [0], taken=0))
     metrics.refused(refusal("CANCELLED"))
     metrics.pump_died("native")
+    metrics.admin_refused("UNAUTHENTICATED")
     metrics.lanes = lambda: [("m", "1", 0)]
     metrics.forests = lambda: [("m", "1", 1)]
     metrics.epochs = lambda: [("m", 1)]
