@@ -103,6 +103,74 @@ class RolloutPlan(_message.Message):
     hold: bool
     def __init__(self, steps: _Optional[_Iterable[_Union[_deployment_pb2.RolloutStep, _Mapping]]] = ..., guards: _Optional[_Iterable[_Union[_deployment_pb2.GuardPolicy, _Mapping]]] = ..., advance_without_evidence: bool = ..., shadow: _Optional[float] = ..., hold: bool = ...) -> None: ...
 
+class PlanRolloutRequest(_message.Message):
+    __slots__ = ("model", "version", "expected_epoch", "rollout", "allow_breaking")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_BREAKING_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    expected_epoch: int
+    rollout: RolloutPlan
+    allow_breaking: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., expected_epoch: _Optional[int] = ..., rollout: _Optional[_Union[RolloutPlan, _Mapping]] = ..., allow_breaking: bool = ...) -> None: ...
+
+class PlanRolloutResponse(_message.Message):
+    __slots__ = ("model", "version", "live_version", "epoch", "minutes", "calls_per_s", "rows_per_s", "guards", "steps")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LIVE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    MINUTES_FIELD_NUMBER: _ClassVar[int]
+    CALLS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    ROWS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    GUARDS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    live_version: int
+    epoch: int
+    minutes: float
+    calls_per_s: float
+    rows_per_s: float
+    guards: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.GuardPolicy]
+    steps: _containers.RepeatedCompositeFieldContainer[PlannedStep]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., live_version: _Optional[int] = ..., epoch: _Optional[int] = ..., minutes: _Optional[float] = ..., calls_per_s: _Optional[float] = ..., rows_per_s: _Optional[float] = ..., guards: _Optional[_Iterable[_Union[_deployment_pb2.GuardPolicy, _Mapping]]] = ..., steps: _Optional[_Iterable[_Union[PlannedStep, _Mapping]]] = ...) -> None: ...
+
+class PlannedStep(_message.Message):
+    __slots__ = ("weight", "baking_s", "calls_min", "calls_per_s", "faults", "advance_s", "advance_waits_for")
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    BAKING_S_FIELD_NUMBER: _ClassVar[int]
+    CALLS_MIN_FIELD_NUMBER: _ClassVar[int]
+    CALLS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
+    ADVANCE_S_FIELD_NUMBER: _ClassVar[int]
+    ADVANCE_WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
+    weight: float
+    baking_s: int
+    calls_min: int
+    calls_per_s: float
+    faults: _containers.RepeatedCompositeFieldContainer[PlannedFault]
+    advance_s: float
+    advance_waits_for: str
+    def __init__(self, weight: _Optional[float] = ..., baking_s: _Optional[int] = ..., calls_min: _Optional[int] = ..., calls_per_s: _Optional[float] = ..., faults: _Optional[_Iterable[_Union[PlannedFault, _Mapping]]] = ..., advance_s: _Optional[float] = ..., advance_waits_for: _Optional[str] = ...) -> None: ...
+
+class PlannedFault(_message.Message):
+    __slots__ = ("fault", "guard", "median_s", "p99_s", "unseen_because")
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    GUARD_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_S_FIELD_NUMBER: _ClassVar[int]
+    P99_S_FIELD_NUMBER: _ClassVar[int]
+    UNSEEN_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    fault: str
+    guard: str
+    median_s: float
+    p99_s: float
+    unseen_because: str
+    def __init__(self, fault: _Optional[str] = ..., guard: _Optional[str] = ..., median_s: _Optional[float] = ..., p99_s: _Optional[float] = ..., unseen_because: _Optional[str] = ...) -> None: ...
+
 class ChangeRolloutRequest(_message.Message):
     __slots__ = ("model", "action", "expected_epoch", "reason")
     MODEL_FIELD_NUMBER: _ClassVar[int]

@@ -49,6 +49,11 @@ class AdminStub(object):
                 request_serializer=onnxpress_dot_protos_dot_admin__pb2.ChangeRolloutRequest.SerializeToString,
                 response_deserializer=onnxpress_dot_protos_dot_admin__pb2.DeployResponse.FromString,
                 _registered_method=True)
+        self.PlanRollout = channel.unary_unary(
+                '/onnxpress.v1.Admin/PlanRollout',
+                request_serializer=onnxpress_dot_protos_dot_admin__pb2.PlanRolloutRequest.SerializeToString,
+                response_deserializer=onnxpress_dot_protos_dot_admin__pb2.PlanRolloutResponse.FromString,
+                _registered_method=True)
         self.GetPairs = channel.unary_unary(
                 '/onnxpress.v1.Admin/GetPairs',
                 request_serializer=onnxpress_dot_protos_dot_admin__pb2.GetPairsRequest.SerializeToString,
@@ -97,6 +102,14 @@ class AdminServicer(object):
 
     def ChangeRollout(self, request, context):
         """Changes an active rollout, which Deploy began with a plan.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanRollout(self, request, context):
+        """What a Deploy with a plan would begin, and how long its steps would take at the rate of the last hour's calls.
+        It is refused as that Deploy would be, short of what loading the version would find; it changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,6 +165,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ChangeRollout,
                     request_deserializer=onnxpress_dot_protos_dot_admin__pb2.ChangeRolloutRequest.FromString,
                     response_serializer=onnxpress_dot_protos_dot_admin__pb2.DeployResponse.SerializeToString,
+            ),
+            'PlanRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanRollout,
+                    request_deserializer=onnxpress_dot_protos_dot_admin__pb2.PlanRolloutRequest.FromString,
+                    response_serializer=onnxpress_dot_protos_dot_admin__pb2.PlanRolloutResponse.SerializeToString,
             ),
             'GetPairs': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPairs,
@@ -260,6 +278,33 @@ class Admin(object):
             '/onnxpress.v1.Admin/ChangeRollout',
             onnxpress_dot_protos_dot_admin__pb2.ChangeRolloutRequest.SerializeToString,
             onnxpress_dot_protos_dot_admin__pb2.DeployResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onnxpress.v1.Admin/PlanRollout',
+            onnxpress_dot_protos_dot_admin__pb2.PlanRolloutRequest.SerializeToString,
+            onnxpress_dot_protos_dot_admin__pb2.PlanRolloutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,7 @@ from onnxpress.server.settings import KIB, MIB, Settings
 from onnxpress.server.sources.folder import FolderSource
 from onnxpress.server.telemetry.metrics import Metrics
 from onnxpress.server.telemetry.observers import Observers, Worker
+from onnxpress.server.telemetry.traffic import Traffic
 from onnxpress.server.versions.actuator import Actuator
 from onnxpress.server.versions.audit import FileAuditLog
 from onnxpress.server.versions.deployer import Deployer
@@ -107,7 +108,8 @@ class Server:
         self._copies = Copies()
         self._observers = Observers([self._metrics, self._compared, self._copies])
         self._pump = Pump(self._codec, self._scheduler, self._observers, admission)
-        self._folding = Worker("metrics", self._metrics.fold, FOLD_S)
+        self._traffic = Traffic(self._metrics.versions)
+        self._folding = Worker("metrics", self._fold, FOLD_S)
         self._preflights = Preflights(settings)
         source = FolderSource(settings.repository)
         store = DesiredStore(source)
@@ -148,9 +150,7 @@ class Server:
         version = distribution_version("onnxpress")
         rows_max, scheduler, metrics = self._codec.request_rows_max, self._scheduler, self._metrics
         inference = Inference(version, rows_max, scheduler, metrics, health, calls)
-        admin = Admin(
-            self._deployer, self._reconciler, self._rollouts, self._audit, self._refusals, self._notices, self._pool
-        )
+        admin = self._admin()
         self._actuator.on_change = partial(self._changed, loop, admin)
         metrics.lanes = lambda: [(lane.model, lane.version, lane.queue.rows) for lane in self._lanes()]
         metrics.forests = lambda: [
@@ -296,6 +296,16 @@ class Server:
         loop.call_soon_threadsafe(admin.wake_watchers)
         if self._watch is not None:
             self._watch(self._reconciler.status(model))
+
+    def _admin(self) -> Admin:
+        return Admin(
+            self._deployer, self._reconciler, self._rollouts, self._audit, self._refusals, self._notices, self._traffic,
+            self._pool,
+        )  # fmt: skip
+
+    def _fold(self) -> None:
+        self._metrics.fold()
+        self._traffic.look()
 
     def _lanes(self) -> list[Lane]:
         return [lane for route in self._scheduler.routes.models.values() for lane in route.lanes.values()]

@@ -128,7 +128,7 @@ HOMES = {
 # Pure deciders: `now` is an argument, nothing is awaited, opened or locked.
 PURE = (
     "batching", "admission", "lifecycle", "next_action", "rollout", "targets", "rollback_history", "routing",
-    "windows", "evidence", "guards", "decide", "audit_bounds", "refusal_window", "records", "replay",
+    "windows", "evidence", "guards", "decide", "audit_bounds", "refusal_window", "records", "replay", "forecast",
 )  # fmt: skip
 IMPURE = {"asyncio", "grpc", "threading", "time", "socket", "os", "subprocess", "random", "datetime", "logging"}
 # Call -> what to write instead.

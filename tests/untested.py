@@ -18,6 +18,7 @@ UNTESTED = {
     "server/cli/rollout_options.py": "the options of a deploy: tests/server/cli/test_admin.py",
     "server/rollouts/guards.py": "what each says, and what follows: tests/server/rollouts/test_decide.py",
     "server/rollouts/windows.py": "dataclasses, merged in tests/server/rollouts/test_decide.py",
+    "server/rpc/plan_messages.py": "plans over the socket: tests/e2e/test_planned_rollouts.py",
     "server/rpc/rollout_messages.py": "plans that are refused: tests/conformance/test_admin.py",
     "server/versions/rollout_message.py": "a round trip in tests/server/versions/test_rollout.py",
     "server/versions/targets.py": "what each call makes of a deployment: tests/server/versions/test_rollout.py",

@@ -9,6 +9,7 @@ import click
 
 from onnxpress.cli.options import output_option, version_number
 from onnxpress.cli.output import STATE_STYLES, facts_of, print_json, print_table, printable, terminal
+from onnxpress.server.cli.plan import plan_lines
 from onnxpress.server.cli.rollout_options import PlanOptions, plans_rollout, rollout_lines
 
 # gRPC is imported when a command runs: --help and completion do not need it.
@@ -56,6 +57,7 @@ def asks_server(command: Callable[..., None]) -> Callable[..., None]:
     "--allow-breaking", is_flag=True, help="deploy it although callers of the live version could not call it unchanged"
 )
 @plans_rollout
+@click.option("--dry-run", is_flag=True, help="only tell how long each step of a rollout would take to see a fault")
 @asks_server
 def deploy(
     model: str,
@@ -64,6 +66,7 @@ def deploy(
     expected_epoch: int | None,
     plan: PlanOptions,
     allow_breaking: bool,
+    dry_run: bool,
     **asked: Any,
 ) -> None:
     """Makes a version live. When the command returns, every new request is answered by it.
@@ -73,6 +76,23 @@ def deploy(
     """
     from onnxpress.protos import admin_pb2 as pb
 
+    if dry_run:
+        if not plan.given:
+            raise click.UsageError("--dry-run shows a rollout: it needs --canary, --steps, --ab or --shadow")
+        asks = pb.PlanRolloutRequest(
+            model=model,
+            version=version,
+            expected_epoch=expected_epoch,
+            rollout=plan.message(),
+            allow_breaking=allow_breaking,
+        )
+        with client_of(asked) as client:
+            planned: pb.PlanRolloutResponse = client.call("PlanRollout", asks)
+        if asked["output"] == "json":
+            print_json("plan/v1", facts_of(planned))
+        else:
+            click.echo("\n".join(plan_lines(planned)))
+        return
     request = pb.DeployRequest(
         model=model,
         version=version,

@@ -17,8 +17,10 @@ from onnxpress.server.rollouts.controller import Controller, Progress
 from onnxpress.server.rpc.inference import SERVICE as INFERENCE_SERVICE
 from onnxpress.server.rpc.inference import Context, translating
 from onnxpress.server.rpc.interceptor import CALLER
+from onnxpress.server.rpc.plan_messages import to_plan
 from onnxpress.server.rpc.refusals import Refusals
 from onnxpress.server.rpc.rollout_messages import action_of, plan_of, to_pairs, to_progress
+from onnxpress.server.telemetry.traffic import Traffic
 from onnxpress.server.versions.audit import FileAuditLog, state_of
 from onnxpress.server.versions.deployer import Deployer
 from onnxpress.server.versions.lifecycle import State
@@ -44,6 +46,7 @@ class Admin:
         audit: FileAuditLog,
         refusals: Refusals,
         notices: Callable[[], list[str]],
+        traffic: Traffic,
         pool: Executor,
     ) -> None:
         """`notices`: faults of the server itself, as text."""
@@ -53,6 +56,7 @@ class Admin:
         self._audit = audit
         self._refusals = refusals
         self._notices = notices
+        self._traffic = traffic
         self._pool = pool
         self._watchers: set[asyncio.Event] = set()
         self._closing = False
@@ -62,6 +66,7 @@ class Admin:
             "Deploy": self._unary(self.deploy, pb.DeployRequest),
             "Rollback": self._unary(self.rollback, pb.RollbackRequest),
             "ChangeRollout": self._unary(self.change_rollout, pb.ChangeRolloutRequest),
+            "PlanRollout": self._unary(self.plan_rollout, pb.PlanRolloutRequest),
             "GetPairs": self._unary(self.get_pairs, pb.GetPairsRequest),
             "GetDeployment": self._unary(self.get_deployment, pb.GetDeploymentRequest),
             "ListModels": self._unary(self.list_models, pb.ListModelsRequest),
@@ -111,6 +116,15 @@ class Admin:
                 self._deployer.roll_out(model, version, plan, expected, reason, actor, allow_breaking=allowed)
             )
         return _outcome(self._deployer.deploy(model, version, expected, reason, actor, allow_breaking=allowed))
+
+    def plan_rollout(self, request: pb.PlanRolloutRequest, _actor: str) -> pb.PlanRolloutResponse:
+        if not request.version:
+            raise InvalidRequestError("version must be a positive integer, got 0")
+        expected = request.expected_epoch if request.HasField("expected_epoch") else None
+        model, version, plan = request.model, request.version, plan_of(request.rollout)
+        desired = self._deployer.check_roll_out(model, version, plan, expected, allow_breaking=request.allow_breaking)
+        lanes = {one.version: one.lane for one in self._reconciler.status(model).versions}
+        return to_plan(desired, version, plan, lanes.get(desired.version), self._traffic.last_hour(model))
 
     def change_rollout(self, request: pb.ChangeRolloutRequest, actor: str) -> pb.DeployResponse:
         expected = request.expected_epoch if request.HasField("expected_epoch") else None

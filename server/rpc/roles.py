@@ -25,6 +25,7 @@ REQUIRED = {
     f"/{_ADMIN}/Deploy": Role.OPERATE,
     f"/{_ADMIN}/Rollback": Role.OPERATE,  # a dry run too: the table knows RPCs, not their fields
     f"/{_ADMIN}/ChangeRollout": Role.OPERATE,
+    f"/{_ADMIN}/PlanRollout": Role.VIEW,
     f"/{_ADMIN}/GetPairs": Role.VIEW,
     f"/{_ADMIN}/GetDeployment": Role.VIEW,
     f"/{_ADMIN}/ListModels": Role.VIEW,

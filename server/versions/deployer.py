@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import time
 
-from onnxpress.packages.compatibility import compare, interface_of
+from onnxpress.packages.compatibility import Interface, compare, interface_of
 from onnxpress.packages.errors import OnnxpressError, RefusedPackageError
 from onnxpress.server.errors import (
     BreakingVersionError,
@@ -128,6 +128,26 @@ class Deployer:
             fact, expected_epoch, lambda now: begun(now, version, plan, time()), allow_breaking=allow_breaking
         )
 
+    def check_roll_out(
+        self, name: str, version: int, plan: Plan, expected_epoch: int | None, *, allow_breaking: bool = False
+    ) -> Desired:
+        """The deployment beside which `roll_out` would begin. Changes nothing, and loads nothing.
+
+        Raises what `roll_out` would raise, short of what loading the version would find.
+        """
+        model = self._reconciler.known(name)
+        desired = self._reconciler.refresh(model)
+        _check_epoch(desired, expected_epoch)
+        begun(desired, version, plan, time())
+        interface = interface_of(self._actuator.read(name, version).manifest)
+        with model.lock:
+            status = model.versions.get(version)
+        if status is not None and status.lane is not None:
+            interface = status.lane.interface
+        if not allow_breaking and interface.inputs:  # that of a bare model is known while it is loaded
+            self._check_interface(model, desired.version, version, interface)
+        return desired
+
     def change_rollout(
         self, name: str, action: RolloutAction, expected_epoch: int | None, reason: str, actor: str
     ) -> Outcome:
@@ -188,8 +208,7 @@ class Deployer:
         it began.
         """
         with self._audited(fact) as attempt, self._changing(attempt) as (model, desired):
-            if expected not in (None, desired.epoch):
-                raise EpochConflictError(f"model {model.name!r} is at epoch {desired.epoch}, expected {expected}")
+            _check_epoch(desired, expected)
             target = step(desired)
             version = target.incoming or target.version
             attempt.fact = replace(attempt.fact, to_version=version)
@@ -205,7 +224,7 @@ class Deployer:
                     lane = self._actuator.load(model, version, preflight=True)
                     self._check_on_disk(model, version, lane)
                     if not allow_breaking and version not in (desired.version, desired.candidate):
-                        self._check_interface(model, desired.version, lane)
+                        self._check_interface(model, desired.version, version, lane.interface)
                     attempt.fact = replace(attempt.fact, digest=lane.digest)
                 after = desired.after(intent.change, target, fact.reason, fact.actor)
                 try:
@@ -238,8 +257,8 @@ class Deployer:
                 f"version {version} of {model.name!r} was changed in the repository since it was loaded"
             )
 
-    def _check_interface(self, model: Model, live: int, lane: Lane) -> None:
-        """Raises BreakingVersionError if callers of version `live` cannot call the version in `lane` unchanged."""
+    def _check_interface(self, model: Model, live: int, version: int, interface: Interface) -> None:
+        """Raises BreakingVersionError if callers of version `live` cannot call `version` unchanged."""
         with model.lock:
             status = model.versions.get(live)
         if status is not None and status.lane is not None:
@@ -251,10 +270,10 @@ class Deployer:
                 return  # a live version that is gone or damaged must not keep another one from replacing it
         if not former.inputs:
             return  # a bare model that is not loaded
-        breaking = compare(former, lane.interface).breaking
+        breaking = compare(former, interface).breaking
         if breaking:
             raise BreakingVersionError(
-                f"version {lane.version} of {model.name!r} breaks callers of version {live}, which is live: "
+                f"version {version} of {model.name!r} breaks callers of version {live}, which is live: "
                 f"{'; '.join(breaking)}. Deploy it with allow_breaking (--allow-breaking) if they are ready for it"
             )
 
@@ -293,3 +312,9 @@ class Deployer:
         desired = self._store.read(name)
         epoch, changes = (desired.epoch, desired.changes) if desired else (0, ())
         settle(self._audit, self._state.alive, self._state.server, name, epoch, changes)
+
+
+def _check_epoch(desired: Desired, expected: int | None) -> None:
+    """Raises EpochConflictError; None expects nothing."""
+    if expected not in (None, desired.epoch):
+        raise EpochConflictError(f"model {desired.model!r} is at epoch {desired.epoch}, expected {expected}")

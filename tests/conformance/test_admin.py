@@ -52,6 +52,7 @@ CALLS = [
     ("Rollback", admin_pb2.RollbackRequest(model="numbers")),
     ("ChangeRollout", admin_pb2.ChangeRolloutRequest(model="numbers", action="ROLLOUT_ACTION_ABORT")),
     ("GetPairs", admin_pb2.GetPairsRequest(model="numbers")),
+    ("PlanRollout", admin_pb2.PlanRolloutRequest(model="numbers")),
     ("GetDeployment", admin_pb2.GetDeploymentRequest(model="numbers")),
     ("ListModels", admin_pb2.ListModelsRequest()),
     ("GetHistory", admin_pb2.GetHistoryRequest()),
@@ -73,7 +74,7 @@ def test_credentials(
     admin: AdminStub, method: str, message: object, metadata: tuple[tuple[str, str], ...], code: str | None
 ) -> None:
     """Every admin call needs the token: none and another are UNAUTHENTICATED, and neither answer tells it."""
-    if code is None and method in ("Deploy", "Rollback", "ChangeRollout"):
+    if code is None and method in ("Deploy", "Rollback", "ChangeRollout", "PlanRollout"):
         method, message = CALLS[3]
 
     def ask() -> object:

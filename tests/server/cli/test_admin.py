@@ -49,6 +49,20 @@ class FakeAdmin(AdminServicer):
         self.calls.append(request)
         return pb.DeployResponse(model="churn", version=1, previous_version=2, epoch=9, changed=not request.dry_run)
 
+    def PlanRollout(self, request: pb.PlanRolloutRequest, _: grpc.ServicerContext) -> pb.PlanRolloutResponse:
+        self.calls.append(request)
+        plan = pb.PlanRolloutResponse(model="churn", version=request.version, live_version=1, epoch=7, minutes=60)
+        plan.guards.add(guard="errors", floor=0.0005)
+        plan.guards.add(guard="difference", off=True)
+        for step in request.rollout.steps:
+            planned = plan.steps.add(
+                weight=step.weight, calls_per_s=4.2, baking_s=step.baking_s, advance_s=300, advance_waits_for="its time"
+            )
+            planned.faults.add(fault="30 ms more", guard="slow", unseen_because="the guard slow is off")
+            planned.faults.add(fault="5 % of the calls fail", guard="errors", median_s=1.5, p99_s=3)
+        plan.steps.add(advance_waits_for="somebody decides").faults.add()
+        return plan
+
     def GetDeployment(self, _: pb.GetDeploymentRequest, __: grpc.ServicerContext) -> pb.GetDeploymentResponse:
         return self.model
 
@@ -98,6 +112,23 @@ def test_json_has_the_documented_keys(
     told = json.loads(out)
     assert told["schema"] == f"onnxpress.{words[0]}/v1"
     check_documented(told)
+
+
+def test_json_of_a_plan_has_the_documented_keys(
+    admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dry run prints the plan, with null where a fault is not seen and where a step does not end."""
+    words = ("deploy", "churn", "2", "--canary", "10", "--dry-run", "--allow-breaking", "--expected-epoch", "7")
+    code, out, err = run(capsys, *words, "--server", admin[1], "--output", "json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["schema"] == "onnxpress.plan/v1"
+    check_documented(told)
+    assert told["steps"][0]["faults"][0]["median_s"] is None
+    (request,) = admin[0].calls
+    assert (request.allow_breaking, request.expected_epoch, len(request.rollout.steps)) == (True, 7, 2)
+    assert "median 1.5 s" in run(capsys, *words, "--server", admin[1])[1]
+    assert {type(call) for call in admin[0].calls} == {pb.PlanRolloutRequest}, "nothing is deployed"
 
 
 def test_json_holds_the_facts_as_they_are(admin: tuple[FakeAdmin, str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -274,6 +305,7 @@ def test_deploy_with_a_plan(
         (("--steps", "ten"), "numbers with commas"),
         (("--guard-off", "slow"), "need --canary, --steps, --ab or --shadow"),
         (("--canary", "10", "--guard-floor", "slow"), "GUARD=NUMBER"),
+        (("--dry-run",), "needs --canary, --steps, --ab or --shadow"),
     ],
 )
 def test_plans_that_make_no_sense(

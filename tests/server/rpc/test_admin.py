@@ -45,7 +45,7 @@ def run(model: str, check: Callable[[Admin, Reads, Watch], Awaitable[None]]) -> 
 
     async def main() -> None:
         with ThreadPoolExecutor(2) as pool:
-            admin = Admin(Mock(), reads, Mock(progress=lambda _: None), Mock(), Mock(), list, pool)  # type: ignore[arg-type]
+            admin = Admin(Mock(), reads, Mock(progress=lambda _: None), Mock(), Mock(), list, Mock(), pool)  # type: ignore[arg-type]
             context = Mock(invocation_metadata=lambda: (), peer=lambda: "here", abort=AsyncMock(side_effect=Aborted))
             watch = admin.watch_deployments(pb.WatchDeploymentsRequest(model=model), context)
             await asyncio.wait_for(check(admin, reads, watch), PATIENCE_S)

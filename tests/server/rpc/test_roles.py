@@ -23,7 +23,7 @@ def described() -> set[str]:
 def test_every_rpc_has_its_role() -> None:
     """Each RPC that the port answers is in the table, and nothing else is; all of Admin's are answered."""
     nobody = Mock()
-    handlers = Admin(nobody, nobody, nobody, nobody, nobody, list, nobody).handlers()
+    handlers = Admin(nobody, nobody, nobody, nobody, nobody, list, nobody, nobody).handlers()
     served = {rpc for rpc in described() if any(handler.service(SimpleNamespace(method=rpc)) for handler in handlers)}
     served |= {rpc for rpc in described() if rpc.startswith("/grpc.reflection.")}
     assert served == set(REQUIRED) - NOT_SERVED
@@ -34,8 +34,8 @@ def test_only_what_changes_nothing_is_for_viewers() -> None:
     """Whoever adds an RPC for viewers states it here a second time."""
     viewed = {rpc.rpartition("/")[2] for rpc, role in REQUIRED.items() if role is Role.VIEW}
     assert viewed == {
-        "GetDeployment", "ListModels", "GetHistory", "GetPairs", "WatchDeployments", "RepositoryIndex",
-        "ServerReflectionInfo",
+        "GetDeployment", "ListModels", "GetHistory", "GetPairs", "PlanRollout", "WatchDeployments",
+        "RepositoryIndex", "ServerReflectionInfo",
     }  # fmt: skip
 
 

@@ -86,6 +86,20 @@ def test_a_rollout_of_a_breaking_version_is_refused(plane: ControlPlane) -> None
     assert plane.live() == (3, 2)
 
 
+def test_a_dry_run_is_refused_as_its_rollout(plane: ControlPlane) -> None:
+    """Where the interface is known without loading; it loads nothing, and leaves nothing in the log."""
+    assert plane.deployer.check_roll_out("churn", 4, PLAN, None).version == 5
+    plane.deployer.check_roll_out("churn", 3, PLAN, None)  # a bare model that is not loaded
+    assert plane.history() == []
+    assert plane.states()[4].value == "available"
+    plane.deployer.load("churn", 3, "ada")
+    before = plane.history()
+    with pytest.raises(BreakingVersionError, match="input 'x' was removed"):
+        plane.deployer.check_roll_out("churn", 3, PLAN, None)
+    plane.deployer.check_roll_out("churn", 3, PLAN, None, allow_breaking=True)
+    assert (plane.live(), plane.history(), plane.reconciler.rollouts()) == ((5, 0), before, [])
+
+
 def test_a_candidate_is_deployed_as_it_was_begun(plane: ControlPlane) -> None:
     """A deploy of the active candidate promotes it, which its begin has allowed."""
     plane.deployer.roll_out("churn", 3, PLAN, None, "", "ada", allow_breaking=True)
